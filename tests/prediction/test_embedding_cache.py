@@ -1,0 +1,84 @@
+import multiprocessing
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from verl_vip.errors import StateError
+from verl_vip.prediction.embedding_cache import EmbeddingCache, content_key
+
+KEYS = [content_key(str(i)) for i in range(50)]
+
+
+def vectors(count: int, seed: int = 0) -> torch.Tensor:
+    points = torch.randn(count, 8, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(points, dim=1)
+
+
+def test_what_was_written_comes_back_bit_for_bit(tmp_path):
+    cache = EmbeddingCache(tmp_path)
+    cache.add(KEYS[:20], vectors(20))
+    cache.add(KEYS[15:30], vectors(15, seed=1))
+    again = EmbeddingCache(tmp_path)
+    assert len(again) == 30
+    assert torch.equal(again.get(KEYS[:20]), vectors(20))
+    assert torch.equal(again.get([KEYS[29], KEYS[20]]), vectors(15, seed=1)[[14, 5]])
+    assert KEYS[30] not in again
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_write_cut_off_anywhere_loses_only_itself(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("cache")
+    cache = EmbeddingCache(folder)
+    cache.add(KEYS[:5], vectors(5))
+    files = [folder / "vectors.f32", folder / "keys.bin"]
+    sizes = [file.stat().st_size for file in files]
+    cache.add(KEYS[5:9], vectors(4, seed=1))
+    # The second file is only begun when the first is complete.
+    cut = data.draw(st.integers(0, 1))
+    for position in range(cut, 2):
+        whole = files[position].read_bytes()
+        end = data.draw(st.integers(sizes[position], len(whole))) if position == cut else sizes[position]
+        files[position].write_bytes(whole[:end])
+    again = EmbeddingCache(folder)
+    assert torch.equal(again.get(KEYS[:5]), vectors(5))
+    again.add(KEYS[5:9], vectors(4, seed=1))
+    assert torch.equal(EmbeddingCache(folder).get(KEYS[:9]), torch.cat([vectors(5), vectors(4, seed=1)]))
+
+
+def write_one_by_one(folder, first):
+    cache = EmbeddingCache(folder)
+    for i in range(first, first + 20):
+        cache.add(KEYS[i : i + 1], torch.eye(64)[i : i + 1])
+
+
+def test_two_processes_may_write_at_once(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    writers = [fork.Process(target=write_one_by_one, args=(tmp_path, first)) for first in (0, 10)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(timeout=60)
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    cache = EmbeddingCache(tmp_path)
+    assert len(cache) == 30
+    assert torch.equal(cache.get(KEYS[:30]), torch.eye(64)[:30])
+
+
+def test_damage_is_reported(tmp_path):
+    cache = EmbeddingCache(tmp_path)
+    with pytest.raises(StateError, match="it is empty"):
+        cache.get(KEYS[:1])
+    cache.add(KEYS[:5], vectors(5))
+    with pytest.raises(StateError, match="length 8, and these have 9"):
+        cache.add(KEYS[5:6], torch.ones(1, 9) / 3)
+    file = tmp_path / "vectors.f32"
+    whole = file.read_bytes()
+    file.write_bytes(bytes(len(whole)))
+    with pytest.raises(StateError, match="length is not 1; delete the folder"):
+        EmbeddingCache(tmp_path).get(KEYS[:1])
+    file.write_bytes(whole[:-4])
+    with pytest.raises(StateError, match="do not fit together"):
+        EmbeddingCache(tmp_path)

@@ -1,0 +1,131 @@
+"""The exact integer optimum of a separable convex objective under a hard budget, without unit steps.
+
+Why it is exact: write each prompt's rollouts beyond its least count as a list of gains, which fall because
+f_q is convex. Every feasible allocation takes `budget - sum(lower)` of these gains and lowers the objective
+by their sum; the largest ones lower it most, and taking them respects the order within each list because
+gains fall. So the optimum is "the largest gains of all lists together". Unit greedy finds it (Gross 1956; Fox
+1966; Ibaraki and Katoh, Resource Allocation Problems, 1988), and so does a threshold on the gain: the price
+of a rollout.
+
+The search below brackets that price in a few vectorised passes, then selects it among the at most
+`WINDOW * B` gains that are left between the brackets. Time and memory are linear in B, whatever the budget.
+"""
+
+import math
+
+import numpy as np
+
+from verl_vip.allocation.objective import Objective
+from verl_vip.allocation.validation import Counts
+from verl_vip.errors import InvalidInputError
+
+#: Gains closer than this, relatively, are tied. It is well above the rounding of a gain and far below what
+#: any estimate of a success probability can tell apart, so that p and 1 - p tie although 1 - p was rounded.
+TIE = 1e-12
+#: The search ends when no prompt has more than this many rollouts between the bracketing prices.
+WINDOW = 3
+#: A rollout that gains less than this gains nothing. Smaller doubles lose digits.
+ALMOST_FREE = 1e-300
+
+
+def exact_counts(objective: Objective, budget: int, lower: Counts, upper: Counts) -> Counts:
+    """Minimise `sum_q a_q f_q(n_q)` over integers with `sum_q n_q = budget` and `lower_q <= n_q <= upper_q`.
+
+    Equal gains go to the prompt of lowest index first. Rollouts that gain nothing (weight zero) are handed
+    out last, always to a prompt with the fewest rollouts.
+
+    Args:
+        objective: Convex from `lower` on.
+        budget: Rollouts in all, between `sum(lower)` and `sum(upper)`.
+        lower: A `B` array of least counts.
+        upper: A `B` array of most counts.
+
+    Returns:
+        A `B` array of counts.
+
+    Raises:
+        InvalidInputError: If the gains turn out not to fall, so that the objective is not convex.
+    """
+    if int(lower.sum()) == budget:
+        return lower.copy()
+    useful = objective.counts_at_price(ALMOST_FREE, lower, upper)
+    if int(useful.sum()) <= budget:
+        return level(useful, budget, upper)
+    price = _critical_price(objective, budget, lower, useful)
+    counts = objective.counts_at_price(price * (1 + TIE), lower, upper)
+    tied = objective.counts_at_price(price * (1 - TIE), lower, upper) - counts
+    missing = budget - int(counts.sum())
+    if not 0 <= missing <= int(tied.sum()):
+        raise InvalidInputError(
+            f"the gains of {type(objective).__name__} do not fall between the bounds, or lose their digits; "
+            f"raise min_rollouts to where the objective is convex, or write shape_gain without cancellation."
+        )
+    counts += np.clip(missing - (np.cumsum(tied) - tied), 0, tied)
+    return counts
+
+
+def level(counts: Counts, budget: int, upper: Counts) -> Counts:
+    """Raise the smallest counts until they sum to the budget, the lowest indices first.
+
+    Args:
+        counts: A `B` array, at most `upper`, with a sum of at most `budget`.
+        budget: The sum to reach, at most `sum(upper)`.
+        upper: A `B` array of most counts.
+
+    Returns:
+        A `B` array, at least `counts`.
+    """
+    low, high = int(counts.min()), int(upper.max())
+    while low < high:  # the least water level that holds the budget
+        middle = (low + high) // 2
+        if int(np.maximum(counts, np.minimum(upper, middle)).sum()) >= budget:
+            high = middle
+        else:
+            low = middle + 1
+    filled = np.maximum(counts, np.minimum(upper, low - 1))
+    rising = np.minimum(upper, low) > filled
+    filled += rising & (np.cumsum(rising) <= budget - int(filled.sum()))
+    return np.asarray(filled)
+
+
+def _critical_price(objective: Objective, budget: int, lower: Counts, useful: Counts) -> float:
+    """Return the smallest gain that the budget still buys, when `sum(lower) < budget < sum(useful)`.
+
+    A secant search on the logarithm of the price, with a bisection whenever the secant leaves the bracket and
+    at every fourth step. It aims a little beyond the budget, so that both ends of the bracket close in.
+    """
+    open_ = useful > lower
+    high = math.log(float(objective.gain(lower)[open_].max())) + TIE
+    low = math.log(float(objective.gain(np.maximum(useful - 1, lower))[open_].min())) - TIE
+    few, many = lower, useful  # at `high` the counts sum to less than the budget, at `low` to no less
+    margin = len(lower) / 8 + 1
+    point, rate = _first_guess(objective, budget, lower, useful), (budget - len(lower)) / 2
+    last_point, last_total, step = math.nan, 0, 0
+    while high - low > TIE and int((many - few).max()) > WINDOW:
+        step += 1
+        if step % 4 == 0 or not low < point < high:
+            point = (low + high) / 2
+        counts = objective.counts_at_price(math.exp(point), lower, useful)
+        total = int(counts.sum())
+        if total != last_total and step > 1:
+            rate = abs((total - last_total) / (point - last_point))
+        last_point, last_total = point, total
+        if total >= budget:
+            low, many, target = point, counts, budget - margin
+        else:
+            high, few, target = point, counts, budget + margin
+        point += (total - target) / max(rate, 1.0)
+    width = many - few
+    if int(width.max()) > WINDOW:  # a run of equal gains
+        return math.exp(low)
+    layer = np.arange(int(width.max()))[:, None]
+    gains = objective.gain(np.minimum(few + layer, useful))[layer < width]
+    rank = gains.size - (budget - int(few.sum()))
+    return float(np.partition(gains, rank)[rank])
+
+
+def _first_guess(objective: Objective, budget: int, lower: Counts, useful: Counts) -> float:
+    """Return the log price at which gains like 1/n^2 would spend the budget if no bound were active."""
+    share = (budget - int(lower.sum())) / int((useful - lower).sum())
+    root = float(np.sqrt(objective.gain(lower + share * (useful - lower))).mean())
+    return 2 * math.log(root) if root > 0 else math.nan

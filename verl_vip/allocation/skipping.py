@@ -1,0 +1,137 @@
+"""Choosing among more candidate prompts than the budget can serve: n = 0, or lower <= n <= upper.
+
+Which objectives give this a meaning: those that know what a prompt without rollouts is worth
+(`skipped_shape`), such as Knapsack RL's value or a signal-to-noise utility. Minimising variance alone does
+not: a prompt that is left out has no variance, so the variance would be least with as few prompts as
+possible.
+
+The jump from 0 to `lower` makes each prompt's cost non-convex, and the problem a knapsack. Its convex
+envelope is the line from n = 0 to m_q, the count in [lower, upper] with the largest gain a rollout, followed
+by the costs themselves; it is solved exactly and bounds the optimum from below (Lagrangian duality gives the
+same bound). All prompts of the envelope's optimum but one are at zero or at m_q and more, because tied lines
+are filled one after the other. Only that one's rollouts are in the wrong place: either they go to the prompts
+already chosen, or it is chosen too.
+"""
+
+from dataclasses import dataclass
+from typing import SupportsIndex
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from verl_vip.allocation.exact import exact_counts
+from verl_vip.allocation.objective import Objective
+from verl_vip.allocation.validation import Counts, Floats, as_count, require_bounds
+from verl_vip.errors import InfeasibleBudgetError, InvalidInputError
+
+
+@dataclass(frozen=True)
+class PoolAllocation:
+    """Counts for a pool of candidate prompts, some of which are left out.
+
+    Attributes:
+        rollouts: A `B` int64 tensor of counts, each zero or within the bounds.
+        gap: How much lower the objective of the best allocation can be at most, in units of the objective.
+    """
+
+    rollouts: Tensor
+    gap: float
+
+
+def allocate_pool(
+    objective: Objective, budget: SupportsIndex, *, lower: SupportsIndex, upper: SupportsIndex
+) -> PoolAllocation:
+    """Choose which candidates get rollouts and how many, so that the summed objective is nearly least.
+
+    The budget is spent exactly. The returned gap is certified by the convex envelope. It is zero if the
+    envelope's optimum happens to be feasible, and at most one prompt's worth, `max_q a_q (skipped_shape -
+    f_q(m_q))`, as long as the prompts that the envelope fully chooses can hold the budget: giving the one
+    misplaced prompt's x < m_q rollouts to them loses no more than their share x / m_q of that prompt's worth.
+
+    Args:
+        objective: With a `skipped_shape`, for `B` candidates.
+        budget: Rollouts in all.
+        lower: Least rollouts of a prompt that gets any; at least 1.
+        upper: Most rollouts of one prompt.
+
+    Returns:
+        The counts and the certified gap. Equal prompts are chosen in the order of their index.
+
+    Raises:
+        InvalidInputError: If an argument is malformed, or leaving prompts out has no meaning under the
+        objective.
+        InfeasibleBudgetError: If no number of prompts within the bounds can spend exactly the budget.
+    """
+    if objective.skipped_shape is None:
+        raise InvalidInputError(
+            f"{type(objective).__name__} does not say what a prompt without rollouts is worth, so none can be "
+            f"left out; use an objective with a skipped_shape, such as KnapsackValue or SignalToNoise."
+        )
+    total, least, most = as_count(budget, "budget"), as_count(lower, "lower"), as_count(upper, "upper")
+    require_bounds(least, most, max(objective.min_rollouts, 1), type(objective).__name__)
+    fewest, largest = -(-total // most), min(total // least, len(objective))
+    if not 1 <= fewest <= largest:
+        raise InfeasibleBudgetError(
+            f"no number of the {len(objective)} candidates, each with {least} to {most} rollouts, spends "
+            f"exactly {total}; change the bounds or the budget."
+        )
+    envelope = _Envelope(objective, objective.skipped_shape, least, most)
+    none, all_ = np.full((2, len(objective)), [[0], [most]], dtype=np.int64)
+    bound_counts = exact_counts(envelope, total, none, all_)
+    bound = float(envelope.value(bound_counts).sum())
+    chosen = bound_counts >= envelope.block
+    order = np.lexsort((-envelope.gain(none), ~chosen))
+    number = int(chosen.sum())
+    sizes = sorted({min(max(size, fewest), largest) for size in (number, number + 1)})
+    candidates = [_serve(objective, order[:size], total, least, most) for size in sizes]
+    costs = [_cost(objective, objective.skipped_shape, counts) for counts in candidates]
+    best = int(np.argmin(costs))
+    return PoolAllocation(torch.from_numpy(candidates[best]), max(costs[best] - bound, 0.0))
+
+
+class _Envelope(Objective):
+    """The convex envelope of an objective on {0} and [lower, upper].
+
+    Attributes:
+        block: A `B` array of m_q, how many rollouts the straight piece holds.
+    """
+
+    min_rollouts = 0
+
+    def __init__(self, inner: Objective, skipped: float, lower: int, upper: int) -> None:
+        super().__init__(inner.weight)
+        self._inner, self._skipped = inner, skipped
+        low, high = np.full((2, len(inner)), [[lower], [upper]], dtype=np.int64)
+        # Gain a rollout rises with n while the next gain is above it, and never again afterwards.
+        for _ in range((upper - lower).bit_length()):
+            middle = (low + high) // 2
+            rising = (inner.shape_gain(middle) * middle > skipped - inner.shape(middle)) & (low < high)
+            low = np.where(rising, middle + 1, low)
+            high = np.where(rising, high, middle)
+        self.block: Counts = low
+        self._line: Floats = np.maximum(skipped - inner.shape(low), 0.0) / low
+
+    def shape(self, n: Floats | Counts) -> Floats:
+        later = self._inner.shape(np.maximum(n, self.block))
+        return np.where(n < self.block, self._skipped - self._line * n, later)
+
+    def shape_gain(self, n: Floats | Counts) -> Floats:
+        return np.where(n < self.block, self._line, self._inner.shape_gain(np.maximum(n, self.block)))
+
+
+def _serve(objective: Objective, rows: Counts, budget: int, lower: int, upper: int) -> Counts:
+    """Return the best counts if exactly the prompts `rows` get rollouts."""
+    # The others are held at `lower` and paid for, then set to zero: shapes need not exist below `lower`.
+    least, most = np.full((2, len(objective)), lower, dtype=np.int64)
+    most[rows] = upper
+    counts = exact_counts(objective, budget + (len(objective) - rows.size) * lower, least, most)
+    served = np.zeros_like(counts)
+    served[rows] = counts[rows]
+    return served
+
+
+def _cost(objective: Objective, skipped: float, counts: Counts) -> float:
+    """Return the objective of counts of which some are zero."""
+    inside = objective.shape(np.maximum(counts, max(objective.min_rollouts, 1)))
+    return float((objective.weight * np.where(counts > 0, inside, skipped)).sum())

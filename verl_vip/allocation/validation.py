@@ -1,0 +1,120 @@
+"""What the allocators accept, checked once at the door."""
+
+import operator
+from collections.abc import Sequence
+from typing import SupportsIndex
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from verl_vip.errors import InfeasibleBudgetError, InvalidInputError
+
+#: A float64 array: one entry a prompt in its last dimension.
+Floats = NDArray[np.float64]
+#: An int64 array of rollouts, one entry a prompt in its last dimension.
+Counts = NDArray[np.int64]
+#: One number a prompt, as a caller may have it.
+Vector = Tensor | NDArray[np.floating] | Sequence[float]
+
+
+def as_vector(values: Vector, name: str) -> Floats:
+    """Return one finite float64 number a prompt.
+
+    Args:
+        values: A `B` tensor (any device and dtype), array or list.
+        name: What the values are, for the error message.
+
+    Returns:
+        A `B` array.
+
+    Raises:
+        InvalidInputError: If the values are not numbers, not one-dimensional, empty, NaN or infinite.
+    """
+    if isinstance(values, Tensor):
+        vector = values.detach().to(device="cpu", dtype=torch.float64).numpy()
+    else:
+        try:
+            vector = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"{name} must be a list of numbers, one a prompt: {error}.") from error
+    if vector.ndim != 1:
+        raise InvalidInputError(
+            f"{name} must have one dimension, one entry a prompt; got shape {tuple(vector.shape)}."
+        )
+    if vector.size == 0:
+        raise InvalidInputError(
+            f"{name} is empty: there is no prompt to allocate rollouts to; give at least one."
+        )
+    if not np.isfinite(vector).all():
+        row = int(np.flatnonzero(~np.isfinite(vector))[0])
+        raise InvalidInputError(f"{name} must be finite; prompt {row} has {vector[row]}.")
+    return vector
+
+
+def as_probability(values: Vector, name: str = "success_probability") -> Floats:
+    """Return `as_vector(values)` after checking that every entry is in [0, 1]."""
+    vector = as_vector(values, name)
+    outside = (vector < 0) | (vector > 1)
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise InvalidInputError(f"{name} must be between 0 and 1; prompt {row} has {vector[row]}.")
+    return vector
+
+
+def as_nonnegative(values: Vector, name: str, length: int | None = None) -> Floats:
+    """Return `as_vector(values)` after checking that no entry is negative, and the length if one is given."""
+    vector = as_vector(values, name)
+    if (vector < 0).any():
+        row = int(np.flatnonzero(vector < 0)[0])
+        raise InvalidInputError(f"{name} must not be negative; prompt {row} has {vector[row]}.")
+    if length is not None and vector.size != length:
+        raise InvalidInputError(
+            f"{name} must have one entry for each of {length} prompts; got {vector.size}."
+        )
+    return vector
+
+
+def as_count(value: SupportsIndex, name: str) -> int:
+    """Return an integer that may come as a Python, NumPy or torch integer.
+
+    Raises:
+        InvalidInputError: If it is a float, a bool or anything else; a fraction of a rollout cannot be
+        sampled.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError as error:
+        raise InvalidInputError(f"{name} must be an integer number of rollouts; got {value!r}.") from error
+
+
+def require_bounds(lower: int, upper: int, least: int, objective: str) -> None:
+    """Raise unless `least <= lower <= upper`, where the objective's gains fall from `least` on.
+
+    Raises:
+        InvalidInputError: If the bounds are crossed, or `lower` is below `least`.
+    """
+    if lower > upper:
+        raise InvalidInputError(f"lower must not exceed upper; got lower={lower} and upper={upper}.")
+    if lower < least:
+        raise InvalidInputError(
+            f"objective {objective} is convex only from {least} rollouts a prompt; "
+            f"got lower={lower}, so raise lower to at least {least}."
+        )
+
+
+def require_feasible(num_prompts: int, budget: int, lower: int, upper: int) -> None:
+    """Raise unless some counts in [lower, upper] of `num_prompts` prompts sum to the budget.
+
+    Raises:
+        InfeasibleBudgetError: If the budget is outside `[B * lower, B * upper]`.
+    """
+    least, most = num_prompts * lower, num_prompts * upper
+    if not least <= budget <= most:
+        raise InfeasibleBudgetError(
+            f"{num_prompts} prompts with {lower} to {upper} rollouts each take {least} to {most} rollouts, "
+            f"and the budget is {budget}; change the bounds or the budget."
+        )

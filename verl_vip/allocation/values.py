@@ -1,0 +1,186 @@
+"""Values to maximise: what other allocators, and a prompt's own signal, say that n rollouts are worth.
+
+A value that grows from nothing to its full worth a_q, `V_q(n) = a_q (1 - f_q(n))`, is maximised by minimising
+`a_q f_q(n)`. A prompt without rollouts has value zero, f_q = 1, so these objectives can tell which prompts of
+a pool to leave out.
+"""
+
+import numpy as np
+import torch
+
+from verl_vip.allocation.objective import ClosedFormObjective, SmoothObjective
+from verl_vip.allocation.validation import Counts, Floats, Vector, as_nonnegative, as_probability
+from verl_vip.errors import InvalidInputError
+
+
+class KnapsackValue(SmoothObjective):
+    """The value of Knapsack RL: the chance of a group with both outcomes, times p (1-p)^2.
+
+    V(n) = p (1-p)^2 (1 - p^n - (1-p)^n). A single rollout is worth nothing, so it is concave from n = 1.
+    """
+
+    skipped_shape = 1.0
+
+    def __init__(self, success_probability: Vector) -> None:
+        """Keep p, a `B` vector in [0, 1].
+
+        Raises:
+            InvalidInputError: If a probability is outside [0, 1].
+        """
+        self.success = as_probability(success_probability)
+        self.failure = 1.0 - self.success
+        super().__init__(self.success * self.failure**2)
+
+    def shape(self, n: Floats | Counts) -> Floats:
+        """Return p^n + (1-p)^n, the chance that all n rewards agree."""
+        return np.asarray(self.success**n + self.failure**n)
+
+    def shape_gain(self, n: Floats | Counts) -> Floats:
+        """Return p^n (1-p) + (1-p)^n p."""
+        return np.asarray(self.success**n * self.failure + self.failure**n * self.success)
+
+    def slope(self, n: Floats) -> Floats:
+        """Return -p^n log p - (1-p)^n log(1-p)."""
+        tiny = np.finfo(np.float64).tiny  # 0^n log 0 is 0
+        success = self.success**n * np.log(np.maximum(self.success, tiny))
+        return np.asarray(-success - self.failure**n * np.log(np.maximum(self.failure, tiny)))
+
+
+class CobaValue(ClosedFormObjective):
+    """The value of CoBA-RL: worth that saturates at a rate of p(1-p) / tau.
+
+    V(n) = a (1 - exp(-n p(1-p) / tau)), where the worth a is the density of the strategy's current
+    Beta(alpha, beta) at p.
+    """
+
+    min_rollouts = 0
+    skipped_shape = 1.0
+
+    def __init__(self, weight: Vector, rate: Vector) -> None:
+        """Keep each prompt's worth and rate.
+
+        Args:
+            weight: A `B` vector, the worth of a prompt answered without end.
+            rate: A `B` vector of p(1-p) / tau.
+
+        Raises:
+            InvalidInputError: If one is negative or not finite, or lengths differ.
+        """
+        super().__init__(weight)
+        self.rate = as_nonnegative(rate, "rate", len(self))
+
+    def shape(self, n: Floats | Counts) -> Floats:
+        """Return exp(-rate n)."""
+        return np.asarray(np.exp(-self.rate * n))
+
+    def shape_gain(self, n: Floats | Counts) -> Floats:
+        """Return exp(-rate n) (1 - exp(-rate))."""
+        return np.asarray(-np.exp(-self.rate * n) * np.expm1(-self.rate))
+
+    def slope(self, n: Floats) -> Floats:
+        """Return rate exp(-rate n)."""
+        return np.asarray(self.rate * np.exp(-self.rate * n))
+
+    def stationary(self, ratio: Floats) -> Floats:
+        """Return log(rate * ratio) / rate; zero where that is negative or the rate is zero."""
+        rate = np.where(self.rate > 0, self.rate, 1.0)
+        with np.errstate(over="ignore"):
+            product = np.where(self.rate > 0, rate * ratio, 0.0)
+        return np.asarray(np.log(np.maximum(product, 1.0)) / rate)
+
+
+class HoraValue(SmoothObjective):
+    """The value of HORA: the chance of a success in n further rollouts, when p ~ Beta(alpha, beta).
+
+    V(n) = 1 - prod_{j<n} (beta + j) / (alpha + beta + j) (arXiv 2605.07114), for all real n by gamma
+    functions.
+    """
+
+    min_rollouts = 0
+    skipped_shape = 1.0
+
+    def __init__(self, alpha: Vector, beta: Vector) -> None:
+        """Keep the belief about each prompt.
+
+        Args:
+            alpha: A `B` vector, for example one plus the successes seen.
+            beta: A `B` vector, for example one plus the failures seen.
+
+        Raises:
+            InvalidInputError: If a parameter is not positive and finite, or lengths differ.
+        """
+        self.alpha = as_nonnegative(alpha, "alpha")
+        super().__init__(np.ones(self.alpha.size))
+        self.beta = as_nonnegative(beta, "beta", len(self))
+        if not ((self.alpha > 0).all() and (self.beta > 0).all()):
+            raise InvalidInputError("alpha and beta of a Beta belief must be positive.")
+
+    def shape(self, n: Floats | Counts) -> Floats:
+        """Return the chance that n further rollouts all fail."""
+        total = self.alpha + self.beta
+        return np.asarray(
+            np.exp(
+                _log_gamma(self.beta + n) - _log_gamma(self.beta) + _log_gamma(total) - _log_gamma(total + n)
+            )
+        )
+
+    def shape_gain(self, n: Floats | Counts) -> Floats:
+        """Return the chance that the first success comes at rollout n + 1."""
+        return np.asarray(self.shape(n) * self.alpha / (self.alpha + self.beta + n))
+
+    def slope(self, n: Floats) -> Floats:
+        """Return shape(n) (psi(alpha + beta + n) - psi(beta + n))."""
+        return np.asarray(self.shape(n) * (_digamma(self.alpha + self.beta + n) - _digamma(self.beta + n)))
+
+
+class SignalToNoise(ClosedFormObjective):
+    """The worth of a noisy gradient: V(n) = a (n - 1) / (n - 1 + rho), with rho the noise-to-signal ratio.
+
+    A step along a gradient estimate g with mean g0 and variance V improves a smooth objective by at most a
+    multiple of |g0|^4 / (|g0|^2 + V), reached at the best step size. With the RLOO variance V = v / (n-1)
+    that is |g0|^2 (n-1) / (n - 1 + rho), rho = v / |g0|^2. A single rollout has no leave-one-out baseline and
+    is worth nothing.
+    """
+
+    skipped_shape = 1.0
+
+    def __init__(self, weight: Vector, noise_to_signal: Vector) -> None:
+        """Keep each prompt's signal and noise.
+
+        Args:
+            weight: A `B` vector of |g0|^2.
+            noise_to_signal: A `B` vector of rho = v / |g0|^2, positive.
+
+        Raises:
+            InvalidInputError: If a weight is negative, a ratio not positive, or lengths differ.
+        """
+        super().__init__(weight)
+        self.ratio = as_nonnegative(noise_to_signal, "noise_to_signal", len(self))
+        if not (self.ratio > 0).all():
+            raise InvalidInputError(
+                "noise_to_signal must be positive: without noise no rollout is worth more."
+            )
+
+    def shape(self, n: Floats | Counts) -> Floats:
+        """Return rho / (n - 1 + rho)."""
+        return np.asarray(self.ratio / (n - 1 + self.ratio))
+
+    def shape_gain(self, n: Floats | Counts) -> Floats:
+        """Return rho / ((n - 1 + rho) (n + rho))."""
+        return np.asarray(self.ratio / ((n - 1 + self.ratio) * (n + self.ratio)))
+
+    def slope(self, n: Floats) -> Floats:
+        """Return rho / (n - 1 + rho)^2."""
+        return np.asarray(self.ratio / (n - 1.0 + self.ratio) ** 2)
+
+    def stationary(self, ratio: Floats) -> Floats:
+        """Return 1 - rho + sqrt(rho * ratio)."""
+        return np.asarray(1.0 - self.ratio + np.sqrt(self.ratio) * np.sqrt(ratio))
+
+
+def _log_gamma(x: Floats) -> Floats:
+    return np.asarray(torch.lgamma(torch.from_numpy(np.asarray(x))).numpy())
+
+
+def _digamma(x: Floats) -> Floats:
+    return np.asarray(torch.digamma(torch.from_numpy(np.asarray(x))).numpy())

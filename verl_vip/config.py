@@ -1,0 +1,126 @@
+"""The `vip` group of a recipe: typed, documented, and checked before anything is started."""
+
+import difflib
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from verl_vip.errors import ConfigError
+
+EMBEDDING_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@dataclass(frozen=True)
+class VipConfig:
+    """Settings of one run. Each is a key of the recipe's `vip` group, so `vip.upper=64` overrides it."""
+
+    strategy: str = "vip"
+    """How the budget is spent; a name from `verl_vip.strategies` ("uniform" is stock verl's fixed n)."""
+    strategy_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the strategy."""
+    objective: Literal["rloo", "dr_grpo"] = "rloo"
+    """Whose gradient variance is minimised, and which advantage estimator is expected beside it."""
+    lower: int = 3
+    """Least rollouts of a prompt. Dr.GRPO needs 3 for its variance to be convex; the paper uses 3 for both."""
+    upper: int = 32
+    """Most rollouts of a prompt."""
+    predictor: str = "gaussian_process"
+    """What predicts success probabilities; a name from `verl_vip.prediction`."""
+    predictor_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the predictor."""
+    prompt_weight: Literal["equal", "rows"] = "equal"
+    """"equal" gives every prompt the same weight in the update whatever its count, as the variance analysis
+    assumes; "rows" leaves verl's weight, which is proportional to the count."""
+    reward_range: tuple[float, float] = (0.0, 1.0)
+    """The rewards of a failed and of a solved rollout; (-1, 1) for verl's `math_dapo` scorer."""
+    embedding_model: str = EMBEDDING_MODEL
+    """A sentence-transformers model: a name on the Hub or a folder."""
+    cache_dir: str = "~/.cache/verl_vip"
+    """Where prompt embeddings are kept between runs."""
+    on_missing_state: Literal["error", "fresh"] = "error"
+    """What to do when a checkpoint has no usable predictor state: stop, or go on with an untrained predictor."""
+    poll_seconds: float = 0.1
+    """How often finished rollouts are looked for (verl's own buffer: 2 s)."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.lower <= self.upper:
+            raise ConfigError(
+                f"vip.lower and vip.upper must satisfy 1 <= lower <= upper; got {self.lower} and {self.upper}."
+            )
+        least = {"rloo": 2, "dr_grpo": 3}[self.objective]
+        if self.lower < least:
+            raise ConfigError(
+                f"vip.lower={self.lower} is too small for vip.objective={self.objective}, which needs at least "
+                f"{least} rollouts a prompt; set vip.lower={least}."
+            )
+        if not self.reward_range[0] < self.reward_range[1]:
+            raise ConfigError(
+                f"vip.reward_range must be [reward of a failure, reward of a success] with the first smaller; "
+                f"got {list(self.reward_range)}."
+            )
+        if self.poll_seconds <= 0:
+            raise ConfigError(f"vip.poll_seconds must be positive; got {self.poll_seconds}.")
+
+    @property
+    def cache_path(self) -> Path:
+        """`cache_dir` with `~` resolved."""
+        return Path(self.cache_dir).expanduser()
+
+    @classmethod
+    def from_mapping(cls, settings: Mapping[str, Any]) -> "VipConfig":
+        """Check a plain mapping and build the config.
+
+        Args:
+            settings: The `vip` group, already resolved to plain Python values.
+
+        Raises:
+            ConfigError: If a key is unknown (the nearest valid name is given), or a value of the wrong type.
+        """
+        known = {entry.name: entry for entry in fields(cls)}
+        hints = get_type_hints(cls)
+        values = {}
+        for key, value in settings.items():
+            if key not in known:
+                nearest = difflib.get_close_matches(str(key), known, n=1)
+                hint = f"did you mean vip.{nearest[0]}?" if nearest else f"known: {', '.join(sorted(known))}."
+                raise ConfigError(f"vip.{key} is not a setting; {hint}")
+            values[key] = _checked(f"vip.{key}", value, hints[key])
+        return cls(**values)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values that `from_mapping` accepts."""
+        plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        for key, value in plain.items():
+            if isinstance(value, Mapping):
+                plain[key] = dict(value)
+            elif isinstance(value, tuple):
+                plain[key] = list(value)
+        return plain
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    origin = get_origin(hint)
+    if origin is Literal:
+        choices = get_args(hint)
+        if value not in choices:
+            raise ConfigError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}.")
+        return value
+    if origin is tuple:
+        kinds = get_args(hint)
+        if not isinstance(value, (list, tuple)) or len(value) != len(kinds):
+            raise ConfigError(f"{name} must be a list of {len(kinds)} numbers; got {value!r}.")
+        return tuple(_checked(name, item, kind) for item, kind in zip(value, kinds, strict=True))
+    if origin is not None:  # Mapping[str, Any]
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{name} must be a mapping of settings; got {value!r}.")
+        return dict(value)
+    return _plain(name, value, hint)
+
+
+def _plain(name: str, value: Any, kind: type) -> Any:
+    accepted: type | types.UnionType = (int | float) if kind is float else kind
+    if isinstance(value, bool) or not isinstance(value, accepted):
+        raise ConfigError(f"{name} must be of type {kind.__name__}; got {value!r}.")
+    return kind(value)

@@ -1,0 +1,117 @@
+"""Sentence embeddings of prompts, each computed once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from verl_vip.errors import ConfigError, InvalidInputError
+from verl_vip.prediction.embedding_cache import EmbeddingCache, content_key
+from verl_vip.prediction.embedding_model import DEFAULT_MODEL, resolve_model
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+#: Prompts embedded between two writes to the cache: what a kill can cost.
+_CHUNK = 512
+
+
+class PromptEmbedder:
+    """Embeds prompts with a sentence-transformers model, and keeps the result on disk.
+
+    What was embedded once is read back bit for bit in every later run, and the model is loaded only when
+    something is missing. A prompt longer than the model's window is represented by its *end*: templates and
+    worked examples, which the prompts of a data set share, stand in front, and the question behind them.
+
+    Args:
+        model: A model's name on the Hub or a folder; see `resolve_model` for where it is looked for.
+        cache_dir: Folder of the caches, one for each model.
+        device: Where the model runs. On the CPU it uses torch's threads.
+        batch_size: Prompts a forward pass.
+
+    Raises:
+        ConfigError: If the model is a folder that does not exist, or the batch size is not positive.
+        StateError: If the cache on disk is damaged.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        cache_dir: Path,
+        device: str = "cpu",
+        batch_size: int = 32,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size of the embedder must be at least 1; got {batch_size}.")
+        self._source = resolve_model(model)
+        self._cache = EmbeddingCache(cache_dir / "embeddings" / self._source.key)
+        self._device = device
+        self._batch_size = batch_size
+        self._model: SentenceTransformer | None = None
+
+    def embed(self, ids: Sequence[str], texts: Sequence[str]) -> Tensor:
+        """Return a `B x d` float32 tensor of unit vectors, from the cache where possible.
+
+        Args:
+            ids: `B` content hashes from `prompt_id`, at least one.
+            texts: `B` texts from `prompt_text`.
+
+        Raises:
+            InvalidInputError: If there is no prompt, or not one text for each id.
+            StateError: If the cache on disk is damaged.
+        """
+        return self._cache.get(self._fill(ids, texts, progress=False))
+
+    def embed_pool(self, ids: Sequence[str], texts: Sequence[str]) -> None:
+        """Embed a whole pool of prompts ahead of time, with a progress bar; an interrupted call is resumed.
+
+        Args:
+            ids: `Q` content hashes, at least one.
+            texts: `Q` texts.
+
+        Raises:
+            InvalidInputError: If there is no prompt, or not one text for each id.
+        """
+        self._fill(ids, texts, progress=True)
+
+    def _fill(self, ids: Sequence[str], texts: Sequence[str], *, progress: bool) -> list[bytes]:
+        """Embed and store what the cache lacks; return the keys of all."""
+        if len(ids) != len(texts) or len(ids) == 0:
+            raise InvalidInputError(
+                f"give at least one prompt, and one text for each id; got {len(ids)} ids, {len(texts)} texts."
+            )
+        keys = [content_key(name, text) for name, text in zip(ids, texts, strict=True)]
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._cache}
+        if missing:
+            # Texts of one length share a forward pass, which saves padding.
+            order = sorted(missing, key=lambda key: (len(missing[key]), key))
+            self._embed_missing(order, [missing[key] for key in order], progress=progress)
+        return keys
+
+    def _embed_missing(self, keys: list[bytes], texts: list[str], *, progress: bool) -> None:
+        from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+        with tqdm(total=len(keys), desc="embedding prompts", unit="prompt", disable=not progress) as bar:
+            for start in range(0, len(keys), _CHUNK):
+                chunk = slice(start, start + _CHUNK)
+                self._cache.add(keys[chunk], self._encode(texts[chunk]))
+                bar.update(len(keys[chunk]))
+
+    def _encode(self, texts: list[str]) -> Tensor:
+        vectors = self._load().encode(
+            texts, batch_size=self._batch_size, convert_to_tensor=True, show_progress_bar=False
+        )
+        # Normalised in double precision, because models may end in half precision.
+        return torch.nn.functional.normalize(vectors.to("cpu", torch.float64), dim=1).float()
+
+    def _load(self) -> "SentenceTransformer":
+        if self._model is None:
+            from sentence_transformers import SentenceTransformer
+
+            self._model = SentenceTransformer(self._source.location, device=self._device)
+            tokenizer: Any = self._model.tokenizer
+            tokenizer.truncation_side = "left"
+        return self._model

@@ -1,0 +1,79 @@
+"""One training step's outcomes, checked and pooled by prompt."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from verl_vip.errors import InvalidInputError
+from verl_vip.prediction.predictor import Prompts
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What was sampled in one step, each prompt once and each with at least one rollout.
+
+    Attributes:
+        prompts: The `B'` distinct prompts that were sampled, in the order they first appear.
+        successes: A `B'` float64 tensor, the sum of each prompt's rewards.
+        trials: A `B'` float64 tensor of rollout counts, at least 1.
+    """
+
+    prompts: Prompts
+    successes: Tensor
+    trials: Tensor
+
+    @property
+    def rate(self) -> Tensor:
+        """A `B'` tensor of observed success rates."""
+        return self.successes / self.trials
+
+
+def pool(prompts: Prompts, successes: Tensor, trials: Tensor) -> Observations:
+    """Check one step's outcomes, add up those of equal prompts, and drop prompts without rollouts.
+
+    Args:
+        prompts: `B` prompts; ids may repeat.
+        successes: A `B` tensor of summed rewards, each within `[0, trials]`.
+        trials: A `B` integer tensor of rollout counts.
+
+    Raises:
+        InvalidInputError: If a shape, a type or a value is not as above.
+    """
+    rows = len(prompts)
+    if successes.shape != (rows,) or trials.shape != (rows,):
+        raise InvalidInputError(
+            f"successes and trials must hold one number for each of the {rows} prompts; "
+            f"got shapes {tuple(successes.shape)} and {tuple(trials.shape)}."
+        )
+    if trials.is_floating_point() or trials.is_complex() or trials.dtype is torch.bool:
+        raise InvalidInputError(f"trials must be an integer tensor of rollout counts; got {trials.dtype}.")
+    won, tried = successes.detach().to("cpu", torch.float64), trials.detach().to("cpu", torch.float64)
+    # Sums of float32 rewards may exceed the count by rounding; that much is forgiven.
+    slack = 1e-5 * tried.clamp_min(1)
+    bad = ~((won >= -slack) & (won <= tried + slack)) | (tried < 0)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise InvalidInputError(
+            f"row {row} has {won[row].item()} successes in {int(tried[row])} trials; successes must lie in "
+            "[0, trials]: give the sum of rewards scaled to [0, 1]."
+        )
+    won = won.clamp_min(0).minimum(tried)
+    first: dict[str, int] = {}
+    keep: list[int] = []
+    target, source = [], []
+    for row, (name, count) in enumerate(zip(prompts.ids, tried.tolist(), strict=True)):
+        if count == 0:
+            continue
+        if name not in first:
+            first[name] = len(keep)
+            keep.append(row)
+        target.append(first[name])
+        source.append(row)
+    into, rows_used = torch.tensor(target, dtype=torch.long), torch.tensor(source, dtype=torch.long)
+    empty = torch.zeros(len(keep), dtype=torch.float64)
+    return Observations(
+        prompts.select(keep),
+        empty.index_add(0, into, won[rows_used]),
+        empty.index_add(0, into, tried[rows_used]),
+    )

@@ -1,0 +1,105 @@
+"""The contract that every success-probability predictor keeps."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from verl_vip.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A batch of prompts as predictors see them.
+
+    Attributes:
+        ids: `B` content hashes (see `verl_vip.prediction.identity`). Equal prompts have equal ids.
+        embeddings: A `B x d` float tensor, one sentence embedding a prompt.
+    """
+
+    ids: tuple[str, ...]
+    embeddings: Tensor
+
+    def __post_init__(self) -> None:
+        if self.embeddings.ndim != 2 or self.embeddings.shape[0] != len(self.ids):
+            raise InvalidInputError(
+                f"embeddings must be a (B, d) tensor with B = {len(self.ids)} rows, one for each id; "
+                f"got shape {tuple(self.embeddings.shape)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, rows: Sequence[int] | Tensor) -> "Prompts":
+        """Return the prompts of the given rows, in that order."""
+        index = torch.as_tensor(rows, dtype=torch.long)
+        return Prompts(tuple(self.ids[i] for i in index.tolist()), self.embeddings[index])
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is believed of each prompt's success probability p before sampling.
+
+    Attributes:
+        mean: A `B` tensor of E[p], in [0, 1].
+        variance: A `B` tensor of Var[p]; zero for predictors that give a point estimate only.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __post_init__(self) -> None:
+        if self.mean.ndim != 1 or self.mean.shape != self.variance.shape:
+            raise InvalidInputError(
+                f"mean and variance must be (B,) tensors of one length; "
+                f"got {tuple(self.mean.shape)} and {tuple(self.variance.shape)}."
+            )
+
+    @property
+    def reward_variance(self) -> Tensor:
+        """A `B` tensor of E[p(1-p)] = m(1-m) - Var[p], the expected variance of one 0/1 reward."""
+        return (self.mean * (1 - self.mean) - self.variance).clamp_min(0)
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Predicts success probabilities, and learns from what was sampled.
+
+    `predict` never changes the state. `observe` is called once per training step with that step's prompts.
+    Everything that `predict` depends on is in `state_dict`, so that a restored predictor continues exactly.
+    """
+
+    def predict(self, prompts: Prompts) -> Prediction:
+        """Return the prediction for `B` prompts, seen before or not."""
+        ...
+
+    def observe(self, prompts: Prompts, successes: Tensor, trials: Tensor) -> None:
+        """Learn from one step.
+
+        Args:
+            prompts: The `B` prompts that were sampled. Repeated ids are allowed and are pooled.
+            successes: A `B` tensor, the sum of rewards in [0, 1] of each prompt's rollouts.
+            trials: A `B` integer tensor, how many rollouts were scored. Rows with zero trials are ignored.
+
+        Raises:
+            InvalidInputError: If successes are outside [0, trials] or shapes differ.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors, numbers, strings and containers of them; loadable with `torch.load(weights_only=True)`."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore `state_dict`'s value.
+
+        Raises:
+            StateError: If the state is of another kind of predictor, version, embedding width or setting.
+        """
+        ...
+
+    def metrics(self) -> dict[str, float]:
+        """Return what is worth logging of the last step (for example fit seconds, number of known prompts)."""
+        ...

@@ -1,0 +1,102 @@
+"""Numbers kept for every known prompt, in tensors that grow."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from verl_vip.errors import StateError
+
+
+class GrowingRows:
+    """A matrix that rows are appended to; appending costs constant time a row in the long run.
+
+    Args:
+        width: Length of a row.
+        dtype: Type of its elements.
+    """
+
+    def __init__(self, width: int, dtype: torch.dtype) -> None:
+        self._store = torch.empty(0, width, dtype=dtype)
+        self._used = 0
+
+    @property
+    def rows(self) -> Tensor:
+        """A `Q x width` view of all rows. Writing to it changes them; appending invalidates it."""
+        return self._store[: self._used]
+
+    def append(self, rows: Tensor) -> None:
+        """Add a `k x width` tensor below."""
+        needed = self._used + rows.shape[0]
+        if needed > self._store.shape[0]:
+            larger = self._store.new_empty(max(needed, 2 * self._store.shape[0]), self._store.shape[1])
+            larger[: self._used] = self.rows
+            self._store = larger
+        self._store[self._used : needed] = rows
+        self._used = needed
+
+
+class PromptTable:
+    """A row of float64 numbers for every prompt id.
+
+    Args:
+        initial: Name of each column and the value it has for a prompt that was just added.
+    """
+
+    def __init__(self, initial: Mapping[str, float]) -> None:
+        self._initial = dict(initial)
+        self._columns = {name: position for position, name in enumerate(initial)}
+        self._rows: dict[str, int] = {}
+        self._values = GrowingRows(len(initial), torch.float64)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, column: str) -> Tensor:
+        """Return a `Q` view of a column; writing to it changes the table."""
+        return self._values.rows[:, self._columns[column]]
+
+    def find(self, ids: Sequence[str]) -> Tensor:
+        """Return a `B` int64 tensor of rows, -1 for unknown ids."""
+        return torch.tensor([self._rows.get(name, -1) for name in ids], dtype=torch.long)
+
+    def ensure(self, ids: Sequence[str]) -> Tensor:
+        """Return a `B` int64 tensor of rows after adding the unknown ids, in order, at the end."""
+        before = len(self._rows)
+        rows = [self._rows.setdefault(name, len(self._rows)) for name in ids]
+        added = len(self._rows) - before
+        if added:
+            fresh = torch.tensor([list(self._initial.values())], dtype=torch.float64)
+            self._values.append(fresh.expand(added, -1))
+        return torch.tensor(rows, dtype=torch.long)
+
+    def lookup(self, ids: Sequence[str], column: str) -> Tensor:
+        """Return a `B` tensor of a column's values, the initial value for unknown ids."""
+        rows = self.find(ids)
+        known = rows >= 0
+        values = torch.full((len(ids),), self._initial[column], dtype=torch.float64)
+        values[known] = self[column][rows[known]]
+        return values
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the ids, in row order, and a `Q x columns` tensor."""
+        return {"ids": list(self._rows), "columns": list(self._columns), "values": self._values.rows.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore `state_dict`'s value.
+
+        Raises:
+            StateError: If the columns differ or there is not one row for each id.
+        """
+        ids, values = state["ids"], state["values"]
+        rows = {name: row for row, name in enumerate(ids)}
+        if state["columns"] != list(self._columns) or values.shape != (len(rows), len(self._columns)):
+            raise StateError(
+                f"the saved table has columns {state['columns']} and shape {tuple(values.shape)} for "
+                f"{len(rows)} distinct of {len(ids)} prompts; expected one row a prompt and columns "
+                f"{list(self._columns)}."
+            )
+        self._rows = rows
+        self._values = GrowingRows(len(self._columns), torch.float64)
+        self._values.append(values)

@@ -1,0 +1,162 @@
+"""Pictures of one run: where the rollouts went, whether the predictions held, and what it cost.
+
+Each function draws the records of a run into `ax` and returns nothing. The run must have taken a step.
+"""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from verl_vip.prediction.calibration import reliability
+from verl_vip.reporting.curves import windows
+from verl_vip.reporting.forecast import scored_rows
+from verl_vip.reporting.progress import BANDS, bands_of
+from verl_vip.reporting.records import RunRecords
+from verl_vip.reporting.style import BAND_COLOURS, FAINT, INK, PAPER, SERIES
+from verl_vip.reporting.summary import wilson_interval, without_signal
+from verl_vip.reporting.timing import overhead_seconds
+
+FloatArray = NDArray[np.float64]
+
+_BAND_MARKERS = ("o", "s", "^", "D", "v")
+
+
+def plot_counts_by_prediction(run: RunRecords, ax: Axes, bins: int = 20) -> None:
+    """Draw how many rollouts prompts got against their predicted success probability.
+
+    The area of a disc is the number of prompt groups with that prediction and count; the line is the mean
+    count. Counts are grouped where more than forty different ones could occur.
+    """
+    rows = run.prompts
+    column = np.minimum((rows.predicted * bins).astype(int), bins - 1)
+    width = max(1, -(-(int(rows.requested.max(initial=1)) + 1) // 40))
+    cells, groups = np.unique(np.stack([column, rows.requested // width]), axis=1, return_counts=True)
+    ax.scatter(
+        (cells[0] + 0.5) / bins,
+        cells[1] * width + (width - 1) / 2,
+        s=90 * groups / groups.max(initial=1),
+        color=SERIES[0],
+        alpha=0.45,
+        linewidths=0,
+        label="prompt groups",
+    )
+    used = np.unique(column)
+    means = [rows.requested[column == k].mean() for k in used]
+    ax.plot((used + 0.5) / bins, means, color=SERIES[1], label="mean count")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("predicted success probability, before sampling")
+    ax.set_ylabel("rollouts of the prompt")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+
+
+def plot_counts_over_time(run: RunRecords, ax: Axes) -> None:
+    """Draw the mean count over training of prompts in five bands of predicted success probability."""
+    steps = np.array([record.step for record in run.steps], dtype=np.float64)
+    for k, colour in enumerate(BAND_COLOURS):
+        means = np.array([_band_mean(record.predicted, record.requested, k) for record in run.steps])
+        if np.isfinite(means).any():
+            x, y = windows(steps, means)
+            ax.plot(
+                x,
+                y,
+                color=colour,
+                label=f"{BANDS[k]:g}–{BANDS[k + 1]:g}",
+                marker=_BAND_MARKERS[k],
+                markevery=0.15,
+            )
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("training steps")
+    ax.set_ylabel("mean rollouts a prompt")
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=5,
+        borderaxespad=0.2,
+        handlelength=1.4,
+        columnspacing=1.0,
+    )
+
+
+def plot_reliability(run: RunRecords, ax: Axes) -> None:
+    """Draw the observed success rate against the predicted one, with 95 % intervals over prompt groups.
+
+    The bars below show how the predictions are spread; the greatest is an eighth of the height.
+    """
+    mean, successes, trials = scored_rows(run)
+    table = reliability(mean, successes, trials)
+    used = (table.prompts > 0).numpy()
+    predicted, observed = table.predicted.numpy()[used], table.observed.numpy()[used]
+    groups = table.prompts.numpy()[used]
+    bounds = np.array([wilson_interval(rate * n, n) for rate, n in zip(observed, groups, strict=True)])
+    edges = table.edges.numpy()
+    ax.bar(
+        edges[:-1],
+        table.prompts.numpy() / groups.max() / 8,
+        width=np.diff(edges),
+        align="edge",
+        color=FAINT,
+        linewidth=0,
+    )
+    ax.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="perfectly calibrated")
+    ax.errorbar(
+        predicted,
+        observed,
+        yerr=np.abs(bounds.T - observed),
+        color=SERIES[0],
+        marker="o",
+        markeredgecolor=PAPER,
+        markeredgewidth=0.6,
+        elinewidth=1.0,
+        label="this run",
+    )
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    ax.set_xlabel("predicted success probability, before sampling")
+    ax.set_ylabel("observed success rate")
+    ax.legend(loc="upper left")
+
+
+def plot_no_signal(run: RunRecords, ax: Axes) -> None:
+    """Draw the shares of prompt groups that are all wrong and all right, stacked, over training."""
+    steps = np.array([record.step for record in run.steps], dtype=np.float64)
+    shares = np.array([without_signal(record) for record in run.steps])
+    x, wrong = windows(steps, shares[:, 0])
+    _, right = windows(steps, shares[:, 1])
+    ax.stackplot(
+        x,
+        wrong,
+        right,
+        colors=[SERIES[0], SERIES[4]],
+        labels=["all wrong", "all right"],
+        alpha=0.75,
+        linewidth=0,
+    )
+    ax.set_ylim(0, max(0.05, float(np.nanmax(wrong + right)) * 1.15))
+    ax.margins(x=0)
+    ax.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    ax.set_xlabel("training steps")
+    ax.set_ylabel("prompt groups without signal")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+
+
+def plot_overhead(run: RunRecords, ax: Axes) -> None:
+    """Draw the seconds that each part of the package adds to a step, stacked, over training."""
+    steps = np.array([record.step for record in run.steps], dtype=np.float64)
+    bottom = np.zeros(0)
+    for (part, seconds), colour in zip(overhead_seconds(run).items(), SERIES, strict=False):
+        x, y = windows(steps, seconds)
+        bottom = bottom if len(bottom) else np.zeros(len(x))
+        gap = float(np.diff(x).min()) if len(x) > 1 else 1.0
+        ax.bar(x, y, bottom=bottom, width=0.85 * gap, color=colour, label=part, linewidth=0)
+        bottom = bottom + y
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("training steps")
+    ax.set_ylabel("seconds a step")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, columnspacing=1.2)
+
+
+def _band_mean(predicted: list[float], counts: list[int], band: int) -> float:
+    mine = bands_of(np.array(predicted)) == band
+    return float(np.array(counts)[mine].mean()) if mine.any() else np.nan

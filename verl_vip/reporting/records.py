@@ -1,0 +1,304 @@
+"""What a run writes down: one JSON object a line in `vip_records.jsonl`, in the run folder.
+
+A run appends a `RunHeader` at every start (so a resume shows as one more header), a `StepRecord` after every
+training step and a `ValidationRecord` after every validation. Progress lines and reports are made from these
+records alone. Importing this module loads nothing heavier than NumPy.
+"""
+
+import json
+import logging
+import os
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verl_vip.errors import InvalidInputError
+from verl_vip.reporting.schema import Record, RunHeader, StepRecord, ValidationRecord
+
+__all__ = [
+    "RECORDS_FILE",
+    "PromptRows",
+    "Record",
+    "RecordWriter",
+    "RunHeader",
+    "RunRecords",
+    "StepRecord",
+    "ValidationRecord",
+    "read_run",
+    "records_path",
+]
+
+RECORDS_FILE = "vip_records.jsonl"
+
+_logger = logging.getLogger(__name__)
+
+_KINDS: Mapping[str, type[RunHeader] | type[StepRecord] | type[ValidationRecord]] = {
+    record.kind: record for record in (RunHeader, StepRecord, ValidationRecord)
+}
+
+
+@dataclass(frozen=True)
+class PromptRows:
+    """The prompts of all steps below each other: `N` rows, N the sum of the batch sizes.
+
+    Attributes:
+        step: An `N` int array, the step of the row.
+        ids: An `N` string array.
+        labels: An `N` string array.
+        requested: An `N` int array.
+        observed: An `N` int array.
+        predicted: An `N` float array.
+        predicted_variance: An `N` float array.
+        successes: An `N` float array.
+    """
+
+    step: NDArray[np.int64]
+    ids: NDArray[np.str_]
+    labels: NDArray[np.str_]
+    requested: NDArray[np.int64]
+    observed: NDArray[np.int64]
+    predicted: NDArray[np.float64]
+    predicted_variance: NDArray[np.float64]
+    successes: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """All records of one run, each kind in the order written.
+
+    Attributes:
+        path: The file they were read from.
+        headers: One header a start of the run, at least one.
+        steps: The training steps, ascending.
+        validations: The validations, ascending, one a step.
+    """
+
+    path: Path
+    headers: tuple[RunHeader, ...]
+    steps: tuple[StepRecord, ...]
+    validations: tuple[ValidationRecord, ...]
+
+    @property
+    def rollouts_total(self) -> int:
+        """Rollouts spent up to the last recorded step; 0 before the first."""
+        return self.steps[-1].rollouts_total if self.steps else 0
+
+    @cached_property
+    def prompts(self) -> PromptRows:
+        """The prompts of all steps as flat arrays."""
+        return PromptRows(
+            step=np.repeat(
+                np.array([record.step for record in self.steps], dtype=np.int64),
+                np.array([len(record.ids) for record in self.steps], dtype=np.int64),
+            ),
+            ids=np.array(self._flat("ids"), dtype=np.str_),
+            labels=np.array(self._flat("labels"), dtype=np.str_),
+            requested=np.array(self._flat("requested"), dtype=np.int64),
+            observed=np.array(self._flat("observed"), dtype=np.int64),
+            predicted=np.array(self._flat("predicted"), dtype=np.float64),
+            predicted_variance=np.array(self._flat("predicted_variance"), dtype=np.float64),
+            successes=np.array(self._flat("successes"), dtype=np.float64),
+        )
+
+    def _flat(self, name: str) -> list[Any]:
+        return [value for record in self.steps for value in getattr(record, name)]
+
+
+class RecordWriter:
+    """Appends records to a run's file, so that a killed process loses at most the record being written.
+
+    The writer keeps no file open and no state, so it may be pickled, and every start of a run makes its own.
+    One run has one writer at a time.
+
+    Args:
+        path: The run folder, or the `.jsonl` file itself. Folders are made when the first record is written.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = records_path(path)
+
+    def append(self, record: Record) -> None:
+        """Write one record and wait until it is on disk.
+
+        A line that an earlier process left unfinished is cut off first.
+
+        Args:
+            record: The record to write.
+
+        Raises:
+            InvalidInputError: If the record holds what JSON cannot express, such as NaN.
+            OSError: If the file cannot be written.
+        """
+        line = _encode(record)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not self.path.exists()
+        with open(self.path, "ab+") as file:
+            _cut_torn_line(file)
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        if is_new:
+            _sync_folder(self.path.parent)
+
+    def rewind(self, step: int) -> None:
+        """Drop the step and validation records later than `step`; keep all headers.
+
+        A run that resumes from the checkpoint of `step` calls this before its new header, because the steps
+        after the checkpoint are about to be taken again. The file is replaced in one go: after a crash it is
+        either the old one or the new one. Without a file there is nothing to do.
+
+        Args:
+            step: The last step to keep.
+
+        Raises:
+            InvalidInputError: If the file is not a record file.
+            OSError: If the file cannot be replaced.
+        """
+        if not self.path.exists():
+            return
+        kept = [
+            line
+            for line, record in _read_lines(self.path)
+            if isinstance(record, RunHeader) or record.step <= step
+        ]
+        descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.writelines(line + b"\n" for line in kept)
+                file.flush()
+                os.fchmod(file.fileno(), self.path.stat().st_mode & 0o777)
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_folder(self.path.parent)
+
+
+def records_path(path: Path | str) -> Path:
+    """Return the record file of a run folder; a path that ends in `.jsonl` is that file already."""
+    path = Path(path)
+    return path if path.suffix == ".jsonl" else path / RECORDS_FILE
+
+
+def read_run(path: Path | str) -> RunRecords:
+    """Read all records of a run. A last line without its line end was torn by a kill and is left out.
+
+    Validation records of one step are pooled when they stem from one start (they are batches of one pass);
+    those of a later start replace them (a resumed run may validate its checkpoint again).
+
+    Args:
+        path: The run folder, or the `.jsonl` file itself.
+
+    Returns:
+        The records, each kind in the order written.
+
+    Raises:
+        InvalidInputError: If there is no such file, a line is not a record, the first is no header, or steps
+            do not ascend. The message names the file and the line.
+    """
+    file = records_path(path)
+    if not file.is_file():
+        raise InvalidInputError(f"{file} does not exist; give the folder of a run that has taken a step.")
+    headers: list[RunHeader] = []
+    steps: list[StepRecord] = []
+    validations: dict[tuple[int, int], list[ValidationRecord]] = {}
+    for number, (_, record) in enumerate(_read_lines(file), start=1):
+        if number == 1 and not isinstance(record, RunHeader):
+            raise InvalidInputError(f'{file}, line 1: a record file starts with a record of kind "run".')
+        if isinstance(record, RunHeader):
+            headers.append(record)
+        elif isinstance(record, StepRecord):
+            if steps and record.step <= steps[-1].step:
+                raise InvalidInputError(
+                    f"{file}, line {number}: step {record.step} follows step {steps[-1].step}; a resumed run "
+                    "must rewind its records to the checkpoint's step first."
+                )
+            steps.append(record)
+        else:
+            validations.setdefault((record.step, len(headers)), []).append(record)
+    if not headers:
+        raise InvalidInputError(f"{file} holds no complete record; the run stopped before its first one.")
+    # Keyed by step alone, the last start's pass is the one that stays.
+    passes = {step: _pooled(validations[step, start]) for step, start in sorted(validations)}
+    return RunRecords(file, tuple(headers), tuple(steps), tuple(passes.values()))
+
+
+def _pooled(batches: Sequence[ValidationRecord]) -> ValidationRecord:
+    correct: dict[str, float] = defaultdict(float)
+    count: Counter[str] = Counter()
+    for batch in batches:
+        count.update(batch.count)
+        for label, value in batch.correct.items():
+            correct[label] += value
+    return replace(batches[-1], correct=dict(correct), count=dict(count))
+
+
+def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
+    *lines, torn = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield line, _decode(line)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{path}, line {number}: {error}") from error
+    if torn:
+        _logger.warning("%s: the last line is incomplete and is ignored (%d bytes).", path, len(torn))
+
+
+def _decode(line: bytes) -> Record:
+    try:
+        data = json.loads(line)
+    except ValueError as error:
+        raise InvalidInputError("not a JSON object; is this file a record file of verl-vip?") from error
+    record = _KINDS.get(str(data.pop("kind", None))) if isinstance(data, dict) else None
+    if record is None:
+        raise InvalidInputError(
+            f'not a record; a record is a JSON object whose "kind" is one of {list(_KINDS)}.'
+        )
+    if difference := {field.name for field in fields(record)} ^ data.keys():
+        raise InvalidInputError(
+            f"a record of kind {record.kind!r} has missing or unknown fields {sorted(difference)}; "
+            "read it with the version of verl-vip that wrote it."
+        )
+    return record(**data)
+
+
+def _encode(record: Record) -> bytes:
+    data = {"kind": record.kind, **{field.name: getattr(record, field.name) for field in fields(record)}}
+    try:
+        text = json.dumps(data, allow_nan=False, default=str)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"a record of kind {record.kind!r} does not fit into JSON ({error}); leave that value out."
+        ) from error
+    return text.encode() + b"\n"
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    """Truncate the file after its last line end; costs one byte read when nothing is torn."""
+    end = file.seek(0, os.SEEK_END)
+    if end == 0:
+        return
+    file.seek(end - 1)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    whole = file.read().rfind(b"\n") + 1
+    _logger.warning("%s: cut off an incomplete last line (%d bytes).", file.name, end - whole)
+    file.truncate(whole)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new or replaced directory entry survive a power failure, which fsync of the file does not."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,123 @@
+"""How pictures look: colours that are told apart with any colour vision, on light and on dark paper.
+
+A picture is drawn once, in the light colours. In a web page each of them becomes a CSS variable
+(`--ink`, `--faint`, `--paper`, `--series-0` and so on), which the page sets for light, dark and print.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK = "#1f2933"
+FAINT = "#d3dae1"
+PAPER = "#fffffe"
+
+#: After Okabe and Ito, without the yellow that is lost on white.
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#b5579a", "#e69f01", "#3a9fd8", "#7a5195", "#6b7280")
+
+#: From hard prompts (blue) over the middle (grey) to easy ones (brown).
+BAND_COLOURS = ("#08519c", "#4c93c8", "#80868c", "#dd8a33", "#9a3a05")
+
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_FIXED = {"vip": 0, "uniform": 7}
+
+#: CSS variable of each colour.
+VARIABLES: Mapping[str, str] = {
+    INK: "ink",
+    FAINT: "faint",
+    PAPER: "paper",
+    **{colour: f"series-{k}" for k, colour in enumerate(SERIES)},
+    **{colour: f"band-{k}" for k, colour in enumerate(BAND_COLOURS)},
+}
+
+_RC: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.0,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.0,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "figure.facecolor": "none",
+    # Text stays text in SVG: small files, and the page's own font and colour.
+    "svg.fonttype": "none",
+}
+
+
+def draw(plot: Callable[..., None], *args: Any, height: float = 3.1, **kwargs: Any) -> Figure:
+    """Return a new figure after `plot(*args, ax=its_axes, **kwargs)`; no pyplot state knows of it.
+
+    Args:
+        plot: A function of `verl_vip.reporting.plots` or `curves`.
+        args: Its arguments but for the axes.
+        height: Height of the figure in inches; the width is 4.8, so that text stays legible on a phone.
+        kwargs: Its keyword arguments.
+    """
+    with rc_context(_RC):
+        figure = Figure(figsize=(4.8, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        plot(*args, ax=figure.add_subplot(), **kwargs)
+        return figure
+
+
+def series_style(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return colour and marker for each name: fixed for known strategies, the next free one for others."""
+    names = list(dict.fromkeys(names))
+    index = {name: _FIXED[name] for name in names if name in _FIXED}
+    free = [k for k in range(len(SERIES)) if k not in _FIXED.values()] or list(range(len(SERIES)))
+    others = [name for name in names if name not in _FIXED]
+    index.update({name: free[k % len(free)] for k, name in enumerate(others)})
+    return {name: {"color": SERIES[index[name]], "marker": _MARKERS[index[name]]} for name in names}
+
+
+def save_png(figure: Figure, path: Path, title: str) -> None:
+    """Write the picture with its title on white paper, 200 dots an inch."""
+    with rc_context(_RC):
+        figure.axes[0].set_title(title)
+        figure.savefig(path, format="png", dpi=200, facecolor="white")
+        figure.axes[0].set_title("")
+
+
+def svg_text(figure: Figure, name: str) -> str:
+    """Return the picture as an `<svg>` element to put into a page.
+
+    Args:
+        figure: The picture.
+        name: Unique in the page; element ids are made from it, so that pictures do not share any.
+    """
+    buffer = io.StringIO()
+    with rc_context({**_RC, "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    used = set(re.findall(r'#([\w-]+)["\')]', text))
+    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
+    text = re.sub(r"font-family: [^;\"]*; ", "", text)
+    text = re.sub(r"(\d+\.\d{2})\d+", r"\1", text)
+    text = re.sub(r"\s*\n\s*", " ", text)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var(--{variable})")
+    return text.strip()

@@ -1,0 +1,183 @@
+"""What the records of a run come to: the numbers that a report shows."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verl_vip.reporting.records import RunHeader, RunRecords, StepRecord, ValidationRecord
+from verl_vip.reporting.timing import overhead_seconds, step_seconds, total_training_seconds
+
+FloatArray = NDArray[np.float64]
+
+#: Two-sided 95 % point of the normal distribution.
+_Z95 = 1.959963984540054
+
+
+def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
+    """Return the 95 % score interval of a proportion (Wilson 1927, JASA 22).
+
+    For scores between 0 and 1 that are means of several samples it is on the safe side, because such scores
+    vary less between problems than single 0/1 outcomes of the same mean.
+
+    Args:
+        successes: Sum of scores in [0, 1].
+        trials: Number of independent scores (problems, not samples), positive.
+    """
+    rate = successes / trials
+    weight = _Z95**2 / trials
+    centre = (rate + weight / 2) / (1 + weight)
+    half = math.sqrt(max(rate * (1 - rate), 0.0) * weight + weight**2 / 4) / (1 + weight)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def without_signal(record: StepRecord) -> tuple[float, float]:
+    """Return the shares of sampled prompt groups that are all wrong and all right.
+
+    Such a group has equal rewards, hence no advantage and no part in the update. Prompts with no rollout are
+    not groups; without any group both shares are NaN.
+    """
+    trials = np.array(record.observed)
+    successes = np.array(record.successes)[trials > 0]
+    trials = trials[trials > 0]
+    if not len(trials):
+        return math.nan, math.nan
+    # The tolerance admits full houses of rewards that were summed in floating point.
+    return float(np.mean(successes < 1e-6)), float(np.mean(successes > trials - 1e-6))
+
+
+def broken_budgets(run: RunRecords) -> list[int]:
+    """Return the steps whose counts did not come back as requested or do not sum to the budget."""
+    return [
+        record.step
+        for record in run.steps
+        if record.requested != record.observed
+        or not sum(record.requested) == record.budget == header_of(run, record).budget
+    ]
+
+
+def header_of(run: RunRecords, record: StepRecord) -> RunHeader:
+    """Return the header of the start that took a step."""
+    earlier = [header for header in run.headers if header.started_at <= record.wall_time]
+    return earlier[-1] if earlier else run.headers[0]
+
+
+@dataclass(frozen=True)
+class FamilyRow:
+    """One label of the per-family table; None where nothing was recorded.
+
+    Attributes:
+        label: The data source or task family.
+        problems: Validation problems.
+        first_accuracy: Accuracy at the first validation.
+        last_accuracy: Accuracy at the last validation.
+        groups: Prompt groups trained on.
+        rollouts_per_prompt: Mean count of those groups.
+        mean_predicted: Mean of E[p] before sampling over those groups.
+        mean_observed: Mean over sampled groups of each group's share of successes.
+    """
+
+    label: str
+    problems: int | None
+    first_accuracy: float | None
+    last_accuracy: float | None
+    groups: int
+    rollouts_per_prompt: float | None
+    mean_predicted: float | None
+    mean_observed: float | None
+
+
+def family_rows(run: RunRecords) -> list[FamilyRow]:
+    """Return one row for each label that was trained on or validated, by name."""
+    rows = run.prompts
+    sampled = rows.observed > 0
+    rates = rows.successes / np.maximum(rows.observed, 1)
+    first, last = (run.validations[0], run.validations[-1]) if run.validations else (None, None)
+    labels = set(rows.labels.tolist()) | set(last.count if last else ()) | set(first.count if first else ())
+    table = []
+    for label in sorted(labels):
+        mine = rows.labels == label
+        trained = bool(mine.any())
+        table.append(
+            FamilyRow(
+                label=label,
+                problems=last.count.get(label) if last else None,
+                first_accuracy=_label_accuracy(first, label),
+                last_accuracy=_label_accuracy(last, label),
+                groups=int(mine.sum()),
+                rollouts_per_prompt=float(rows.observed[mine].mean()) if trained else None,
+                mean_predicted=float(rows.predicted[mine].mean()) if trained else None,
+                mean_observed=float(rates[mine & sampled].mean()) if (mine & sampled).any() else None,
+            )
+        )
+    return table
+
+
+def _label_accuracy(record: ValidationRecord | None, label: str) -> float | None:
+    if record is None or label not in record.count:
+        return None
+    return record.correct[label] / record.count[label]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The headline figures of a run.
+
+    Attributes:
+        strategy: Name of the strategy of the last step; empty before the first.
+        steps: Steps taken.
+        rollouts: Rollouts spent.
+        first, last: First and last validation; None without any.
+        broken: Steps that did not keep the budget.
+        all_wrong, all_right: Shares of all prompt groups without signal, NaN without any group.
+        overhead: Median seconds a step that the package adds; NaN without steps.
+        overhead_share: Its share of the median step, NaN where no step's duration is known.
+        seconds: Seconds of training, validation included.
+    """
+
+    strategy: str
+    steps: int
+    rollouts: int
+    first: ValidationRecord | None
+    last: ValidationRecord | None
+    broken: list[int]
+    all_wrong: float
+    all_right: float
+    overhead: float
+    overhead_share: float
+    seconds: float
+
+
+def summarize(run: RunRecords) -> Summary:
+    """Return the headline figures of a run."""
+    shares = [without_signal(record) for record in run.steps]
+    groups = np.array([sum(count > 0 for count in record.observed) for record in run.steps], dtype=np.float64)
+    wrong, right = (
+        _weighted([pair[0] for pair in shares], groups),
+        _weighted([pair[1] for pair in shares], groups),
+    )
+    overhead = _median(sum(overhead_seconds(run).values(), start=np.zeros(len(run.steps))))
+    return Summary(
+        strategy=run.steps[-1].strategy if run.steps else "",
+        steps=len(run.steps),
+        rollouts=run.rollouts_total,
+        first=run.validations[0] if run.validations else None,
+        last=run.validations[-1] if run.validations else None,
+        broken=broken_budgets(run),
+        all_wrong=wrong,
+        all_right=right,
+        overhead=overhead,
+        overhead_share=overhead / _median(step_seconds(run)),
+        seconds=total_training_seconds(run),
+    )
+
+
+def _weighted(values: list[float], weights: FloatArray) -> float:
+    used = weights > 0
+    return float(np.average(np.array(values)[used], weights=weights[used])) if used.any() else math.nan
+
+
+def _median(values: FloatArray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else math.nan

@@ -1,0 +1,10 @@
+"""The verl side: what stock verl loads by name to let verl-vip decide its rollout counts.
+
+rollout_manager   writes each prompt's count before sampling
+observer          reads what came back, and teaches the predictor
+advantage         weighs unequal prompt groups as the analysis assumes
+checkpoint        keeps the predictor's state in verl's checkpoint folder
+session           what these four share; verl runs them in one process
+run_settings      what is read from verl's config, and what is refused
+cpu_platform      verl and vLLM on a CPU, only when asked for
+"""

@@ -1,0 +1,186 @@
+"""Every symbol and behaviour of verl, TransferQueue and vLLM that this package relies on.
+
+`verl-vip doctor` prints these and the tests check them, so that a new release that moved one fails at once and by
+name, not in the middle of a run.
+"""
+
+import ast
+import importlib
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Reliance:
+    """One thing relied on.
+
+    Attributes:
+        symbol: Dotted module and, after a colon, the attribute path in it.
+        why: What breaks without it.
+        holds: Takes the symbol and says whether it behaves as needed.
+    """
+
+    symbol: str
+    why: str
+    holds: Callable[[Any], bool] = lambda _: True
+
+    def problem(self) -> str | None:
+        """Return what is wrong in one sentence, or None."""
+        module_name, _, path = self.symbol.partition(":")
+        try:
+            found: Any = importlib.import_module(module_name)
+            for name in filter(None, path.split(".")):
+                found = getattr(found, name)
+        except (ImportError, AttributeError) as error:
+            return f"{self.symbol} is missing ({error}); {self.why}."
+        return None if self.holds(found) else f"{self.symbol} changed; {self.why}."
+
+
+def _takes(*names: str) -> Callable[[Any], bool]:
+    """The callable accepts these arguments by name."""
+
+    def check(found: Any) -> bool:
+        parameters = inspect.signature(found).parameters
+        open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        return open_ended or all(name in parameters for name in names)
+
+    return check
+
+
+def _source_has(*fragments: str) -> Callable[[Any], bool]:
+    """The source, comments apart, contains these expressions."""
+
+    def check(found: Any) -> bool:
+        code = ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(found))))
+        return all(fragment in code for fragment in fragments)
+
+    return check
+
+
+def _remote_method_has(method: str, *fragments: str) -> Callable[[Any], bool]:
+    """The method of a Ray actor class contains these expressions."""
+
+    def check(found: Any) -> bool:
+        return _source_has(*fragments)(getattr(found.__ray_metadata__.modified_class, method))
+
+    return check
+
+
+VERL: tuple[Reliance, ...] = (
+    Reliance(
+        "verl.trainer.ppo.v1.agent_loop_tq:AgentLoopWorkerTQ",
+        "per-prompt rollout counts reach verl through this field alone",
+        _remote_method_has("_run_prompt", "prompt.pop('__rollout_n__'"),
+    ),
+    Reliance(
+        "verl.trainer.ppo.v1.agent_loop_tq:AgentLoopManagerTQ.generate_sequences",
+        "counts are written where the batch passes",
+        _takes("prompts"),
+    ),
+    Reliance(
+        "verl.trainer.main_ppo:TaskRunnerV1",
+        "the rollout manager is named by agent_loop_manager_class",
+        _remote_method_has("init_agent_loop_manager", "'agent_loop_manager_class'"),
+    ),
+    Reliance(
+        "verl.trainer.main_ppo:TaskRunnerV1",
+        "the predictor is restored after verl has chosen its checkpoint",
+        _remote_method_has("run", "self.trainer.init()\n        self.init_agent_loop_manager()"),
+    ),
+    Reliance(
+        "verl.workers.config.rollout:AgentLoopConfig",
+        "the recipe sets agent_loop_manager_class",
+        _takes("agent_loop_manager_class"),
+    ),
+    Reliance(
+        "verl.trainer.ppo.v1.trainer_base:PPOTrainer._build_replay_buffer",
+        "the observer is named by custom_sampler",
+        _source_has("load_extern_type(custom_sampler.path, custom_sampler.name)"),
+    ),
+    Reliance(
+        "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer.__init__",
+        "the observer shortens the poll",
+        _takes("poll_interval"),
+    ),
+    Reliance(
+        "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer.sample",
+        "rewards are observed as a batch is collected",
+        _takes("global_steps", "partition_id", "batch_size"),
+    ),
+    Reliance(
+        "verl.trainer.ppo.v1.trainer_base:PPOTrainer.__init__",
+        "the callback opens the session before the replay buffer is built",
+        lambda found: inspect.getsource(found).index("build_checkpoint_callback(")
+        < inspect.getsource(found).index("_build_replay_buffer()"),
+    ),
+    Reliance(
+        "verl.trainer.ppo.checkpoint_callback:CheckpointCallback.on_save",
+        "the predictor's state is saved with the model",
+        _takes("trainer", "global_step", "checkpoint_dir", "async_save"),
+    ),
+    Reliance(
+        "verl.trainer.ppo.v1.trainer_base:PPOTrainer._save_checkpoint",
+        "the state lies in the folder before verl marks it complete",
+        _source_has("f'global_step_{self.global_steps}'", "'latest_checkpointed_iteration.txt'"),
+    ),
+    Reliance(
+        "verl.trainer.ppo.v1.trainer_base:PPOTrainer._load_checkpoint",
+        "the resumed folder is found as verl finds it",
+        _source_has("find_latest_ckpt_path(checkpoint_folder)", "resume_from_path"),
+    ),
+    Reliance(
+        "verl.utils.checkpoint.checkpoint_manager:find_latest_ckpt_path", "the resumed folder is found as verl finds it"
+    ),
+    Reliance(
+        "verl.trainer.ppo.core_algos:register_adv_est", "the advantage estimators are registered by name", _takes("name_or_enum")
+    ),
+    Reliance(
+        "verl.trainer.ppo.ray_trainer:compute_advantage",
+        "estimators receive the uid of every row",
+        _source_has("adv_kwargs['index'] = data.non_tensor_batch['uid']"),
+    ),
+    Reliance(
+        "verl.trainer.ppo.padding_utils",
+        "padding rows are told by their uid",
+        lambda found: "pad" in inspect.getsource(found) and "is_padding" in inspect.getsource(found),
+    ),
+    Reliance("verl.utils.tensordict_utils:assign_non_tensor_stack", "counts are attached to the batch"),
+)
+
+TRANSFER_QUEUE: tuple[Reliance, ...] = (
+    Reliance("transfer_queue:kv_batch_get", "raw rewards are read by key", _takes("keys", "partition_id", "select_fields")),
+    Reliance("transfer_queue:KVBatchMeta", "a collected batch is a list of keys"),
+)
+
+CPU: tuple[Reliance, ...] = (
+    Reliance("verl.plugin.platform:PlatformRegistry.register", "the CPU platform is registered by name"),
+    Reliance("verl.plugin.platform:PlatformBase", "the CPU platform subclasses it"),
+    Reliance(
+        "verl.workers.engine.base:EngineRegistry.get_engine_cls",
+        "the FSDP engine is chosen by VERL_ENGINE_DEVICE",
+        _source_has("os.getenv('VERL_ENGINE_DEVICE')"),
+    ),
+    Reliance(
+        "verl.utils.distributed:initialize_global_process_group_ray",
+        "a process group that exists is left alone",
+        _source_has("torch.distributed.is_initialized()"),
+    ),
+    Reliance(
+        "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer:BucketedWeightSender.__init__",
+        "a weight transfer takes its socket from the shared ZeroMQ context, whose timeout ends a hang",
+        _source_has("zmq.Context.instance()"),
+    ),
+    Reliance(
+        "vllm.model_executor.layers.utils:dispatch_cpu_unquantized_gemm",
+        "vLLM's CPU layers are kept from dropping their weights",
+        _takes("layer", "remove_weight"),
+    ),
+)
+
+
+def problems(reliances: tuple[Reliance, ...]) -> list[str]:
+    """Return what is wrong with the given reliances, one sentence each."""
+    return [found for reliance in reliances if (found := reliance.problem()) is not None]

@@ -1,0 +1,42 @@
+"""Writes each prompt's rollout count before sampling (`rollout.agent.agent_loop_manager_class`)."""
+
+from typing import Any
+
+from tensordict import TensorDict
+from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
+from verl.utils import tensordict_utils
+
+from verl_vip.workers.session import current_session
+
+#: verl's own per-prompt field: how many sessions its agent-loop worker starts for the prompt.
+COUNT_FIELD = "__rollout_n__"
+
+
+class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
+    """verl's agent-loop manager with a count for every training prompt.
+
+    It has to be the manager and not a worker: a worker sees one chunk of the batch and cannot keep a budget that
+    belongs to the whole.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        current_session().start()
+
+    def generate_sequences(self, prompts: TensorDict) -> None:
+        """Plan the counts of a training batch, note what a validation batch holds, and sample.
+
+        Args:
+            prompts: verl's batch of `B` prompts, one row a prompt.
+        """
+        session = current_session()
+        uids = [str(uid) for uid in prompts["uid"]]
+        labels = [str(label) for label in prompts["data_source"]] if "data_source" in prompts.keys() else [""] * len(uids)
+        if "validate" in prompts.keys():
+            session.expect_validation(uids, labels)
+        else:
+            counts = session.plan(
+                step=int(prompts["global_steps"]), uids=uids, messages=list(prompts["raw_prompt"]), labels=labels
+            )
+            tensordict_utils.assign_non_tensor_stack(prompts, COUNT_FIELD, counts)
+        super().generate_sequences(prompts)

@@ -1,0 +1,157 @@
+"""What verl-vip reads from verl's config, and the combinations that it refuses."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from verl_vip.config import VipConfig
+from verl_vip.errors import ConfigError
+from verl_vip.strategies.strategy import Budget
+
+#: Advantage estimators of `workers.advantage` by the objective whose variance they have.
+ESTIMATORS = {"rloo": "vip_rloo", "dr_grpo": "vip_dr_grpo"}
+
+RECORDS_FILE = "vip_records.jsonl"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One training run as verl-vip sees it.
+
+    Attributes:
+        vip: The recipe's `vip` group.
+        prompts_per_step: Prompts of one training batch, B.
+        budget: Rollouts of one training batch, `B * rollout.n`, and the bounds of one prompt.
+        checkpoint_dir: verl's `trainer.default_local_dir`, absolute.
+        save_freq: Steps between checkpoints; not positive when there are none.
+        resume_dir: The `global_step_N` folder that verl resumes from, or None for a fresh start.
+        plain: The settings worth keeping with the run's records.
+    """
+
+    vip: VipConfig
+    prompts_per_step: int
+    budget: Budget
+    checkpoint_dir: Path
+    save_freq: int
+    resume_dir: Path | None
+    plain: dict[str, Any]
+
+    @property
+    def resume_step(self) -> int | None:
+        """The step that verl resumes after, or None for a fresh start."""
+        return None if self.resume_dir is None else int(self.resume_dir.name.removeprefix("global_step_"))
+
+    @property
+    def records_path(self) -> Path:
+        """The file that the run's records go to."""
+        return self.checkpoint_dir / RECORDS_FILE
+
+    @classmethod
+    def from_verl(cls, config: DictConfig) -> "RunSettings":
+        """Read and check verl's whole config.
+
+        Raises:
+            ConfigError: If the `vip` group is missing or wrong, or verl is set to something that verl-vip
+                cannot keep its promises with.
+            InfeasibleBudgetError: If the bounds cannot hold the budget.
+        """
+        group = OmegaConf.select(config, "vip")
+        if group is None:
+            raise ConfigError(
+                "the config has no `vip` group; add hydra.searchpath=[pkg://verl_vip.recipes] +vip=rloo to the command."
+            )
+        vip = VipConfig.from_mapping(OmegaConf.to_container(group, resolve=True))
+        _refuse_unsupported(config, vip)
+        prompts = int(config.data.train_batch_size)
+        per_prompt = int(config.actor_rollout_ref.rollout.n)
+        budget = Budget(total=prompts * per_prompt, lower=vip.lower, upper=vip.upper)
+        budget.require_feasible(prompts)
+        checkpoint_dir = Path(os.path.abspath(config.trainer.default_local_dir))
+        return cls(
+            vip=vip,
+            prompts_per_step=prompts,
+            budget=budget,
+            checkpoint_dir=checkpoint_dir,
+            save_freq=int(config.trainer.save_freq),
+            resume_dir=_resume_dir(config, checkpoint_dir),
+            plain=_plain(config, vip),
+        )
+
+
+def _refuse_unsupported(config: DictConfig, vip: VipConfig) -> None:
+    refusals = [
+        (
+            not config.trainer.use_v1,
+            "verl's legacy trainer repeats every prompt the same number of times; set trainer.use_v1=True.",
+        ),
+        (
+            config.trainer.v1.trainer_mode != "sync",
+            f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode} has no batch at the time of allocation, so a "
+            "budget per step means nothing there; set trainer.v1.trainer_mode=sync.",
+        ),
+        (
+            bool(OmegaConf.select(config, "algorithm.filter_groups.enable")),
+            "algorithm.filter_groups samples beyond the budget and is ignored by custom replay buffers; "
+            "set algorithm.filter_groups.enable=False.",
+        ),
+        (
+            bool(OmegaConf.select(config, "reward.reward_model.enable"))
+            and not bool(OmegaConf.select(config, "reward.reward_model.enable_resource_pool")),
+            "a colocated reward model scores after the predictor has to learn; "
+            "set reward.reward_model.enable_resource_pool=True.",
+        ),
+        (
+            config.data.get("gen_batch_size") not in (None, config.data.train_batch_size),
+            f"data.gen_batch_size={config.data.get('gen_batch_size')} splits the batch that the budget belongs to; "
+            "leave data.gen_batch_size=null.",
+        ),
+        (
+            config.algorithm.adv_estimator in ESTIMATORS.values()
+            and config.algorithm.adv_estimator != ESTIMATORS[vip.objective],
+            f"algorithm.adv_estimator={config.algorithm.adv_estimator} does not have the variance that "
+            f"vip.objective={vip.objective} minimises; set algorithm.adv_estimator={ESTIMATORS[vip.objective]}.",
+        ),
+    ]
+    for wrong, message in refusals:
+        if wrong:
+            raise ConfigError(message)
+
+
+def _resume_dir(config: DictConfig, checkpoint_dir: Path) -> Path | None:
+    # Mirrors PPOTrainer._load_checkpoint, which offers no hook for the folder it chose.
+    mode = config.trainer.resume_mode
+    if mode == "disable":
+        return None
+    if mode == "resume_path":
+        return Path(os.path.abspath(config.trainer.resume_from_path))
+    from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
+
+    latest = find_latest_ckpt_path(str(checkpoint_dir))
+    return None if latest is None else Path(latest)
+
+
+def _plain(config: DictConfig, vip: VipConfig) -> dict[str, Any]:
+    keys = (
+        "actor_rollout_ref.model.path",
+        "actor_rollout_ref.rollout.n",
+        "actor_rollout_ref.rollout.name",
+        "actor_rollout_ref.rollout.temperature",
+        "actor_rollout_ref.actor.optim.lr",
+        "actor_rollout_ref.actor.strategy",
+        "actor_rollout_ref.actor.ppo_mini_batch_size",
+        "actor_rollout_ref.actor.loss_agg_mode",
+        "algorithm.adv_estimator",
+        "data.train_batch_size",
+        "data.max_prompt_length",
+        "data.max_response_length",
+        "data.seed",
+        "trainer.nnodes",
+        "trainer.n_gpus_per_node",
+        "trainer.total_training_steps",
+        "trainer.project_name",
+        "trainer.experiment_name",
+    )
+    return {"vip": vip.to_mapping(), **{key: OmegaConf.select(config, key) for key in keys}}
