@@ -48,7 +48,7 @@ def examine() -> Iterator[Finding]:
     yield from _entry_points()
     yield _device()
     yield from _hooks()
-    yield _cpu_platform()
+    yield from _cpu_platform()
 
 
 def report(findings: Iterable[Finding]) -> Iterator[str]:
@@ -164,9 +164,12 @@ def _hooks() -> Iterator[Finding]:
             yield Finding("problem", subject, problem, "install a supported release: pip install 'verl>=0.9.1,<0.10'")
 
 
-def _cpu_platform() -> Finding:
+def _cpu_platform() -> Iterator[Finding]:
     """Ask a fresh process, since verl chooses its platform once, as it is imported."""
-    probe = "from verl.plugin.platform import get_platform; print('platform', get_platform().device_name)"
+    probe = (
+        "from verl.plugin.platform import get_platform; from verl_vip.workers.contract import CPU, problems; "
+        "print('platform', get_platform().device_name, *problems(CPU), sep='\\n')"
+    )
     try:
         done = subprocess.run(
             [sys.executable, "-c", probe],
@@ -177,8 +180,13 @@ def _cpu_platform() -> Finding:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Finding("problem", "CPU platform", f"verl did not import within {_PROBE_TIMEOUT_S} s", "try again")
-    if "platform cpu" in done.stdout:
-        return Finding("ok", "CPU platform", "verl finds it when VERL_PLATFORM=cpu is set")
-    last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-    return Finding("problem", "CPU platform", last, "run with VERL_LOGGING_LEVEL=DEBUG to see why the plugin failed")
+        yield Finding("problem", "CPU platform", f"verl did not import within {_PROBE_TIMEOUT_S} s", "try again")
+        return
+    _, found, answer = done.stdout.partition("platform\ncpu\n")
+    if not found:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        yield Finding("problem", "CPU platform", last, "VERL_PLATFORM=cpu python -c 'import verl' shows the error")
+        return
+    yield Finding("ok", "CPU platform", "verl finds it when VERL_PLATFORM=cpu is set")
+    for problem in answer.splitlines():
+        yield Finding("problem", "CPU hooks", problem, "pip install 'verl-vip[cpu]'")

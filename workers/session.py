@@ -365,10 +365,19 @@ _session: Session | None = None
 def open_session(config: DictConfig) -> Session:
     """Check verl's config and make the session of this process; replaces an earlier one."""
     global _session  # noqa: PLW0603  (see the module's docstring)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logger.setLevel(logging.INFO)
+    _log_to_console()
     _session = Session(RunSettings.from_verl(config))
     return _session
+
+
+def _log_to_console() -> None:
+    # verl silences everything below WARNING in its driver; the run's progress is meant to be seen.
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("verl-vip: %(message)s"))
+        logger.addHandler(handler)
 
 
 def current_session() -> Session:

@@ -30,8 +30,8 @@ def test_with_decay_the_prior_returns():
     table = BetaTable(prior_mean=0.5, prior_strength=2.0, decay=0.5)
     observe(table, [8, 0], [8, 8])
     observe(table, [0, 0], [8, 8])
-    # a: 1 -> .5 + .5 + 8 = 9 -> 4.5 + .5 + 0 = 5;   b: 1 -> 1 -> .5 + .5 + 8 = 9
-    assert table.predict(TWO).mean.tolist() == pytest.approx([5 / 14, 1 / 18])
+    # first prompt: a = 1, 9, 5 and b = 1, 1, 9; second: a = 1, 1, 1 and b = 1, 9, 13
+    assert table.predict(TWO).mean.tolist() == pytest.approx([5 / 14, 1 / 14])
 
 
 @pytest.mark.parametrize("settings", [{"prior_mean": 1.0}, {"prior_strength": 0.0}, {"decay": 1.5}])

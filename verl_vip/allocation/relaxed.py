@@ -8,7 +8,10 @@ from torch import Tensor
 
 from verl_vip.allocation.exact import ALMOST_FREE
 from verl_vip.allocation.objective import SmoothObjective
-from verl_vip.allocation.validation import Floats
+from verl_vip.allocation.validation import Counts, Floats
+
+#: A sum this close to the budget, relatively, is the budget.
+ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,8 @@ class RelaxedAllocation:
 def relaxed_counts(objective: SmoothObjective, budget: int, lower: int, upper: int) -> tuple[Floats, float]:
     """Minimise `sum_q a_q f_q(n_q)` over reals with `sum_q n_q = budget` and `lower <= n_q <= upper`.
 
-    At a price lambda each prompt takes the count where its slope equals lambda, clipped to the bounds; the
-    sum falls with lambda, and lambda is found by bisection on its logarithm (arXiv 2602.01601, Theorems 5.1
-    and 5.2).
+    At a price lambda each prompt takes the count where its slope equals lambda, clipped to the bounds
+    (arXiv 2602.01601, Theorems 5.1 and 5.2). The sum falls with lambda, which is searched for on a log scale.
 
     Args:
         objective: Convex from `lower` on.
@@ -52,18 +54,48 @@ def relaxed_counts(objective: SmoothObjective, budget: int, lower: int, upper: i
     useful = objective.response(ALMOST_FREE, least, most)
     if float(useful.sum()) <= budget:
         return _level(useful, budget, upper), 0.0
-    low, high = math.log(max(float(flattest.min()), ALMOST_FREE)), math.log(float(steepest.max()))
-    few, many = least.astype(np.float64), useful
-    while low < (middle := (low + high) / 2) < high:
-        counts = objective.response(math.exp(middle), least, most)
-        if float(counts.sum()) >= budget:
-            low, many = middle, counts
+    ends = math.log(max(float(flattest.min()), ALMOST_FREE)), math.log(float(steepest.max()))
+    return _search(objective, budget, (least, most), ends, (least.astype(np.float64), useful))
+
+
+def _search(
+    objective: SmoothObjective,
+    budget: int,
+    bounds: tuple[Counts, Counts],
+    ends: tuple[float, float],
+    counts_at_ends: tuple[Floats, Floats],
+) -> tuple[Floats, float]:
+    """Find the price between two log prices, where the sums are too large and too small.
+
+    Regula falsi with the Illinois weights, and a bisection at every fourth step, so that a flat sum cannot
+    stall it.
+    """
+    (low, high), (few, many) = ends, counts_at_ends
+    above, below = (
+        float(many.sum()) - budget,
+        budget - float(few.sum()),
+    )  # how far the sums at the ends are off
+    pull_low, pull_high = above, below  # the same, halved while the other end alone moves
+    last, step = 0.0, 0
+    while True:
+        step += 1
+        share = 0.5 if step % 4 == 0 else pull_low / (pull_low + pull_high)
+        point = low + (high - low) * share
+        if not low < point < high:
+            break
+        counts = objective.response(math.exp(point), *bounds)
+        error = float(counts.sum()) - budget
+        if error >= 0:
+            low, many, above, pull_low = point, counts, error, error
+            pull_high = pull_high / 2 if last > 0 else below
         else:
-            high, few = middle, counts
-    # The brackets now differ by one rounding of the price; between them the counts are as good as linear.
-    gap = float(many.sum() - few.sum())
-    share = (budget - float(few.sum())) / gap if gap > 0 else 0.0
-    return few + min(max(share, 0.0), 1.0) * (many - few), math.exp(middle)
+            high, few, below, pull_high = point, counts, -error, -error
+            pull_low = pull_low / 2 if last < 0 else above
+        last = error
+        if abs(error) <= ROUNDING * budget:
+            break
+    # What is missing by rounding is shared out on the line between the ends, which stays within the bounds.
+    return few + below / (above + below) * (many - few), math.exp(point)
 
 
 def _level(counts: Floats, budget: int, upper: int) -> Floats:

@@ -44,10 +44,13 @@ def allocate_pool(
 ) -> PoolAllocation:
     """Choose which candidates get rollouts and how many, so that the summed objective is nearly least.
 
-    The budget is spent exactly. The returned gap is certified by the convex envelope. It is zero if the
-    envelope's optimum happens to be feasible, and at most one prompt's worth, `max_q a_q (skipped_shape -
-    f_q(m_q))`, as long as the prompts that the envelope fully chooses can hold the budget: giving the one
-    misplaced prompt's x < m_q rollouts to them loses no more than their share x / m_q of that prompt's worth.
+    The budget is spent exactly. The returned gap is certified by the convex envelope, and zero if the
+    envelope's optimum happens to be feasible. It is at most one prompt's worth, `w = max_q a_q (skipped_shape
+    - f_q(upper))`: if the prompts that the envelope fully chooses can hold the budget, giving them the x
+    rollouts of the misplaced prompt loses at most a share x / m_q of its worth; if they are full, and the
+    gain a rollout falls from `lower` on for every prompt (m_q = lower), the misplaced prompt takes lower - x
+    rollouts from them, which costs at most a share (lower - x) / upper of w more. Otherwise the bound is not
+    proven, and the returned gap still holds.
 
     Args:
         objective: With a `skipped_shape`, for `B` candidates.
@@ -65,16 +68,16 @@ def allocate_pool(
     """
     if objective.skipped_shape is None:
         raise InvalidInputError(
-            f"{type(objective).__name__} does not say what a prompt without rollouts is worth, so none can be "
-            f"left out; use an objective with a skipped_shape, such as KnapsackValue or SignalToNoise."
+            f"{type(objective).__name__} does not say what a prompt without rollouts is worth, so none can "
+            f"be left out; use an objective with a skipped_shape, such as KnapsackValue or SignalToNoise."
         )
     total, least, most = as_count(budget, "budget"), as_count(lower, "lower"), as_count(upper, "upper")
     require_bounds(least, most, max(objective.min_rollouts, 1), type(objective).__name__)
     fewest, largest = -(-total // most), min(total // least, len(objective))
     if not 1 <= fewest <= largest:
         raise InfeasibleBudgetError(
-            f"no number of the {len(objective)} candidates, each with {least} to {most} rollouts, spends "
-            f"exactly {total}; change the bounds or the budget."
+            f"no number of the {len(objective)} candidates, with {least} to {most} rollouts each, spends "
+            f"{total} exactly; change the bounds or the budget."
         )
     envelope = _Envelope(objective, objective.skipped_shape, least, most)
     none, all_ = np.full((2, len(objective)), [[0], [most]], dtype=np.int64)

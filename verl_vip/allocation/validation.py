@@ -19,18 +19,20 @@ Counts = NDArray[np.int64]
 Vector = Tensor | NDArray[np.floating] | Sequence[float]
 
 
-def as_vector(values: Vector, name: str) -> Floats:
-    """Return one finite float64 number a prompt.
+def as_vector(values: Vector, name: str, *, finite: bool = True) -> Floats:
+    """Return one float64 number a prompt.
 
     Args:
         values: A `B` tensor (any device and dtype), array or list.
         name: What the values are, for the error message.
+        finite: Whether to refuse infinity; NaN is always refused.
 
     Returns:
         A `B` array.
 
     Raises:
-        InvalidInputError: If the values are not numbers, not one-dimensional, empty, NaN or infinite.
+        InvalidInputError: If the values are not numbers, not one-dimensional, empty, NaN, or infinite where
+            that is refused.
     """
     if isinstance(values, Tensor):
         vector = values.detach().to(device="cpu", dtype=torch.float64).numpy()
@@ -47,9 +49,12 @@ def as_vector(values: Vector, name: str) -> Floats:
         raise InvalidInputError(
             f"{name} is empty: there is no prompt to allocate rollouts to; give at least one."
         )
-    if not np.isfinite(vector).all():
-        row = int(np.flatnonzero(~np.isfinite(vector))[0])
-        raise InvalidInputError(f"{name} must be finite; prompt {row} has {vector[row]}.")
+    bad = ~np.isfinite(vector) if finite else np.isnan(vector)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InvalidInputError(
+            f"{name} must be {'finite' if finite else 'numbers'}; prompt {row} has {vector[row]}."
+        )
     return vector
 
 

@@ -45,7 +45,7 @@ class Rloo(ClosedFormObjective):
         return np.asarray(1.0 + np.sqrt(ratio))
 
     def counts_at_price(self, price: float, lower: Counts, upper: Counts) -> Counts:
-        """Return floor(3/2 + sqrt(1/4 + weight/price)), clipped: the last n with n (n - 1) <= weight/price, + 1."""
+        """Return floor(3/2 + sqrt(1/4 + weight/price)), clipped: the last n with (n - 1)(n - 2) <= ratio."""
         with np.errstate(over="ignore"):
             counts = self.weight / price
         np.sqrt(np.add(counts, 0.25, out=counts), out=counts)
@@ -96,6 +96,10 @@ class PredictedBaseline(SmoothObjective):
     over the belief, the gradient's variance is `sigma_Z^2 E[p(1-p)] f(n; s)`. s = 0 is RLOO; s = infinity, a
     known success probability, gives 1/n. As 1/n * (1 + 1/(n + s - 1)) it is a product of two positive,
     falling, convex functions, hence convex, for n >= 1 whenever s > 0: one rollout is enough.
+
+    Unlike RLOO's, these advantages do not sum to zero, so that scores of mean mu_Z other than zero add
+    `mu_Z^2 E[p(1-p)] f(n; s) s / (s + n - 1)`. Scores of whole rollouts have mean zero; dividing them by the
+    rollout's length can change that.
     """
 
     def __init__(self, weight: Vector, strength: Vector | float) -> None:
@@ -104,7 +108,7 @@ class PredictedBaseline(SmoothObjective):
         Args:
             weight: A `B` vector of E[p(1-p)].
             strength: The prior strength s, in rollouts: a `B` vector or one number for all. It follows from
-                the prediction as `m (1 - m) / Var[p] - 1`. Infinity is allowed as a single number.
+                the prediction as `m (1 - m) / Var[p] - 1`. Infinity means that p is known.
 
         Raises:
             InvalidInputError: If a strength is negative or NaN, or lengths differ.
@@ -113,7 +117,7 @@ class PredictedBaseline(SmoothObjective):
         if isinstance(strength, int | float):
             self.strength: Floats = np.full(len(self), float(strength))
         else:
-            self.strength = as_vector(strength, "strength")
+            self.strength = as_vector(strength, "strength", finite=False)
         if self.strength.size != len(self) or not (self.strength >= 0).all():
             raise InvalidInputError(
                 f"strength must be one number, or one for each of {len(self)} prompts, and not negative."

@@ -17,7 +17,6 @@ FloatArray = NDArray[np.float64]
 
 Progress = Literal["rollouts", "steps", "time"]
 
-_MOST_POINTS = 60
 _MOST_FAMILIES = 8
 
 
@@ -26,7 +25,7 @@ def plot_accuracy(
 ) -> None:
     """Draw validation accuracy against what it cost.
 
-    A group of one run has the 95 % interval over validation problems as its band. Several runs of a group are
+    A group of one run has the 95% interval over validation problems as its band. Several runs of a group are
     seeds: the line is their mean where all were validated, the band reaches from the least to the greatest.
 
     Args:
@@ -37,13 +36,12 @@ def plot_accuracy(
     style = series_style(groups)
     scale, unit = _time_unit(groups) if against == "time" else (1.0, "")
     for name, runs in groups.items():
-        drawn = [_accuracy_band(run, against, scale) for run in runs if run.validations]
-        if not drawn:
-            continue
-        x, middle, low, high = drawn[0] if len(drawn) == 1 else _over_seeds(runs, against, scale)
-        label = name if len(drawn) == 1 else f"{name} ({len(drawn)} runs)"
-        ax.plot(x, middle, label=label, markeredgecolor=PAPER, markeredgewidth=0.6, **style[name])
-        ax.fill_between(x, low, high, color=style[name]["color"], alpha=0.15, linewidth=0)
+        validated = [run for run in runs if run.validations]
+        label = name if len(validated) < 2 else f"{name} ({len(validated)} runs)"
+        for x, middle, low, high in _bands(validated, against, scale):
+            ax.plot(x, middle, label=label, markeredgecolor=PAPER, markeredgewidth=0.6, **style[name])
+            ax.fill_between(x, low, high, color=style[name]["color"], alpha=0.15, linewidth=0)
+            label = "_nolegend_"
     ax.set_xlabel(
         {"rollouts": "training rollouts", "steps": "training steps", "time": f"training time ({unit})"}[
             against
@@ -81,13 +79,16 @@ def plot_family_accuracy(run: RunRecords, ax: Axes) -> None:
 
 
 def plot_no_signal_by_group(groups: Mapping[str, Sequence[RunRecords]], ax: Axes) -> None:
-    """Draw the share of prompt groups without signal over training steps, one line a run."""
+    """Draw the share of prompt groups without signal over training steps, averaged over a group's runs."""
     style = series_style(groups)
     for name, runs in groups.items():
-        for index, run in enumerate(runs):
-            shares = np.array([sum(without_signal(record)) for record in run.steps])
-            x, y = windows(np.array([record.step for record in run.steps], dtype=np.float64), shares)
-            ax.plot(x, y, color=style[name]["color"], alpha=0.85, label=name if index == 0 else None)
+        shares: dict[int, list[float]] = {}
+        for record in (record for run in runs for record in run.steps):
+            shares.setdefault(record.step, []).append(sum(without_signal(record)))
+        steps = sorted(shares)
+        means = np.array([np.mean(shares[step]) for step in steps])
+        x, y = windows(np.array(steps, dtype=np.float64), means, most=20)
+        ax.plot(x, y, label=name, markeredgecolor=PAPER, markeredgewidth=0.6, **style[name])
     ax.set_xlabel("training steps")
     ax.set_ylabel("prompt groups without signal")
     ax.set_ylim(bottom=0)
@@ -96,9 +97,9 @@ def plot_no_signal_by_group(groups: Mapping[str, Sequence[RunRecords]], ax: Axes
         ax.legend(loc="best")
 
 
-def windows(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the means of at most 60 windows of neighbouring steps, NaN left out, to keep lines readable."""
-    parts = np.array_split(np.arange(len(x)), min(len(x), _MOST_POINTS) or 1)
+def windows(x: FloatArray, y: FloatArray, most: int = 60) -> tuple[FloatArray, FloatArray]:
+    """Return the means of `most` or fewer windows of neighbouring steps, with NaN left out."""
+    parts = np.array_split(np.arange(len(x)), min(len(x), most) or 1)
     middle = np.array([x[part].mean() for part in parts if len(part)])
     mean = [y[part][np.isfinite(y[part])] for part in parts if len(part)]
     return middle, np.array([values.mean() if len(values) else np.nan for values in mean])
@@ -116,17 +117,23 @@ def _accuracy_band(run: RunRecords, against: Progress, scale: float) -> tuple[Fl
     )
 
 
-def _over_seeds(runs: Sequence[RunRecords], against: Progress, scale: float) -> tuple[FloatArray, ...]:
-    """Return mean, least and greatest accuracy at the steps that all runs share; times are averaged."""
-    runs = [run for run in runs if run.validations]
-    common = set.intersection(*({record.step for record in run.validations} for run in runs))
+def _bands(runs: Sequence[RunRecords], against: Progress, scale: float) -> list[tuple[FloatArray, ...]]:
+    """Return position, line, lower and upper end of the bands of a group: one, or one a run.
+
+    Several runs become one band over the steps that all were validated at (times are averaged). Without such
+    a step each stays by itself.
+    """
+    steps = [{record.step for record in run.validations} for run in runs]
+    common = set.intersection(*steps) if len(runs) > 1 else set()
+    if not common:
+        return [_accuracy_band(run, against, scale) for run in runs]
     x, y = [], []
     for run in runs:
         kept = np.array([record.step in common for record in run.validations])
         x.append(_positions(run, against, scale)[kept])
         y.append(np.array([record.accuracy for record in run.validations])[kept])
     values = np.array(y)
-    return np.mean(x, axis=0), values.mean(axis=0), values.min(axis=0), values.max(axis=0)
+    return [(np.mean(x, axis=0), values.mean(axis=0), values.min(axis=0), values.max(axis=0))]
 
 
 def _positions(run: RunRecords, against: Progress, scale: float) -> FloatArray:
@@ -153,7 +160,11 @@ def _time_unit(groups: Mapping[str, Sequence[RunRecords]]) -> tuple[float, str]:
 
 
 def _percent(ax: Axes) -> None:
-    ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
+    """Label the y axis in whole percent, over ten points at least so that no label occurs twice."""
+    low, high = ax.get_ylim()
+    missing = max(0.1 - (high - low), 0.0)
+    ax.set_ylim(low - missing / 2, high + missing / 2)
+    ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
 
 
 def _legend_above(ax: Axes, columns: int) -> None:

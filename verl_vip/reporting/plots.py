@@ -3,9 +3,11 @@
 Each function draws the records of a run into `ax` and returns nothing. The run must have taken a step.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from verl_vip.prediction.calibration import reliability
@@ -35,9 +37,9 @@ def plot_counts_by_prediction(run: RunRecords, ax: Axes, bins: int = 20) -> None
     ax.scatter(
         (cells[0] + 0.5) / bins,
         cells[1] * width + (width - 1) / 2,
-        s=90 * groups / groups.max(initial=1),
+        s=150 * groups / groups.max(initial=1),
         color=SERIES[0],
-        alpha=0.45,
+        alpha=0.55,
         linewidths=0,
         label="prompt groups",
     )
@@ -69,18 +71,21 @@ def plot_counts_over_time(run: RunRecords, ax: Axes) -> None:
     ax.set_ylim(bottom=0)
     ax.set_xlabel("training steps")
     ax.set_ylabel("mean rollouts a prompt")
-    ax.legend(
+    legend = ax.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
         ncols=5,
         borderaxespad=0.2,
         handlelength=1.4,
         columnspacing=1.0,
+        title="predicted success probability",
+        alignment="left",
     )
+    legend.get_title().set_fontsize(8)
 
 
 def plot_reliability(run: RunRecords, ax: Axes) -> None:
-    """Draw the observed success rate against the predicted one, with 95 % intervals over prompt groups.
+    """Draw the observed success rate against the predicted one, with 95% intervals over prompt groups.
 
     The bars below show how the predictions are spread; the greatest is an eighth of the height.
     """
@@ -124,18 +129,9 @@ def plot_no_signal(run: RunRecords, ax: Axes) -> None:
     shares = np.array([without_signal(record) for record in run.steps])
     x, wrong = windows(steps, shares[:, 0])
     _, right = windows(steps, shares[:, 1])
-    ax.stackplot(
-        x,
-        wrong,
-        right,
-        colors=[SERIES[0], SERIES[4]],
-        labels=["all wrong", "all right"],
-        alpha=0.75,
-        linewidth=0,
-    )
+    _areas(ax, x, {"all wrong": wrong, "all right": right}, (SERIES[0], SERIES[4]))
     ax.set_ylim(0, max(0.05, float(np.nanmax(wrong + right)) * 1.15))
-    ax.margins(x=0)
-    ax.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     ax.set_xlabel("training steps")
     ax.set_ylabel("prompt groups without signal")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
@@ -144,17 +140,20 @@ def plot_no_signal(run: RunRecords, ax: Axes) -> None:
 def plot_overhead(run: RunRecords, ax: Axes) -> None:
     """Draw the seconds that each part of the package adds to a step, stacked, over training."""
     steps = np.array([record.step for record in run.steps], dtype=np.float64)
-    bottom = np.zeros(0)
-    for (part, seconds), colour in zip(overhead_seconds(run).items(), SERIES, strict=False):
-        x, y = windows(steps, seconds)
-        bottom = bottom if len(bottom) else np.zeros(len(x))
-        gap = float(np.diff(x).min()) if len(x) > 1 else 1.0
-        ax.bar(x, y, bottom=bottom, width=0.85 * gap, color=colour, label=part, linewidth=0)
-        bottom = bottom + y
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    parts = {part: windows(steps, seconds)[1] for part, seconds in overhead_seconds(run).items()}
+    _areas(ax, windows(steps, steps)[0], parts, SERIES)
     ax.set_xlabel("training steps")
     ax.set_ylabel("seconds a step")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, columnspacing=1.2)
+
+
+def _areas(ax: Axes, x: FloatArray, parts: Mapping[str, FloatArray], colours: Sequence[str]) -> None:
+    """Stack the parts over training; a single step becomes one unit wide, or it would not be seen."""
+    values = np.array(list(parts.values()))
+    if len(x) == 1:
+        x, values = np.array([x[0] - 0.5, x[0] + 0.5]), np.repeat(values, 2, axis=1)
+    ax.stackplot(x, values, colors=list(colours), labels=list(parts), alpha=0.8, linewidth=0)
+    ax.margins(x=0)
 
 
 def _band_mean(predicted: list[float], counts: list[int], band: int) -> float:

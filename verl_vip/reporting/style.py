@@ -24,7 +24,7 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#b5579a", "#e69f01", "#3a9fd8", "#7a
 #: From hard prompts (blue) over the middle (grey) to easy ones (brown).
 BAND_COLOURS = ("#08519c", "#4c93c8", "#80868c", "#dd8a33", "#9a3a05")
 
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 _FIXED = {"vip": 0, "uniform": 7}
 
 #: CSS variable of each colour.
@@ -48,8 +48,6 @@ _RC: dict[Any, Any] = {
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10.0,
     "grid.color": FAINT,
     "grid.linewidth": 0.6,
     "xtick.color": INK,
@@ -81,11 +79,18 @@ def draw(plot: Callable[..., None], *args: Any, height: float = 3.1, **kwargs: A
 
 
 def series_style(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return colour and marker for each name: fixed for known strategies, the next free one for others."""
+    """Return colour and marker for each name: fixed for known strategies, the next free one for others.
+
+    Of several groups of one known strategy, such as `vip (predictor=ridge)`, the first has its colour.
+    """
     names = list(dict.fromkeys(names))
-    index = {name: _FIXED[name] for name in names if name in _FIXED}
-    free = [k for k in range(len(SERIES)) if k not in _FIXED.values()] or list(range(len(SERIES)))
-    others = [name for name in names if name not in _FIXED]
+    index: dict[str, int] = {}
+    for name in names:
+        fixed = _FIXED.get(name.split(" (")[0])
+        if fixed is not None and fixed not in index.values():
+            index[name] = fixed
+    free = [k for k in range(len(SERIES)) if k not in _FIXED.values()]
+    others = [name for name in names if name not in index]
     index.update({name: free[k % len(free)] for k, name in enumerate(others)})
     return {name: {"color": SERIES[index[name]], "marker": _MARKERS[index[name]]} for name in names}
 
@@ -93,9 +98,9 @@ def series_style(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 def save_png(figure: Figure, path: Path, title: str) -> None:
     """Write the picture with its title on white paper, 200 dots an inch."""
     with rc_context(_RC):
-        figure.axes[0].set_title(title)
+        heading = figure.suptitle(title, x=0.02, ha="left", fontsize=10)
         figure.savefig(path, format="png", dpi=200, facecolor="white")
-        figure.axes[0].set_title("")
+        heading.remove()
 
 
 def svg_text(figure: Figure, name: str) -> str:

@@ -11,12 +11,12 @@ from verl_vip.reporting.timing import overhead_seconds, step_seconds, total_trai
 
 FloatArray = NDArray[np.float64]
 
-#: Two-sided 95 % point of the normal distribution.
+#: Two-sided 95% point of the normal distribution.
 _Z95 = 1.959963984540054
 
 
 def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
-    """Return the 95 % score interval of a proportion (Wilson 1927, JASA 22).
+    """Return the 95% score interval of a proportion (Wilson 1927, JASA 22).
 
     For scores between 0 and 1 that are means of several samples it is on the safe side, because such scores
     vary less between problems than single 0/1 outcomes of the same mean.

@@ -1,0 +1,52 @@
+"""Folders that are built once: complete or absent, and rebuilt when what they are made from changes."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_FINGERPRINT_FILE = "fingerprint.json"
+
+
+def fingerprint(settings: Any) -> str:
+    """Return the SHA-256 of settings that JSON can hold."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def build_once(output: Path, settings: Any, build: Callable[[Path], None]) -> bool:
+    """Fill the folder `output` unless it already holds what these settings give.
+
+    The files are written to a folder beside it that takes its name at the end, so that a build that was cut short
+    never looks complete.
+
+    Args:
+        output: The folder.
+        settings: All that the result depends on, as JSON can hold it.
+        build: Writes the files into the folder that it is given.
+
+    Returns:
+        Whether anything was built.
+
+    Raises:
+        FileExistsError: If `output` exists and was not made by this function; it is left alone.
+    """
+    expected = fingerprint(settings)
+    marker = output / _FINGERPRINT_FILE
+    if marker.is_file() and json.loads(marker.read_text())["sha256"] == expected:
+        return False
+    if output.exists() and not marker.is_file() and any(output.iterdir()):
+        raise FileExistsError(f"{output} holds other files; give an empty or new folder.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
+        fresh = Path(scratch) / "fresh"
+        fresh.mkdir()
+        build(fresh)
+        (fresh / _FINGERPRINT_FILE).write_text(json.dumps({"sha256": expected, "settings": settings}, indent=1))
+        if output.exists():
+            shutil.rmtree(output)
+        os.replace(fresh, output)
+    return True

@@ -1,0 +1,112 @@
+"""Real runs: verl's own trainer as a process of its own, on a small model, with nothing replaced.
+
+Each run costs about a minute of start-up, so that few runs answer many questions.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from verl_vip.recipes.demo.base_model import BaseModelSettings, build_base_model
+from verl_vip.recipes.demo.dataset import write_dataset
+from verl_vip.recipes.demo.supervised import TrainSettings
+from verl_vip.reporting.records import RunRecords, read_run
+
+#: A run that takes longer than this hangs.
+RUN_TIMEOUT_S = 420
+
+
+@dataclass
+class Run:
+    """One invocation of verl."""
+
+    folder: Path
+    log: Path
+    process: "subprocess.Popen[bytes]"
+
+    def wait(self, timeout: float = RUN_TIMEOUT_S) -> int:
+        try:
+            return self.process.wait(timeout=timeout)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the whole process group at once, as a power cut would."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(timeout=30)
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float = RUN_TIMEOUT_S) -> None:
+        """Wait until a condition holds while the run goes on; fails with the log's end otherwise."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert self.process.poll() is None, f"verl ended early:\n{self.text[-3000:]}"
+            assert time.monotonic() < deadline, f"not within {timeout} s:\n{self.text[-3000:]}"
+            time.sleep(0.1)
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def records(self) -> RunRecords:
+        return read_run(self.folder)
+
+
+class Launcher:
+    """Starts verl with the demo's recipe at a small size."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, name: str, *overrides: str, **environment: str) -> Run:
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        log = folder / "train.log"
+        command = [
+            sys.executable,
+            "-m",
+            "verl.trainer.main_ppo",
+            "--config-path=pkg://verl_vip.recipes",
+            "--config-name=demo",
+            f"demo_dir={self.folder}",
+            f"trainer.default_local_dir={folder}",
+            "data.train_batch_size=8",
+            "actor_rollout_ref.actor.ppo_mini_batch_size=8",
+            "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=64",
+            "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=64",
+            "vip.upper=16",
+            "trainer.test_freq=-1",
+            "trainer.logger=[console]",
+            *overrides,
+        ]
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", **environment},
+            )
+        return Run(folder, log, process)
+
+    def run(self, name: str, *overrides: str, **environment: str) -> Run:
+        run = self.start(name, *overrides, **environment)
+        assert run.wait() == 0, run.text[-3000:]
+        return run
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory) -> Launcher:
+    folder = tmp_path_factory.mktemp("end_to_end")
+    write_dataset(folder / "data")
+    settings = BaseModelSettings(hidden_size=64, intermediate_size=64, layers=1, training=TrainSettings(tasks_per_cell=50, right_steps=20, mixed_steps=10))
+    build_base_model(folder / "model", settings)
+    return Launcher(folder)

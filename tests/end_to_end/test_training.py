@@ -1,0 +1,104 @@
+"""Stock verl trains real steps through our hooks, is killed, and goes on."""
+
+import re
+
+import pytest
+import torch
+
+from verl_vip.reporting.records import read_run
+from verl_vip.state_file import read_state
+from verl_vip.workers.session import STATE_FILE
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+
+BUDGET = 8 * 8
+
+
+@pytest.fixture(scope="module")
+def killed_and_resumed(launcher):
+    """A run killed with SIGKILL some time after its checkpoint of step 2, and its continuation to step 4."""
+    settings = ["trainer.total_training_steps=4", "trainer.save_freq=2", "trainer.val_before_train=True"]
+    first = launcher.start("killed", *settings)
+    try:
+        first.wait_for((first.folder / "latest_checkpointed_iteration.txt").exists)
+    finally:
+        first.kill()
+    before = read_run(first.folder)
+    state = read_state(first.folder / "global_step_2" / STATE_FILE)
+    second = launcher.run("killed", *settings)
+    return before, state, second
+
+
+def test_every_step_spends_the_budget_exactly_as_requested(killed_and_resumed):
+    _, _, run = killed_and_resumed
+    steps = run.records.steps
+    assert [step.step for step in steps] == [1, 2, 3, 4]
+    for step in steps:
+        assert step.requested == step.observed
+        assert sum(step.observed) == step.budget == BUDGET
+        assert all(3 <= count <= 16 for count in step.requested)
+    assert steps[-1].rollouts_total == 4 * BUDGET
+
+
+def test_verl_added_no_padding_and_took_one_optimiser_step_a_batch(killed_and_resumed):
+    _, _, run = killed_and_resumed
+    logged = re.findall(r"step:(\d+) - .*", run.text)
+    assert set(logged) >= {"1", "2", "3", "4"}
+    assert "upsampl" not in run.text.lower()
+    for line in re.findall(r"step:\d+ - .*", run.text):
+        if "vip/budget" in line:
+            assert f"vip/rollouts/observed:{float(BUDGET)}" in line
+
+
+def test_counts_differ_and_follow_the_prediction(killed_and_resumed):
+    _, _, run = killed_and_resumed
+    informed = [step for step in run.records.steps if len(set(step.predicted)) > 1]
+    assert informed, "the predictor told no two prompts apart"
+    for step in informed:
+        assert len(set(step.requested)) > 1
+        variance = [mean * (1 - mean) for mean in step.predicted]
+        ranked = sorted(zip(variance, step.requested, strict=True))
+        counts = [count for _, count in ranked]
+        assert counts == sorted(counts)
+
+
+def test_the_continuation_starts_from_the_checkpoint_with_the_predictors_state(killed_and_resumed):
+    before, state, run = killed_and_resumed
+    assert state["step"] == 2
+    assert state["rollouts_total"] == 2 * BUDGET
+    after = run.records
+    assert [header.resumed_from for header in after.headers] == [None, 2]
+    assert after.steps[:2] == before.steps[:2]
+    assert "resumed after step 2 with the predictor's state" in run.text
+    restored = read_state(run.folder / "global_step_4" / STATE_FILE)
+    assert restored["rollouts_total"] == 4 * BUDGET
+    known = {prompt for step in after.steps for prompt in step.ids}
+    assert predictor_ids(restored) >= known
+
+
+def predictor_ids(state) -> set[str]:
+    found: set[str] = set()
+
+    def collect(value):
+        if isinstance(value, dict):
+            for key, item in value.items():
+                found.add(str(key))
+                collect(item)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                collect(item)
+        elif isinstance(value, str):
+            found.add(value)
+        else:
+            assert isinstance(value, torch.Tensor | int | float | bool | type(None))
+
+    collect(state)
+    return found
+
+
+def test_validation_is_recorded_and_taught_to_nobody(killed_and_resumed):
+    _, _, run = killed_and_resumed
+    checks = run.records.validations
+    assert checks[0].step == 0
+    assert sum(checks[0].count.values()) > 100
+    assert all(0 <= check.accuracy <= 1 for check in checks)

@@ -1,0 +1,100 @@
+"""Every recipe composes with verl's own config and passes verl's own validation."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+import verl_vip.recipes
+from verl_vip.config import VipConfig
+from verl_vip.errors import ConfigError, InfeasibleBudgetError
+from verl_vip.workers.run_settings import RunSettings
+
+FOLDER = Path(verl_vip.recipes.__file__).parent
+RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def composed(name, *overrides):
+    with initialize_config_module("verl_vip.recipes", version_base=None):
+        return compose(name, overrides=list(overrides))
+
+
+def added_to_verl(*overrides):
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", overrides=["hydra.searchpath=[pkg://verl_vip.recipes]", *overrides])
+
+
+def small(config):
+    """What verl's defaults leave open, as its examples set it."""
+    OmegaConf.update(config, "trainer.n_gpus_per_node", 8)
+    return config
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_is_accepted_by_verl_and_by_us(name):
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
+
+    config = composed(name)
+    validate_config(
+        config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config)
+    )
+    settings = RunSettings.from_verl(config)
+    assert settings.budget.total == config.data.train_batch_size * config.actor_rollout_ref.rollout.n
+    assert settings.resume_dir is None
+    # one optimiser step's rows must be whole prompt groups of the nominal size
+    assert config.data.train_batch_size % config.actor_rollout_ref.actor.ppo_mini_batch_size == 0
+
+
+def test_demo_is_among_the_recipes():
+    assert "demo" in RECIPES
+
+
+@pytest.mark.parametrize("name", ["rloo", "dr_grpo"])
+def test_group_lists_every_setting_with_its_default(name):
+    group = OmegaConf.to_container(added_to_verl(f"+vip={name}").vip)
+    expected = {**VipConfig().to_mapping(), "objective": name}
+    assert group == expected
+
+
+def test_two_overrides_add_everything_to_an_existing_run():
+    config = added_to_verl("+vip=rloo", "actor_rollout_ref.rollout.n=8")
+    settings = RunSettings.from_verl(config)
+    assert settings.budget.total == 1024 * 8
+    assert config.algorithm.adv_estimator == "vip_rloo"
+    assert config.actor_rollout_ref.rollout.agent.agent_loop_manager_class.startswith("verl_vip.workers.")
+    assert config.trainer.checkpoint_callback_class.startswith("verl_vip.workers.")
+    assert config.trainer.v1.sampler.custom_sampler.path == "pkg://verl_vip.workers.observer"
+
+
+def test_uniform_is_one_override_away():
+    settings = RunSettings.from_verl(added_to_verl("+vip=rloo", "vip.strategy=uniform", "actor_rollout_ref.rollout.n=8"))
+    assert settings.vip.strategy == "uniform"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (["trainer.v1.trainer_mode=colocate_async"], ConfigError, "set trainer.v1.trainer_mode=sync"),
+        (["algorithm.filter_groups.enable=True"], ConfigError, "set algorithm.filter_groups.enable=False"),
+        (["trainer.use_v1=False"], ConfigError, "set trainer.use_v1=True"),
+        (["data.gen_batch_size=16"], ConfigError, "leave data.gen_batch_size=null"),
+        (["reward.reward_model.enable=True"], ConfigError, "enable_resource_pool=True"),
+        (["algorithm.adv_estimator=vip_dr_grpo"], ConfigError, "set algorithm.adv_estimator=vip_rloo"),
+        (["actor_rollout_ref.rollout.n=2"], InfeasibleBudgetError, "take 3072 to 32768 rollouts, and the budget is 2048"),
+        (["actor_rollout_ref.rollout.n=64"], InfeasibleBudgetError, "the budget is 65536"),
+        (["vip.lower=1"], ConfigError, "set vip.lower=2"),
+        (["+vip.lowr=3"], ConfigError, "did you mean vip.lower?"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_what_to_set(overrides, error, message):
+    config = added_to_verl("+vip=rloo", "actor_rollout_ref.rollout.n=8", *overrides)
+    with pytest.raises(error) as caught:
+        RunSettings.from_verl(config)
+    assert message in str(caught.value)
+
+
+def test_a_config_without_the_group_says_how_to_add_it():
+    with pytest.raises(ConfigError, match=r"\+vip=rloo"):
+        RunSettings.from_verl(added_to_verl())

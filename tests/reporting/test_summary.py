@@ -1,0 +1,99 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from verl_vip.reporting.records import RecordWriter, read_run
+from verl_vip.reporting.summary import (
+    broken_budgets,
+    family_rows,
+    header_of,
+    summarize,
+    wilson_interval,
+    without_signal,
+)
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_interval_is_scipys(case):
+    successes, trials = case
+    expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    assert wilson_interval(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_groups_without_signal_are_counted_among_sampled_groups(make_step):
+    record = make_step(observed=[2, 6, 0, 2], requested=[2, 6, 0, 2], successes=[0.0, 3.0, 0.0, 2.0])
+    assert without_signal(record) == pytest.approx((1 / 3, 1 / 3))
+
+
+def test_nearly_full_house_of_fractional_rewards_has_no_signal(make_step):
+    record = make_step(successes=[0.0, 6.0 - 1e-12, 2.0, 1.0])
+    assert without_signal(record) == (0.25, 0.25)
+
+
+def test_no_group_has_no_share(make_step):
+    shares = without_signal(make_step(observed=[0] * 4, successes=[0.0] * 4))
+    assert all(map(math.isnan, shares))
+
+
+def test_broken_budgets_are_found(tmp_path, make_header, make_step):
+    writer = RecordWriter(tmp_path)
+    writer.append(make_header())
+    writer.append(make_step(1))
+    writer.append(make_step(2, observed=[2, 6, 5, 2]))
+    writer.append(make_step(3, budget=17))
+    changed = {"requested": [2, 6, 6, 3], "observed": [2, 6, 6, 3]}
+    writer.append(make_step(4, **changed))
+    writer.append(make_step(5, budget=17, **changed))
+    writer.append(make_header(started_at=make_step(5).wall_time + 1, budget=17, resumed_from=5))
+    writer.append(make_step(6, budget=17, **changed))
+    run = read_run(tmp_path)
+    assert broken_budgets(run) == [2, 3, 4, 5]
+    assert header_of(run, run.steps[0]) is run.headers[0]
+    assert header_of(run, run.steps[-1]) is run.headers[1]
+
+
+def test_family_rows(tmp_path, make_header, make_step, make_validation):
+    writer = RecordWriter(tmp_path)
+    writer.append(make_header())
+    writer.append(make_validation(0))
+    writer.append(make_step(1))
+    writer.append(make_step(2, requested=[0, 8, 6, 2], observed=[0, 8, 6, 2], successes=[0.0, 2.0, 3.0, 2.0]))
+    writer.append(make_validation(2, correct={"gcd": 6.0, "lcm": 1.0}, count={"gcd": 10, "lcm": 2}))
+    chain, gcd, lcm = family_rows(read_run(tmp_path))
+    assert (chain.label, gcd.label, lcm.label) == ("chain_sum", "gcd", "lcm")
+    assert (gcd.problems, gcd.first_accuracy, gcd.last_accuracy, gcd.groups) == (10, 0.3, 0.6, 4)
+    assert gcd.rollouts_per_prompt == pytest.approx(4.0)
+    assert gcd.mean_predicted == pytest.approx(0.225)
+    assert gcd.mean_observed == pytest.approx((0 + 0.5 + 0.25) / 3)
+    assert (chain.problems, chain.first_accuracy, chain.last_accuracy) == (None, 0.5, None)
+    assert (lcm.groups, lcm.rollouts_per_prompt, lcm.first_accuracy, lcm.last_accuracy) == (
+        0,
+        None,
+        None,
+        0.5,
+    )
+
+
+def test_summary_of_a_run(run_folder):
+    run = read_run(run_folder)
+    summary = summarize(run)
+    assert (summary.strategy, summary.steps, summary.rollouts) == ("vip", 40, 40 * 256)
+    assert summary.broken == []
+    assert summary.first is run.validations[0]
+    assert summary.last is run.validations[-1]
+    assert summary.all_wrong == pytest.approx(np.mean([without_signal(record)[0] for record in run.steps]))
+    totals = [sum(record.seconds.values()) for record in run.steps]
+    assert summary.overhead == pytest.approx(np.median(totals))
+    assert summary.overhead_share == pytest.approx(np.median(totals) / 12, rel=0.1)
+
+
+def test_summary_of_a_run_without_steps(tmp_path, make_header):
+    RecordWriter(tmp_path).append(make_header())
+    summary = summarize(read_run(tmp_path))
+    assert (summary.strategy, summary.steps, summary.first, summary.seconds) == ("", 0, None, 0.0)
+    assert math.isnan(summary.all_wrong)
+    assert math.isnan(summary.overhead)

@@ -1,0 +1,38 @@
+import pytest
+
+from verl_vip.config import VipConfig
+from verl_vip.errors import ConfigError
+
+
+def test_defaults_survive_a_round_trip():
+    assert VipConfig.from_mapping(VipConfig().to_mapping()) == VipConfig()
+
+
+def test_values_are_kept_and_whole_numbers_may_stand_for_floats():
+    config = VipConfig.from_mapping({"strategy": "uniform", "upper": 64, "reward_range": [-1, 1], "poll_seconds": 1})
+    assert (config.strategy, config.upper, config.reward_range, config.poll_seconds) == ("uniform", 64, (-1.0, 1.0), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stratgy": "vip"}, "vip.stratgy is not a setting; did you mean vip.strategy?"),
+        ({"zzz": 1}, "vip.zzz is not a setting; known: cache_dir"),
+        ({"lower": "three"}, "vip.lower must be of type int; got 'three'"),
+        ({"lower": True}, "vip.lower must be of type int; got True"),
+        ({"lower": 2.5}, "vip.lower must be of type int; got 2.5"),
+        ({"objective": "grpo"}, "vip.objective must be one of 'rloo', 'dr_grpo'; got 'grpo'"),
+        ({"reward_range": [0]}, "vip.reward_range must be a list of 2 numbers"),
+        ({"reward_range": [1, 0]}, "with the first smaller"),
+        ({"predictor_settings": 3}, "vip.predictor_settings must be a mapping"),
+        ({"lower": 9, "upper": 8}, "1 <= lower <= upper; got 9 and 8"),
+        ({"lower": 0}, "1 <= lower <= upper"),
+        ({"lower": 1}, "needs at least 2 rollouts a prompt; set vip.lower=2"),
+        ({"lower": 2, "objective": "dr_grpo"}, "needs at least 3 rollouts a prompt; set vip.lower=3"),
+        ({"poll_seconds": 0}, "vip.poll_seconds must be positive"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(settings, message):
+    with pytest.raises(ConfigError) as caught:
+        VipConfig.from_mapping(settings)
+    assert message in str(caught.value)

@@ -1,0 +1,68 @@
+"""The house's rules: imports point one way, and `import verl_vip` is light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTER = ("verl", "vllm", "ray", "transfer_queue", "prefect")
+ROOMS = ("verl_vip.workers", "verl_vip.flows", "verl_vip.recipes")
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide which room a module lies in"
+            assert node.module is not None
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def lies_in(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+def sources(room: str) -> list[Path]:
+    found = sorted((ROOT / room).rglob("*.py"))
+    assert found, f"{room} holds no module"
+    return found
+
+
+@pytest.mark.parametrize("path", sources("verl_vip"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_library_knows_no_outer_package_and_no_outer_room(path):
+    modules = imported_modules(path)
+    assert not [module for module in modules if lies_in(module, OUTER)]
+    if path != ROOT / "verl_vip" / "cli.py":
+        assert not [module for module in modules if lies_in(module, ROOMS)]
+
+
+@pytest.mark.parametrize(
+    ("room", "forbidden"),
+    [
+        ("workers", ("prefect", "verl_vip.flows")),
+        ("flows", ("verl", "vllm", "transfer_queue", "verl_vip.workers")),
+        ("recipes", (*OUTER, "verl_vip.workers", "verl_vip.flows")),
+    ],
+)
+def test_outer_rooms_do_not_see_each_other(room, forbidden):
+    for path in sources(room):
+        assert not [module for module in imported_modules(path) if lies_in(module, forbidden)], path
+
+
+def test_only_the_door_names_outer_rooms_and_only_inside_a_command():
+    tree = ast.parse((ROOT / "verl_vip" / "cli.py").read_text())
+    at_top = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    assert not [node.module for node in at_top if lies_in(node.module or "", ROOMS)]
+
+
+def test_importing_the_package_is_light():
+    code = "import sys, verl_vip; print([name for name in ('torch', 'numpy', 'verl', 'ray') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,161 @@
+"""The drifting Gaussian process's hyper-parameters, fitted by marginal likelihood."""
+
+from dataclasses import asdict, astuple, dataclass, fields
+
+import torch
+from torch import Tensor
+
+from verl_vip.prediction.panel import Records
+
+_ITERATIONS = 20
+_NEWTON_STEPS = 12
+_TOLERANCE = 1e-4
+#: Standard deviation of the log of each hyper-parameter before anything is seen.
+_PRIOR_SPREAD = {
+    "lengthscale": 0.7,
+    "neighbour_variance": 1.0,
+    "prompt_variance": 1.0,
+    "level_steps": 1.5,
+    "neighbour_steps": 1.5,
+    "prompt_steps": 1.5,
+}
+#: Prior variance of the logit that all prompts share; wide, and not fitted, as there is only one of it.
+LEVEL_VARIANCE = 4.0
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What the model takes as given between two fits.
+
+    Attributes:
+        lengthscale: Distance between embeddings over which logits are alike.
+        neighbour_variance: Variance of the part of the logit that similar prompts share.
+        prompt_variance: Variance of the part that a prompt has for itself.
+        level_steps: Training steps after which the common level has kept `1/e` of its correlation.
+        neighbour_steps: The same for the neighbourhoods' part.
+        prompt_steps: The same for the prompts' own part.
+    """
+
+    lengthscale: float = 0.8
+    neighbour_variance: float = 1.0
+    prompt_variance: float = 1.0
+    level_steps: float = 100.0
+    neighbour_steps: float = 100.0
+    prompt_steps: float = 100.0
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the numbers by name."""
+        return asdict(self)
+
+
+def fit(records: Records, start: Hyperparameters, prior: Hyperparameters, *, keep_lengthscale: bool) -> Hyperparameters:
+    """Maximise the posterior of the hyper-parameters.
+
+    The marginal likelihood of the binomial outcomes is Laplace's approximation (Rasmussen & Williams 2006,
+    section 3.4), and each hyper-parameter is log-normal around `prior`.
+
+    Args:
+        records: `N` visits.
+        start: Where the search starts.
+        prior: Medians of the priors.
+        keep_lengthscale: Leave the lengthscale as it is in `start`.
+    """
+    names = [field.name for field in fields(Hyperparameters)]
+    spread = torch.tensor([_PRIOR_SPREAD[name] for name in names], dtype=torch.float64)
+    centre = torch.tensor(astuple(prior), dtype=torch.float64).log()
+    free = torch.tensor([not (keep_lengthscale and name == "lengthscale") for name in names])
+    first = torch.tensor(astuple(start), dtype=torch.float64).log()
+    covariance = _Covariance(records)
+    mode = torch.zeros_like(records.successes)
+    point = first.clone().requires_grad_()
+    search = torch.optim.LBFGS([point], max_iter=_ITERATIONS, line_search_fn="strong_wolfe", tolerance_change=1e-3)
+
+    def loss() -> Tensor:
+        nonlocal mode
+        search.zero_grad()
+        values = torch.where(free, point, first)
+        kernel = covariance(values.exp())
+        mode = laplace_mode(kernel.detach(), records.successes, records.trials, mode)
+        value = -laplace_evidence(kernel, records.successes, records.trials, mode)
+        value = value + ((values - centre) / spread).square().sum() / 2
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        search.step(loss)
+    best = torch.where(free, point.detach(), first)
+    if not best.isfinite().all():
+        return start
+    return Hyperparameters(*best.exp().tolist())
+
+
+class _Covariance:
+    """The prior covariance of the logits of `N` visits, as a function of the hyper-parameters."""
+
+    def __init__(self, records: Records) -> None:
+        points = records.embeddings.double()
+        self._squared = torch.cdist(points, points).square()
+        self._lag = (records.time[:, None] - records.time).abs()
+        self._same = (records.prompt[:, None] == records.prompt).double()
+
+    def __call__(self, values: Tensor) -> Tensor:
+        lengthscale, neighbours, own, level_steps, neighbour_steps, own_steps = values
+        return (
+            LEVEL_VARIANCE * torch.exp(-self._lag / level_steps)
+            + neighbours * torch.exp(-self._squared / (2 * lengthscale.square()) - self._lag / neighbour_steps)
+            + own * self._same * torch.exp(-self._lag / own_steps)
+        )
+
+
+def laplace_mode(kernel: Tensor, successes: Tensor, trials: Tensor, start: Tensor) -> Tensor:
+    """Return the most probable logits by Newton's method.
+
+    Args:
+        kernel: An `N x N` prior covariance.
+        successes: An `N` tensor.
+        trials: An `N` tensor.
+        start: An `N` tensor to start from.
+    """
+    mode = start
+    for _ in range(_NEWTON_STEPS):
+        new, _ = _newton(kernel, successes, trials, mode)
+        step = new - mode
+        mode = mode + step * min(1.0, 5.0 / float(step.abs().max().clamp_min(1e-12)))
+        if float(step.abs().max()) < _TOLERANCE:
+            break
+    return mode
+
+
+def laplace_evidence(kernel: Tensor, successes: Tensor, trials: Tensor, mode: Tensor) -> Tensor:
+    """Return the approximate log marginal likelihood, without the binomial coefficients.
+
+    One more Newton step is taken from the mode. It does not move, but carries the mode's dependence on the
+    kernel into the gradient, because Newton's iteration has derivative zero at its fixed point.
+
+    Args:
+        kernel: An `N x N` prior covariance; may require gradients.
+        successes: An `N` tensor.
+        trials: An `N` tensor.
+        mode: What `laplace_mode` returned.
+    """
+    mode, weights = _newton(kernel, successes, trials, mode.detach())
+    likelihood = (successes * mode - trials * torch.nn.functional.softplus(mode)).sum()
+    p = torch.sigmoid(mode)
+    root = (trials * p * (1 - p)).sqrt()
+    inner = root[:, None] * kernel * root + torch.eye(len(root), dtype=root.dtype)
+    log_determinant = 2 * torch.linalg.cholesky(inner).diagonal().log().sum()
+    return likelihood - (mode * weights).sum() / 2 - log_determinant / 2
+
+
+def _newton(
+    kernel: Tensor, successes: Tensor, trials: Tensor, logits: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the next logits and `K^-1` times them (Rasmussen & Williams 2006, Algorithm 3.1)."""
+    p = torch.sigmoid(logits)
+    curvature = trials * p * (1 - p)
+    root = curvature.sqrt()
+    factor = torch.linalg.cholesky(root[:, None] * kernel * root + torch.eye(len(root), dtype=root.dtype))
+    target = curvature * logits + successes - trials * p
+    inner = torch.cholesky_solve((root * (kernel @ target))[:, None], factor)[:, 0]
+    weights = target - root * inner
+    return kernel @ weights, weights

@@ -1,0 +1,134 @@
+"""What prompts with similar embeddings have in common, followed through time by a Kalman filter."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from verl_vip.prediction.logistic_normal import match_binomial
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """How far prompts' logits are from what their neighbourhood says, given the weights `w`.
+
+    The logit is `g = phi . w + u` with `u | w ~ N(offset - pull phi . w, variance)`. A prompt never sampled has
+    offset and pull 0; one sampled often has pull near 1, and its own data outweigh the neighbourhood.
+
+    Attributes:
+        offset: A `B` tensor.
+        pull: A `B` tensor in [0, 1].
+        variance: A `B` tensor.
+    """
+
+    offset: Tensor
+    pull: Tensor
+    variance: Tensor
+
+
+class Neighbourhood:
+    """Gaussian beliefs about the weights `w` of `m` features, which revert to zero and are driven by noise.
+
+    Each weight is a stationary Ornstein-Uhlenbeck process sampled once a training step,
+    `w_t = r w_{t-1} + N(0, (1 - r^2) s)`.
+
+    Args:
+        variance: An `m` tensor of stationary variances `s`, which the beliefs start from.
+    """
+
+    def __init__(self, variance: Tensor) -> None:
+        self.mean = torch.zeros_like(variance)
+        self.covariance = torch.diag(variance)
+        #: By how much the weights have moved since the start, as far as could be seen: smoothed increments.
+        self.travel = torch.zeros_like(variance)
+
+    def grow(self, variance: Tensor) -> None:
+        """Add features behind the others, with the given variances."""
+        old, new = len(self.mean), len(variance)
+        self.mean = torch.nn.functional.pad(self.mean, (0, new))
+        self.travel = torch.nn.functional.pad(self.travel, (0, new))
+        self.covariance = torch.nn.functional.pad(self.covariance, (0, new, 0, new))
+        self.covariance.diagonal()[old:] = variance
+
+    def advanced(self, retention: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean and covariance one step later, without changing the beliefs.
+
+        Args:
+            retention: An `m` tensor of `r`.
+            variance: An `m` tensor of `s`.
+        """
+        covariance = retention[:, None] * self.covariance * retention
+        covariance.diagonal().add_((1 - retention.square()) * variance)
+        return retention * self.mean, covariance
+
+    def update(
+        self,
+        features: Tensor,
+        residuals: Residuals,
+        successes: Tensor,
+        trials: Tensor,
+        retention: Tensor,
+        variance: Tensor,
+    ) -> Residuals:
+        """Advance one step and learn from it; `O(B m^2 + m^3)`.
+
+        Args:
+            features: `B x m` features of the sampled prompts.
+            residuals: Their residuals at the time of sampling.
+            successes: A `B` tensor.
+            trials: A `B` tensor, positive.
+            retention: An `m` tensor of `r`.
+            variance: An `m` tensor of `s`.
+
+        Returns:
+            The residuals after learning.
+        """
+        mean, covariance = self.advanced(retention, variance)
+        root = torch.linalg.cholesky(covariance)
+        weight = 1 - residuals.pull
+        # In the coordinates w = mean + root x, prior x ~ N(0, I), the logit is centre + rows x + noise.
+        rows = (weight[:, None] * features) @ root
+        centre = residuals.offset + weight * (features @ mean)
+        own = residuals.variance
+        precision, shift = match_binomial(centre, rows.square().sum(1) + own, successes, trials)
+        trust = 1 / (1 + own * precision)
+        gram = rows.T @ ((precision * trust)[:, None] * rows)
+        gram.diagonal().add_(1)
+        factor = torch.linalg.cholesky(gram)
+        pulled = rows.T @ (trust * (shift - precision * centre))
+        x = torch.cholesky_solve(pulled[:, None], factor)[:, 0]
+        self._move(mean, root, factor, x, retention, variance)
+        return Residuals(
+            trust * (residuals.offset + own * shift), 1 - trust * weight, trust * own
+        )
+
+    def _move(
+        self, mean: Tensor, root: Tensor, factor: Tensor, x: Tensor, retention: Tensor, variance: Tensor
+    ) -> None:
+        moved = root @ x
+        noise = (1 - retention.square()) * variance
+        blame = torch.linalg.solve_triangular(root.T, x[:, None], upper=True)[:, 0]
+        # What the step says about the weights one step ago (Rauch-Tung-Striebel); the rest is movement.
+        before = self.mean + (moved - noise * blame) / retention
+        self.mean = mean + moved
+        self.travel = self.travel + self.mean - before
+        half = torch.linalg.solve_triangular(factor, root.T, upper=False)
+        self.covariance = half.T @ half
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the beliefs."""
+        return {
+            "mean": self.mean.clone(),
+            "covariance": self.covariance.clone(),
+            "travel": self.travel.clone(),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Neighbourhood":
+        """Build what `state_dict` describes."""
+        beliefs = cls(torch.zeros_like(state["mean"]))
+        beliefs.mean, beliefs.travel = state["mean"].clone(), state["travel"].clone()
+        beliefs.covariance = state["covariance"].clone()
+        return beliefs

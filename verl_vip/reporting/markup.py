@@ -1,0 +1,84 @@
+"""Pieces of the report page. Whatever comes from a run is escaped here."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any, Literal
+
+Tone = Literal["", "good", "bad"]
+
+MISSING = "–"
+
+
+def card(title: str, value: str, detail: str = "", tone: Tone = "") -> str:
+    """Return one headline figure."""
+    return (
+        f'<div class="card {tone}"><h3>{escape(title)}</h3><p class="value">{escape(value)}</p>'
+        f'<p class="detail">{escape(detail)}</p></div>'
+    )
+
+
+def cards(items: Sequence[str]) -> str:
+    """Return a row of cards."""
+    return f'<div class="cards">{"".join(items)}</div>'
+
+
+def section(title: str, *parts: str, note: str = "") -> str:
+    """Return a section with a heading and, below it, what the reader must know."""
+    remark = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f"<section><h2>{escape(title)}</h2>{remark}{''.join(parts)}</section>"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
+    """Return a table whose first `text_columns` columns are text and whose others are numbers."""
+
+    def cells(values: Sequence[str], tag: str) -> str:
+        kinds = ["" if k < text_columns else ' class="number"' for k in range(len(values))]
+        return "".join(
+            f"<{tag}{kind}>{escape(value)}</{tag}>" for kind, value in zip(kinds, values, strict=True)
+        )
+
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    heading = f"<thead><tr>{cells(head, 'th')}</tr></thead>"
+    return f'<div class="scroll"><table>{heading}<tbody>{body}</tbody></table></div>'
+
+
+def definitions(values: Mapping[str, Any]) -> str:
+    """Return names and values as a list that fills two columns where there is room."""
+    rows = "".join(
+        f"<div><dt>{escape(key)}</dt><dd>{escape(str(value))}</dd></div>" for key, value in values.items()
+    )
+    return f'<dl class="settings">{rows}</dl>'
+
+
+def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings with dotted names, as they are overridden on the command line."""
+    return dict(_walk("", settings))
+
+
+def _walk(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _walk(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}", value
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Return a share as a percentage, a dash where it is unknown."""
+    return MISSING if share is None or math.isnan(share) else f"{100 * share:.{digits}f}%"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number with fixed digits, a dash where it is unknown."""
+    return MISSING if value is None or math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in the unit that people would say it in."""
+    if math.isnan(seconds):
+        return MISSING
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"

@@ -1,0 +1,168 @@
+"""The page of one run."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from verl_vip.reporting.forecast import score_forecasts
+from verl_vip.reporting.markup import (
+    MISSING,
+    Tone,
+    card,
+    cards,
+    definitions,
+    duration,
+    flatten,
+    number,
+    percent,
+    section,
+    table,
+)
+from verl_vip.reporting.pictures import Picture
+from verl_vip.reporting.records import RunRecords, ValidationRecord
+from verl_vip.reporting.summary import FamilyRow, Summary, family_rows, summarize, wilson_interval
+
+
+def run_page(run: RunRecords, pictures: Sequence[Picture]) -> str:
+    """Return the body of one run's page: headline figures, pictures, tables, settings."""
+    parts = [
+        cards(_headlines(run, summarize(run))),
+        section("Pictures", f'<div class="pictures">{"".join(picture.html() for picture in pictures)}</div>'),
+    ]
+    if any(sum(record.observed) for record in run.steps):
+        parts.append(_forecast_section(run))
+    if rows := family_rows(run):
+        parts.append(_family_section(rows))
+    header = run.headers[-1]
+    parts += [
+        section("Starts", _starts_table(run)),
+        section("Settings", definitions(flatten(header.settings)), note="As of the last start."),
+        section("Versions", definitions(header.versions)),
+    ]
+    return "".join(parts)
+
+
+def accuracy_with_interval(record: ValidationRecord) -> str:
+    """Return accuracy and its 95% interval over problems, as text."""
+    low, high = wilson_interval(sum(record.correct.values()), record.num_problems)
+    return f"{percent(record.accuracy)} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def budget_verdict(summary: Summary) -> tuple[str, str, Tone]:
+    """Return whether each step kept its budget: the verdict, its reason, and how it is to look."""
+    if not summary.steps:
+        return MISSING, "no step recorded", ""
+    if not summary.broken:
+        return (
+            "yes",
+            f"in all {summary.steps} steps the counts came back as requested and sum to the budget",
+            "good",
+        )
+    first = ", ".join(map(str, summary.broken[:5])) + (", …" if len(summary.broken) > 5 else "")
+    return "no", f"in {len(summary.broken)} of {summary.steps} steps counts differ (steps {first})", "bad"
+
+
+def overhead_text(summary: Summary) -> tuple[str, str]:
+    """Return the median overhead of a step and its share of the step."""
+    share = summary.overhead_share
+    return duration(summary.overhead), "" if math.isnan(share) else f"{percent(share)} of the median step"
+
+
+def _headlines(run: RunRecords, summary: Summary) -> list[str]:
+    verdict, reason, tone = budget_verdict(summary)
+    seconds, share = overhead_text(summary)
+    header = run.headers[-1]
+    no_signal = summary.all_wrong + summary.all_right
+    return [
+        _accuracy_card(summary),
+        card(
+            "Rollouts spent",
+            f"{summary.rollouts:,}",
+            f"{summary.steps} steps of {header.prompts_per_step} prompts and {header.budget} rollouts, "
+            f"{duration(summary.seconds)} of training",
+        ),
+        card("Budget exactly kept", verdict, reason, tone),
+        card(
+            "Prompt groups without signal",
+            percent(no_signal),
+            f"all wrong {percent(summary.all_wrong)}, all right {percent(summary.all_right)}",
+        ),
+        card("Overhead a step", seconds, share),
+    ]
+
+
+def _accuracy_card(summary: Summary) -> str:
+    first, last = summary.first, summary.last
+    if first is None or last is None:
+        return card("Validation accuracy", MISSING, "no validation recorded")
+    if first is last:
+        return card("Validation accuracy", percent(last.accuracy), f"once, {accuracy_with_interval(last)}")
+    return card(
+        "Validation accuracy",
+        f"{100 * first.accuracy:.1f} → {percent(last.accuracy)}",
+        f"{accuracy_with_interval(first)} at step {first.step}, {accuracy_with_interval(last)} at step "
+        f"{last.step}; 95% intervals over {last.num_problems} problems",
+    )
+
+
+def _forecast_section(run: RunRecords) -> str:
+    rows = [
+        [
+            score.name,
+            number(score.brier, 4),
+            number(score.log_loss, 4),
+            number(score.ece, 4),
+            number(score.spearman, 3),
+        ]
+        for score in score_forecasts(run)
+    ]
+    return section(
+        "Predictions before sampling",
+        table(["predictor", "Brier score", "log loss (nats)", "calibration error", "rank correlation"], rows),
+        note="Lower is better but for the rank correlation (Spearman). The base rate is the mean of all "
+        "earlier prompt groups; the last observation is the prompt's own rate at its previous visit.",
+    )
+
+
+def _family_section(rows: Sequence[FamilyRow]) -> str:
+    head = [
+        "family",
+        "problems",
+        "first accuracy",
+        "last accuracy",
+        "prompt groups",
+        "rollouts a prompt",
+        "mean predicted",
+        "mean observed",
+    ]
+    body = [
+        [
+            row.label or "(no label)",
+            MISSING if row.problems is None else str(row.problems),
+            percent(row.first_accuracy),
+            percent(row.last_accuracy),
+            f"{row.groups:,}",
+            number(row.rollouts_per_prompt),
+            number(row.mean_predicted),
+            number(row.mean_observed),
+        ]
+        for row in rows
+    ]
+    return section(
+        "Families",
+        table(head, body),
+        note="Accuracies are of the validation problems; the other columns are of the training prompts.",
+    )
+
+
+def _starts_table(run: RunRecords) -> str:
+    rows = [
+        [
+            datetime.fromtimestamp(header.started_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+            "from the beginning"
+            if header.resumed_from is None
+            else f"resumed after step {header.resumed_from}",
+        ]
+        for header in run.headers
+    ]
+    return table(["started", "how"], rows, text_columns=2)
