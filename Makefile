@@ -1,15 +1,16 @@
 # Every target sets up what it needs first, works from a clean clone, and can be run again.
 PYTHON ?= python3.11
+ARGS ?= # Hydra overrides for the demo, e.g. ARGS="vip.strategy=uniform"
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick check clean
+.PHONY: demo test quick check resolve clean
 .DEFAULT_GOAL := demo
 
 # Train on this machine and print where the report is.
 demo: $(READY)
-	@$(BIN)/python -m verl_vip.recipes.demo
+	@$(BIN)/python -m verl_vip.recipes.demo $(ARGS)
 
 # All tests: unit, contract and end-to-end.
 test: $(READY)
@@ -23,7 +24,13 @@ quick: $(READY)
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@rm -rf build/types && mkdir -p build/types/verl_vip
+	@ln -s $(CURDIR)/verl_vip/* $(CURDIR)/workers $(CURDIR)/flows $(CURDIR)/recipes build/types/verl_vip/
 	$(BIN)/mypy
+
+# Do the extras for GPU and CPU resolve? Asks the package index, installs nothing.
+resolve: $(READY)
+	$(BIN)/python environment/resolve.py
 
 # Remove the environment and every run.
 clean:

@@ -65,14 +65,18 @@ def uv_sources(settings: dict[str, list[str]]) -> tuple[list[str], dict[str, str
 def main(folder: Path) -> int:
     """Install into `folder`; running it again completes or updates what is there."""
     if sys.version_info[:2] not in SUPPORTED:
-        print(f"Python {sys.version.split()[0]} is not supported; use 3.11 or 3.12, e.g. make PYTHON=python3.11.")
+        print(
+            f"Python {sys.version.split()[0]} is not supported; use 3.11 or 3.12, e.g. make PYTHON=python3.11."
+        )
         return 1
     python = folder / "bin" / "python"
     if not python.exists():
         print(f"creating {folder}", flush=True)
         venv.create(folder, with_pip=True)
     if not run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV]):
-        print("pip could not install uv; does `pip config list` name a package index that this machine reaches?")
+        print(
+            "pip could not install uv; does `pip config list` name a package index that this machine reaches?"
+        )
         return 1
     options, environment = uv_sources(pip_settings(python))
     install = [python, "-m", "uv", "pip", "install", "--python", python, *options, "--no-deps"]

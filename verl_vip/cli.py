@@ -42,17 +42,14 @@ def _doctor(_: argparse.Namespace) -> int:
     try:
         from verl_vip.workers.doctor import examine, report
     except ImportError as error:
-        print(f"verl-vip: doctor needs {error.name}; pip install 'verl-vip[cpu]' or 'verl-vip[gpu]'.", file=sys.stderr)
+        print(
+            f"verl-vip: doctor needs {error.name}; pip install 'verl-vip[cpu]' or 'verl-vip[gpu]'.",
+            file=sys.stderr,
+        )
         return 2
-    findings = []
-
-    def remembered() -> object:
-        for finding in examine():
-            findings.append(finding)
-            yield finding
-
-    for line in report(remembered()):
-        print(line, flush=True)
+    findings = list(examine())
+    for line in report(findings):
+        print(line)
     return 1 if any(finding.state == "problem" for finding in findings) else 0
 
 

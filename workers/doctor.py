@@ -100,7 +100,10 @@ def _torchvision() -> Finding:
     torch = importlib.metadata.version("torch")
     if "+cpu" in torch and "+cpu" not in vision:
         return Finding(
-            "problem", "torchvision", f"{vision} is a CUDA build beside torch {torch}", "pip uninstall torchvision"
+            "problem",
+            "torchvision",
+            f"{vision} is a CUDA build beside torch {torch}",
+            "pip uninstall torchvision",
         )
     return Finding("ok", "torchvision", vision)
 

@@ -5,7 +5,7 @@ from typing import Any
 import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
-
+from verl_vip.errors import IntegrationError
 from verl_vip.workers.session import current_session
 
 
@@ -27,12 +27,15 @@ class Observer(ReplayBuffer):  # type: ignore[misc]
             batch_size: How many prompt groups to wait for.
 
         Raises:
-            IntegrationError: If verl did not sample what was planned.
+            IntegrationError: If verl did not sample what was planned, or every rollout failed.
             InvalidInputError: If a reward is outside `vip.reward_range`.
         """
-        batch, metrics = super().sample(
-            global_steps=global_steps, partition_id=partition_id, batch_size=batch_size
-        )
+        batch, metrics = super().sample(global_steps=global_steps, partition_id=partition_id, batch_size=batch_size)
+        if not batch.keys:
+            raise IntegrationError(
+                f"not one rollout of the {partition_id} batch of step {global_steps} succeeded; the log above has the "
+                "agent-loop workers' errors."
+            )
         rows = tq.kv_batch_get(keys=batch.keys, partition_id=partition_id, select_fields=["rm_scores", "uid"])
         uids = [str(uid) for uid in rows["uid"]]
         rewards = [float(scores.sum()) for scores in rows["rm_scores"].unbind()]

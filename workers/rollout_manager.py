@@ -5,7 +5,6 @@ from typing import Any
 from tensordict import TensorDict
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
 from verl.utils import tensordict_utils
-
 from verl_vip.workers.session import current_session
 
 #: verl's own per-prompt field: how many sessions its agent-loop worker starts for the prompt.
@@ -30,13 +29,17 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
             prompts: verl's batch of `B` prompts, one row a prompt.
         """
         session = current_session()
+        fields = set(prompts.keys())
         uids = [str(uid) for uid in prompts["uid"]]
-        labels = [str(label) for label in prompts["data_source"]] if "data_source" in prompts.keys() else [""] * len(uids)
-        if "validate" in prompts.keys():
+        labels = [str(label) for label in prompts["data_source"]] if "data_source" in fields else [""] * len(uids)
+        if "validate" in fields:
             session.expect_validation(uids, labels)
         else:
             counts = session.plan(
-                step=int(prompts["global_steps"]), uids=uids, messages=list(prompts["raw_prompt"]), labels=labels
+                step=int(prompts["global_steps"]),
+                uids=uids,
+                messages=list(prompts["raw_prompt"]),
+                labels=labels,
             )
             tensordict_utils.assign_non_tensor_stack(prompts, COUNT_FIELD, counts)
         super().generate_sequences(prompts)

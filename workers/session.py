@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
+from verl_vip.workers.run_settings import RunSettings
 
 from verl_vip.errors import ConfigError, IntegrationError, InvalidInputError, StateError
 from verl_vip.prediction.embedding import PromptEmbedder
@@ -28,12 +29,21 @@ from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, Vali
 from verl_vip.state_file import read_state, write_state
 from verl_vip.strategies.registry import build_strategy
 from verl_vip.strategies.strategy import Budget, Rounds
-from verl_vip.workers.run_settings import RunSettings
 
 logger = logging.getLogger("verl_vip")
 
 STATE_FILE = "vip_state.pt"
-_PACKAGES = ("verl-vip", "verl", "vllm", "torch", "transformers", "ray", "TransferQueue", "gpytorch", "sentence-transformers")
+_PACKAGES = (
+    "verl-vip",
+    "verl",
+    "vllm",
+    "torch",
+    "transformers",
+    "ray",
+    "TransferQueue",
+    "gpytorch",
+    "sentence-transformers",
+)
 
 
 @dataclass
@@ -45,6 +55,7 @@ class _Plan:
     labels: list[str]
     prompts: Prompts
     prediction: Prediction
+    budget: int
     counts: list[int]
     rounds: Rounds
     seconds: dict[str, float]
@@ -124,7 +135,9 @@ class Session:
     def _recorded_rollouts(self) -> int:
         if not self.settings.records_path.exists():
             return 0
-        kept = [step for step in read_run(self.settings.records_path).steps if step.step <= (self.settings.resume_step or 0)]
+        kept = [
+            step for step in read_run(self.settings.records_path).steps if step.step <= (self.settings.resume_step or 0)
+        ]
         return kept[-1].rollouts_total if kept else 0
 
     def save(self, folder: Path, step: int) -> None:
@@ -144,9 +157,7 @@ class Session:
 
     # ------------------------------------------------------------------ one training step
 
-    def plan(
-        self, *, step: int, uids: Sequence[str], messages: Sequence[Any], labels: Sequence[str]
-    ) -> list[int]:
+    def plan(self, *, step: int, uids: Sequence[str], messages: Sequence[Any], labels: Sequence[str]) -> list[int]:
         """Decide how many rollouts each prompt of a batch gets, from what is known before sampling.
 
         Args:
@@ -178,7 +189,9 @@ class Session:
                 f"strategy {self.settings.vip.strategy!r} asked for {sum(counts)} rollouts over {len(counts)} prompts "
                 f"where the budget is {budget.total} over {len(ids)}; it must spend the budget exactly."
             )
-        self._plan = _Plan(step, list(uids), list(labels), prompts, prediction, counts, rounds, watch.seconds)
+        self._plan = _Plan(
+            step, list(uids), list(labels), prompts, prediction, budget.total, counts, rounds, watch.seconds
+        )
         return counts
 
     def observe(self, *, step: int, uids: Sequence[str], rewards: Sequence[float]) -> dict[str, float]:
@@ -216,7 +229,7 @@ class Session:
             step=step,
             wall_time=time.time(),
             strategy=self.settings.vip.strategy,
-            budget=sum(plan.counts),
+            budget=plan.budget,
             ids=list(plan.prompts.ids),
             labels=plan.labels,
             requested=plan.counts,
@@ -261,10 +274,12 @@ class Session:
                 f"verl sampled {observed[0]} rollouts for every prompt of step {plan.step} and ignored the requested "
                 "counts; this version of verl does not read them. Run `verl-vip doctor`."
             )
-        missing = [(uid, want, got) for uid, want, got in zip(plan.uids, plan.counts, observed, strict=True) if want != got]
+        missing = [
+            (uid, want, got) for uid, want, got in zip(plan.uids, plan.counts, observed, strict=True) if want != got
+        ]
         logger.warning(
-            "step %d: %d of %d prompts returned another number of rollouts than requested (first: %s wanted %d, got %d); "
-            "failed rollouts are left out of the statistics and verl pads their rows",
+            "step %d: %d of %d prompts returned another number of rollouts than requested "
+            "(first: %s wanted %d, got %d); failed rollouts are left out of the statistics and verl pads their rows",
             plan.step,
             len(missing),
             len(observed),
@@ -298,11 +313,14 @@ class Session:
     def observe_validation(self, *, step: int, uids: Sequence[str], rewards: Sequence[float]) -> None:
         """Record a validation batch; the predictor does not learn from it."""
         low, high = self.settings.vip.reward_range
+        scores: dict[str, list[float]] = defaultdict(list)
+        for uid, reward in zip(uids, rewards, strict=True):
+            scores[uid].append((reward - low) / (high - low))
         correct: dict[str, float] = defaultdict(float)
         count: Counter[str] = Counter()
-        for uid, reward in zip(uids, rewards, strict=True):
+        for uid, shares in scores.items():
             label = self._validation_labels.get(uid, "")
-            correct[label] += (reward - low) / (high - low)
+            correct[label] += sum(shares) / len(shares)  # a problem counts once however often it was sampled
             count[label] += 1
         self._validation_labels.clear()
         self.records.append(

@@ -5,7 +5,6 @@ from random import Random
 from typing import Any
 
 import reasoning_gym
-
 from verl_vip.recipes.demo.tasks import Family, Question, number_word
 
 Setting = tuple[tuple[str, int], ...]
@@ -112,9 +111,9 @@ def _bits(*widths: int) -> tuple[Setting, ...]:
 _ONE_DIGIT = {"min_decimals": 0, "max_decimals": 0, "min_value": 0, "max_value": 9}
 
 GYM_FAMILIES = (
-    Family("spell_backward", _exactly((3, 5, 7), "word_len"), _spell_backward),
-    Family("number_sorting", _exactly((3, 5, 7), "numbers", **_ONE_DIGIT), _number_sorting),
-    Family("number_filtering", _exactly((3, 5, 7), "numbers", **_ONE_DIGIT), _number_filtering),
+    Family("spell_backward", _exactly((3, 4, 6), "word_len"), _spell_backward),
+    Family("number_sorting", _exactly((3, 4, 6), "numbers", **_ONE_DIGIT), _number_sorting),
+    Family("number_filtering", _exactly((3, 4, 6), "numbers", **_ONE_DIGIT), _number_filtering),
     Family("letter_counting", ((3, 4), (5, 6), (7, 9)), _letter_counting),
     Family("count_bits", _bits(8, 10, 12), _count_bits),
     Family("chain_sum", _exactly((1, 2, 3), "digits", min_terms=2, max_terms=2), _chain_sum),

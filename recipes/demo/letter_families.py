@@ -1,4 +1,4 @@
-"""Families over random letter strings, each a short rule that reasoning-gym has no short question for."""
+"""Families over strings of different letters, each a short rule that reasoning-gym has no short question for."""
 
 from collections.abc import Callable
 from random import Random
@@ -8,10 +8,10 @@ from verl_vip.recipes.demo.tasks import Family, Question, number_word
 
 
 def _family(name: str, lengths: tuple[int, ...], wording: str, rule: Callable[[str], str]) -> Family:
-    """Return the family that applies `rule` to random letters; `{size}` in the wording is their number."""
+    """Return the family that applies `rule` to random letters, each different; `{size}` in the wording is their number."""
 
     def draw(length: int, rng: Random) -> Question:
-        letters = "".join(rng.choices(ascii_lowercase, k=length))
+        letters = "".join(rng.sample(ascii_lowercase, length))
         prompt = f'{wording.format(size=number_word(length))}: "{letters}"'
         return Question(prompt, rule(letters), letters)
 
@@ -23,10 +23,10 @@ def _next_letters(letters: str) -> str:
 
 
 LETTER_FAMILIES = (
-    _family("repeat", (4, 7, 10), "Repeat these {size} letters", lambda s: s),
-    _family("ends", (4, 7, 10), "Write the first and last of these {size} letters", lambda s: s[0] + s[-1]),
-    _family("double", (2, 4, 6), "Write each of these {size} letters twice", lambda s: "".join(c * 2 for c in s)),
-    _family("rotate", (3, 5, 7), "Move the first of these {size} letters to the end", lambda s: s[1:] + s[0]),
-    _family("every_second", (4, 7, 10), "Write every second one of these {size} letters", lambda s: s[1::2]),
-    _family("next_letter", (2, 4, 6), "Shift these {size} letters to the next in the alphabet", _next_letters),
+    _family("repeat", (3, 5, 7), "Repeat these {size} letters", lambda s: s),
+    _family("ends", (3, 5, 7), "Write the first and last of these {size} letters", lambda s: s[0] + s[-1]),
+    _family("double", (2, 3, 4), "Write each of these {size} letters twice", lambda s: "".join(c * 2 for c in s)),
+    _family("rotate", (3, 4, 6), "Move the first of these {size} letters to the end", lambda s: s[1:] + s[0]),
+    _family("every_second", (4, 6, 8), "Write every second one of these {size} letters", lambda s: s[1::2]),
+    _family("next_letter", (2, 3, 5), "Shift these {size} letters to the next in the alphabet", _next_letters),
 )

@@ -13,13 +13,13 @@ from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer
 
 PAD_TOKEN = "<|pad|>"
-END_TOKEN = "<|endoftext|>"
+END_TOKEN = "<|im_end|>"  # verl looks this name up in the tokenizer of every qwen2 model
 _ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>")
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|' + message['role'] + '|>' + message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ '<|endoftext|>' }}{% endif %}"
+    "{% if message['role'] == 'assistant' %}{{ '<|im_end|>' }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )

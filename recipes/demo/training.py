@@ -64,11 +64,22 @@ class Training:
         self.run_folder.mkdir(parents=True, exist_ok=True)
         with _only_one(self.run_folder / ".lock"), self.log_path.open("ab") as log:
             start = self.log_path.stat().st_size
-            environment = {**os.environ, "VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
-            environment["VERL_FILE_LOGGER_PATH"] = str(self.run_folder / f"verl_metrics_{int(time.time())}.jsonl")
+            environment = {
+                **os.environ,
+                "VERL_PLATFORM": "cpu",
+                "HF_HUB_OFFLINE": "1",
+                "PYTHONUNBUFFERED": "1",
+            }
+            environment["VERL_FILE_LOGGER_PATH"] = str(
+                self.run_folder / f"verl_metrics_{int(time.time())}.jsonl"
+            )
             print("starting Ray, verl and vLLM (about a minute)", flush=True)
             process = subprocess.Popen(
-                self.command(), stdout=log, stderr=subprocess.STDOUT, env=environment, preexec_fn=_die_with_parent
+                self.command(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                preexec_fn=_die_with_parent,
             )
             try:
                 self._follow(process)
@@ -93,7 +104,10 @@ class Training:
                 header = records.headers[-1]
                 if header.resumed_from:
                     print(f"resumed after step {header.resumed_from}, with the predictor's state", flush=True)
-                print(f"training: {header.prompts_per_step} prompts and {header.budget} rollouts a step", flush=True)
+                print(
+                    f"training: {header.prompts_per_step} prompts and {header.budget} rollouts a step",
+                    flush=True,
+                )
                 shown_headers, shown_step = len(records.headers), header.resumed_from or 0
                 shown_validation = -1 if header.resumed_from is None else header.resumed_from
             if records is not None and shown_step is not None and shown_validation is not None:
@@ -103,7 +117,9 @@ class Training:
                         shown_step, last_sign = step.step, time.monotonic()
                 for check in records.validations:
                     if check.step > shown_validation:
-                        print(f"validation after step {check.step}: accuracy {check.accuracy:.3f}", flush=True)
+                        print(
+                            f"validation after step {check.step}: accuracy {check.accuracy:.3f}", flush=True
+                        )
                         shown_validation, last_sign = check.step, time.monotonic()
             if not running:
                 return
@@ -137,5 +153,3 @@ def _only_one(path: Path) -> Iterator[None]:
 def _die_with_parent() -> None:
     # A killed demo must not leave a trainer behind that writes into the same folder.
     ctypes.CDLL("libc.so.6").prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-

@@ -147,9 +147,7 @@ def test_gains_that_rise_are_refused_rather_than_missing_the_budget():
     data=st.data(),
 )
 def test_level_raises_the_smallest_first(counts, data):
-    upper = counts + np.array(
-        data.draw(st.lists(st.integers(0, 5), min_size=len(counts), max_size=len(counts)))
-    )
+    upper = counts + np.array(data.draw(st.lists(st.integers(0, 5), min_size=len(counts), max_size=len(counts))))
     budget = data.draw(st.integers(int(counts.sum()), int(upper.sum())))
     expected = counts.copy()
     for _ in range(budget - int(counts.sum())):

@@ -65,13 +65,9 @@ def test_slope_is_the_derivative(objective):
 @pytest.mark.parametrize("price", [1e-9, 1e-5, 1e-3, 0.02, 1.0])
 def test_closed_forms_agree_with_bisection(objective, price):
     lower, upper = np.full((2, P.size), [[3], [90]])
-    closed, numeric = (
-        kind.response(objective, price, lower, upper) for kind in (type(objective), SmoothObjective)
-    )
+    closed, numeric = (kind.response(objective, price, lower, upper) for kind in (type(objective), SmoothObjective))
     np.testing.assert_allclose(closed, numeric, rtol=1e-8)
-    closed, numeric = (
-        kind.counts_at_price(objective, price, lower, upper) for kind in (type(objective), Objective)
-    )
+    closed, numeric = (kind.counts_at_price(objective, price, lower, upper) for kind in (type(objective), Objective))
     np.testing.assert_array_equal(closed, numeric)
 
 
@@ -99,9 +95,7 @@ class Saturating(Objective):
 def test_an_objective_of_ones_own_is_a_few_lines():
     weight, rate = [1.0, 2.0, 0.5], [0.1, 0.2, 0.9]
     counts = allocate(None, 40, lower=0, upper=32, objective=Saturating(weight, rate))
-    assert (
-        counts.tolist() == allocate(None, 40, lower=0, upper=32, objective=CobaValue(weight, rate)).tolist()
-    )
+    assert counts.tolist() == allocate(None, 40, lower=0, upper=32, objective=CobaValue(weight, rate)).tolist()
     assert counts.sum() == 40
 
 

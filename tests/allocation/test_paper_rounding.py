@@ -33,9 +33,7 @@ def test_floors_can_lie_above_the_optimum(dynamic_program):
     # hard prompts all sit above their rounding point.
     p = np.array([0.0077] * 5 + [0.5])
     objective, budget, lower, upper = Rloo(p * (1 - p)), 36, 3, 24
-    paper, exact = (
-        allocate(p, budget, lower=lower, upper=upper, method=m).numpy() for m in ("paper", "exact")
-    )
+    paper, exact = (allocate(p, budget, lower=lower, upper=upper, method=m).numpy() for m in ("paper", "exact"))
     relaxed, _ = relaxed_counts(objective, budget, lower, upper)
     assert relaxed[-1] == pytest.approx(17.00758504)
     assert paper.tolist() == [4, 4, 4, 4, 3, 17]

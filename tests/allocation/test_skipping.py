@@ -45,9 +45,7 @@ def test_gap_holds_against_brute_force(name, data, brute_force):
     assert (((counts >= lower) & (counts <= upper)) | (counts == 0)).all()
     cost = (objective.weight * np.where(counts > 0, objective.shape(np.maximum(counts, 1)), 1.0)).sum()
     assert best - 1e-12 <= cost <= best + result.gap + 1e-12
-    worth = max(
-        (objective.weight - objective.value(np.full(p.size, n))).max() for n in range(lower, upper + 1)
-    )
+    worth = max((objective.weight - objective.value(np.full(p.size, n))).max() for n in range(lower, upper + 1))
     assert result.gap <= worth + 1e-12
 
 
@@ -73,9 +71,7 @@ def test_serving_fewer_beats_serving_all():
     everyone = allocate(p, 20, lower=4, upper=16, objective=objective)
     value = (objective.weight * (1 - objective.shape(everyone.numpy()))).sum()
     counts = pool.rollouts.numpy()
-    assert (
-        objective.weight * np.where(counts > 0, 1 - objective.shape(np.maximum(counts, 1)), 0)
-    ).sum() > value
+    assert (objective.weight * np.where(counts > 0, 1 - objective.shape(np.maximum(counts, 1)), 0)).sum() > value
 
 
 def test_equal_candidates_are_served_in_order():
@@ -84,9 +80,7 @@ def test_equal_candidates_are_served_in_order():
     assert result.gap == 0
 
 
-@pytest.mark.parametrize(
-    "objective", [Rloo([0.2, 0.1]), DrGrpo([0.2, 0.1]), PredictedBaseline([0.2, 0.1], 3.0)]
-)
+@pytest.mark.parametrize("objective", [Rloo([0.2, 0.1]), DrGrpo([0.2, 0.1]), PredictedBaseline([0.2, 0.1], 3.0)])
 def test_variance_alone_cannot_say_whom_to_leave_out(objective):
     with pytest.raises(InvalidInputError, match="what a prompt without rollouts is worth"):
         allocate_pool(objective, 8, lower=3, upper=8)

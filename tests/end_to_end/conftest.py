@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from verl_vip.recipes.demo.base_model import BaseModelSettings, build_base_model
 from verl_vip.recipes.demo.dataset import write_dataset
 from verl_vip.recipes.demo.supervised import TrainSettings
+
 from verl_vip.reporting.records import RunRecords, read_run
 
 #: A run that takes longer than this hangs.
@@ -107,6 +107,11 @@ class Launcher:
 def launcher(tmp_path_factory) -> Launcher:
     folder = tmp_path_factory.mktemp("end_to_end")
     write_dataset(folder / "data")
-    settings = BaseModelSettings(hidden_size=64, intermediate_size=64, layers=1, training=TrainSettings(tasks_per_cell=50, right_steps=20, mixed_steps=10))
+    settings = BaseModelSettings(
+        hidden_size=64,
+        intermediate_size=64,
+        layers=1,
+        training=TrainSettings(tasks_per_cell=50, right_steps=20, mixed_steps=10),
+    )
     build_base_model(folder / "model", settings)
     return Launcher(folder)

@@ -21,9 +21,7 @@ def test_without_decay_it_is_the_conjugate_posterior():
     prediction = table.predict(TWO)
     assert prediction.mean.tolist() == pytest.approx([p.mean() for p in posterior])
     assert prediction.variance.tolist() == pytest.approx([p.var() for p in posterior])
-    assert prediction.reward_variance.tolist() == pytest.approx(
-        [p.expect(lambda x: x * (1 - x)) for p in posterior]
-    )
+    assert prediction.reward_variance.tolist() == pytest.approx([p.expect(lambda x: x * (1 - x)) for p in posterior])
 
 
 def test_with_decay_the_prior_returns():

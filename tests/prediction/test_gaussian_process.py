@@ -50,9 +50,7 @@ def test_observed_prompts_get_exactly_their_clipped_rate():
     predictor = GaussianProcess(eps=0.01)
     batch = prompts().select([3, 7, 20])
     predictor.observe(batch, torch.tensor([0.0, 4.0, 3.0]), torch.tensor([8, 8, 3]))
-    torch.testing.assert_close(
-        predictor.predict(batch).mean, torch.tensor([0.01, 0.5, 0.99], dtype=torch.float64)
-    )
+    torch.testing.assert_close(predictor.predict(batch).mean, torch.tensor([0.01, 0.5, 0.99], dtype=torch.float64))
     assert predictor.predict(batch).variance.tolist() == [0.0, 0.0, 0.0]
 
 

@@ -33,9 +33,7 @@ def test_everything_else_that_differs_changes_the_id():
     image, other = np.zeros((2, 3, 3), np.uint8), np.ones((2, 3, 3), np.uint8)
 
     def shown(media):
-        return [
-            {"role": "user", "content": [{"type": "image", "image": media}, {"type": "text", "text": "?"}]}
-        ]
+        return [{"role": "user", "content": [{"type": "image", "image": media}, {"type": "text", "text": "?"}]}]
 
     prompts = [
         "ab",

@@ -5,9 +5,7 @@ from verl_vip.prediction.state import pack, unpack
 
 
 def test_values_come_back():
-    assert unpack(pack("ridge", {"alpha": 1.0}, {"w": 2}), "ridge", {"alpha": 1.0}, frozenset({"w"})) == {
-        "w": 2
-    }
+    assert unpack(pack("ridge", {"alpha": 1.0}, {"w": 2}), "ridge", {"alpha": 1.0}, frozenset({"w"})) == {"w": 2}
 
 
 def test_a_changed_setting_is_named_with_both_values():

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
+import verl_vip.recipes
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from verl_vip.workers.run_settings import RunSettings
 
-import verl_vip.recipes
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError, InfeasibleBudgetError
-from verl_vip.workers.run_settings import RunSettings
 
 FOLDER = Path(verl_vip.recipes.__file__).parent
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -69,7 +69,9 @@ def test_two_overrides_add_everything_to_an_existing_run():
 
 
 def test_uniform_is_one_override_away():
-    settings = RunSettings.from_verl(added_to_verl("+vip=rloo", "vip.strategy=uniform", "actor_rollout_ref.rollout.n=8"))
+    settings = RunSettings.from_verl(
+        added_to_verl("+vip=rloo", "vip.strategy=uniform", "actor_rollout_ref.rollout.n=8")
+    )
     assert settings.vip.strategy == "uniform"
 
 
@@ -82,7 +84,11 @@ def test_uniform_is_one_override_away():
         (["data.gen_batch_size=16"], ConfigError, "leave data.gen_batch_size=null"),
         (["reward.reward_model.enable=True"], ConfigError, "enable_resource_pool=True"),
         (["algorithm.adv_estimator=vip_dr_grpo"], ConfigError, "set algorithm.adv_estimator=vip_rloo"),
-        (["actor_rollout_ref.rollout.n=2"], InfeasibleBudgetError, "take 3072 to 32768 rollouts, and the budget is 2048"),
+        (
+            ["actor_rollout_ref.rollout.n=2"],
+            InfeasibleBudgetError,
+            "take 3072 to 32768 rollouts, and the budget is 2048",
+        ),
         (["actor_rollout_ref.rollout.n=64"], InfeasibleBudgetError, "the budget is 65536"),
         (["vip.lower=1"], ConfigError, "set vip.lower=2"),
         (["+vip.lowr=3"], ConfigError, "did you mean vip.lower?"),

@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-
 from verl_vip.workers.contract import TRANSFER_QUEUE, VERL, Reliance
 
 # Importing verl warns of every engine and accelerator that is absent.
@@ -34,9 +33,15 @@ def test_installed_releases_keep_the_contract_of_the_cpu_platform():
 @pytest.mark.parametrize(
     ("reliance", "message"),
     [
-        (Reliance("verl.no_such_module", "nothing works"), "is missing (No module named 'verl.no_such_module')"),
+        (
+            Reliance("verl.no_such_module", "nothing works"),
+            "is missing (No module named 'verl.no_such_module')",
+        ),
         (Reliance("transfer_queue:no_such_name", "nothing works"), "transfer_queue:no_such_name is missing"),
-        (Reliance("transfer_queue:kv_list", "nothing works", lambda _: False), "transfer_queue:kv_list changed"),
+        (
+            Reliance("transfer_queue:kv_list", "nothing works", lambda _: False),
+            "transfer_queue:kv_list changed",
+        ),
     ],
 )
 def test_a_broken_contract_is_named_with_its_consequence(reliance, message):

@@ -71,11 +71,9 @@ def _search(
     stall it.
     """
     (low, high), (few, many) = ends, counts_at_ends
-    above, below = (
-        float(many.sum()) - budget,
-        budget - float(few.sum()),
-    )  # how far the sums at the ends are off
-    pull_low, pull_high = above, below  # the same, halved while the other end alone moves
+    # How far the sums at both ends are off; and the same, halved while the other end alone moves.
+    above, below = float(many.sum()) - budget, budget - float(few.sum())
+    pull_low, pull_high = above, below
     last, step = 0.0, 0
     while True:
         step += 1

@@ -42,19 +42,13 @@ def as_vector(values: Vector, name: str, *, finite: bool = True) -> Floats:
         except (TypeError, ValueError) as error:
             raise InvalidInputError(f"{name} must be a list of numbers, one a prompt: {error}.") from error
     if vector.ndim != 1:
-        raise InvalidInputError(
-            f"{name} must have one dimension, one entry a prompt; got shape {tuple(vector.shape)}."
-        )
+        raise InvalidInputError(f"{name} must have one dimension, one entry a prompt; got shape {tuple(vector.shape)}.")
     if vector.size == 0:
-        raise InvalidInputError(
-            f"{name} is empty: there is no prompt to allocate rollouts to; give at least one."
-        )
+        raise InvalidInputError(f"{name} is empty: there is no prompt to allocate rollouts to; give at least one.")
     bad = ~np.isfinite(vector) if finite else np.isnan(vector)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise InvalidInputError(
-            f"{name} must be {'finite' if finite else 'numbers'}; prompt {row} has {vector[row]}."
-        )
+        raise InvalidInputError(f"{name} must be {'finite' if finite else 'numbers'}; prompt {row} has {vector[row]}.")
     return vector
 
 
@@ -75,9 +69,7 @@ def as_nonnegative(values: Vector, name: str, length: int | None = None) -> Floa
         row = int(np.flatnonzero(vector < 0)[0])
         raise InvalidInputError(f"{name} must not be negative; prompt {row} has {vector[row]}.")
     if length is not None and vector.size != length:
-        raise InvalidInputError(
-            f"{name} must have one entry for each of {length} prompts; got {vector.size}."
-        )
+        raise InvalidInputError(f"{name} must have one entry for each of {length} prompts; got {vector.size}.")
     return vector
 
 

@@ -119,9 +119,7 @@ class HoraValue(SmoothObjective):
         """Return the chance that n further rollouts all fail."""
         total = self.alpha + self.beta
         return np.asarray(
-            np.exp(
-                _log_gamma(self.beta + n) - _log_gamma(self.beta) + _log_gamma(total) - _log_gamma(total + n)
-            )
+            np.exp(_log_gamma(self.beta + n) - _log_gamma(self.beta) + _log_gamma(total) - _log_gamma(total + n))
         )
 
     def shape_gain(self, n: Floats | Counts) -> Floats:
@@ -157,9 +155,7 @@ class SignalToNoise(ClosedFormObjective):
         super().__init__(weight)
         self.ratio = as_nonnegative(noise_to_signal, "noise_to_signal", len(self))
         if not (self.ratio > 0).all():
-            raise InvalidInputError(
-                "noise_to_signal must be positive: without noise no rollout is worth more."
-            )
+            raise InvalidInputError("noise_to_signal must be positive: without noise no rollout is worth more.")
 
     def shape(self, n: Floats | Counts) -> Floats:
         """Return rho / (n - 1 + rho)."""

@@ -113,9 +113,7 @@ class EmbeddingCache:
         with self._exclusive():
             self.refresh()
             if self._dimension not in (None, dimension):
-                raise self._damaged(
-                    f"it holds vectors of length {self._dimension}, and these have {dimension}"
-                )
+                raise self._damaged(f"it holds vectors of length {self._dimension}, and these have {dimension}")
             fresh: dict[bytes, int] = {}
             for row, key in enumerate(keys):
                 if key not in self._rows:

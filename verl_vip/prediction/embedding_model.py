@@ -48,9 +48,7 @@ def resolve_model(name: str) -> ModelSource:
     if name and folder.is_dir():
         source = ModelSource(str(folder), f"the folder {folder}", _folder_key(folder))
     elif not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
-        raise ConfigError(
-            f"embedding model {name!r} is neither a folder nor a name on the Hub; correct the path."
-        )
+        raise ConfigError(f"embedding model {name!r} is neither a folder nor a name on the Hub; correct the path.")
     else:
         key = name.replace("/", "--")
         packaged = _packaged_weights() if name == DEFAULT_MODEL else None
@@ -68,9 +66,7 @@ def _in_hub_cache(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     # modules.json makes a repository a sentence-transformers model, config.json any other transformer.
-    return any(
-        isinstance(try_to_load_from_cache(name, file), str) for file in ("modules.json", "config.json")
-    )
+    return any(isinstance(try_to_load_from_cache(name, file), str) for file in ("modules.json", "config.json"))
 
 
 def _packaged_weights() -> Path | None:

@@ -2,12 +2,16 @@
 
 from dataclasses import asdict, astuple, dataclass, fields
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from verl_vip.prediction.panel import Records
 
+#: Most iterations of the search, and the relative gain below which it ends.
 _ITERATIONS = 20
+_RELATIVE_GAIN = 1e-5
 _NEWTON_STEPS = 12
 _TOLERANCE = 1e-4
 #: Standard deviation of the log of each hyper-parameter before anything is seen.
@@ -19,6 +23,8 @@ _PRIOR_SPREAD = {
     "neighbour_steps": 1.5,
     "prompt_steps": 1.5,
 }
+#: Hyper-parameters stay within this many standard deviations of the prior's median.
+_REACH = 4.0
 #: Prior variance of the logit that all prompts share; wide, and not fitted, as there is only one of it.
 LEVEL_VARIANCE = 4.0
 
@@ -60,33 +66,39 @@ def fit(records: Records, start: Hyperparameters, prior: Hyperparameters, *, kee
         prior: Medians of the priors.
         keep_lengthscale: Leave the lengthscale as it is in `start`.
     """
+    from scipy.optimize import minimize
+
     names = [field.name for field in fields(Hyperparameters)]
     spread = torch.tensor([_PRIOR_SPREAD[name] for name in names], dtype=torch.float64)
     centre = torch.tensor(astuple(prior), dtype=torch.float64).log()
-    free = torch.tensor([not (keep_lengthscale and name == "lengthscale") for name in names])
     first = torch.tensor(astuple(start), dtype=torch.float64).log()
+    low, high = centre - _REACH * spread, centre + _REACH * spread
+    if keep_lengthscale:
+        position = names.index("lengthscale")
+        low[position] = high[position] = first[position]
     covariance = _Covariance(records)
     mode = torch.zeros_like(records.successes)
-    point = first.clone().requires_grad_()
-    search = torch.optim.LBFGS([point], max_iter=_ITERATIONS, line_search_fn="strong_wolfe", tolerance_change=1e-3)
 
-    def loss() -> Tensor:
+    def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         nonlocal mode
-        search.zero_grad()
-        values = torch.where(free, point, first)
-        kernel = covariance(values.exp())
-        mode = laplace_mode(kernel.detach(), records.successes, records.trials, mode)
-        value = -laplace_evidence(kernel, records.successes, records.trials, mode)
-        value = value + ((values - centre) / spread).square().sum() / 2
-        value.backward()
-        return value
+        with torch.enable_grad():
+            point = torch.tensor(values, dtype=torch.float64, requires_grad=True)
+            kernel = covariance(point.exp())
+            mode = laplace_mode(kernel.detach(), records.successes, records.trials, mode)
+            evidence = laplace_evidence(kernel, records.successes, records.trials, mode)
+            value = ((point - centre) / spread).square().sum() / 2 - evidence
+            (gradient,) = torch.autograd.grad(value, point)
+        return value.item(), gradient.numpy()
 
-    with torch.enable_grad():
-        search.step(loss)
-    best = torch.where(free, point.detach(), first)
-    if not best.isfinite().all():
-        return start
-    return Hyperparameters(*best.exp().tolist())
+    best = minimize(
+        loss,
+        first.clamp(low, high).numpy(),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=list(zip(low.tolist(), high.tolist(), strict=True)),
+        options={"maxiter": _ITERATIONS, "ftol": _RELATIVE_GAIN},
+    )
+    return Hyperparameters(*np.exp(best.x).tolist())
 
 
 class _Covariance:
@@ -100,11 +112,12 @@ class _Covariance:
 
     def __call__(self, values: Tensor) -> Tensor:
         lengthscale, neighbours, own, level_steps, neighbour_steps, own_steps = values
-        return (
+        total: Tensor = (
             LEVEL_VARIANCE * torch.exp(-self._lag / level_steps)
             + neighbours * torch.exp(-self._squared / (2 * lengthscale.square()) - self._lag / neighbour_steps)
             + own * self._same * torch.exp(-self._lag / own_steps)
         )
+        return total
 
 
 def laplace_mode(kernel: Tensor, successes: Tensor, trials: Tensor, start: Tensor) -> Tensor:
@@ -144,12 +157,11 @@ def laplace_evidence(kernel: Tensor, successes: Tensor, trials: Tensor, mode: Te
     root = (trials * p * (1 - p)).sqrt()
     inner = root[:, None] * kernel * root + torch.eye(len(root), dtype=root.dtype)
     log_determinant = 2 * torch.linalg.cholesky(inner).diagonal().log().sum()
-    return likelihood - (mode * weights).sum() / 2 - log_determinant / 2
+    evidence: Tensor = likelihood - (mode * weights).sum() / 2 - log_determinant / 2
+    return evidence
 
 
-def _newton(
-    kernel: Tensor, successes: Tensor, trials: Tensor, logits: Tensor
-) -> tuple[Tensor, Tensor]:
+def _newton(kernel: Tensor, successes: Tensor, trials: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return the next logits and `K^-1` times them (Rasmussen & Williams 2006, Algorithm 3.1)."""
     p = torch.sigmoid(logits)
     curvature = trials * p * (1 - p)

@@ -59,9 +59,7 @@ def prompt_text(prompt: str | Sequence[Mapping[str, Any]]) -> str:
         if not all(isinstance(message, Mapping) for message in prompt):
             raise InvalidInputError("a prompt must be text or a list of chat messages, each a mapping.")
         spoken = [message for message in prompt if message.get("role") != "system"]
-        text = "\n\n".join(
-            filter(None, (_content_text(message.get("content")) for message in spoken or prompt))
-        )
+        text = "\n\n".join(filter(None, (_content_text(message.get("content")) for message in spoken or prompt)))
     if not text.strip():
         raise InvalidInputError("the prompt has no text to embed; give at least one message with content.")
     return text
@@ -93,9 +91,7 @@ def _canonical(value: Any, where: str) -> Any:
             raise InvalidInputError(f"{where} is {value}, which has no stable form; leave it out.")
         return value
     if isinstance(value, Mapping):
-        return {
-            str(key): _canonical(item, f"{where}.{key}") for key, item in value.items() if item is not None
-        }
+        return {str(key): _canonical(item, f"{where}.{key}") for key, item in value.items() if item is not None}
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _digest("bytes", bytes(value))
     if isinstance(value, Sequence):

@@ -29,9 +29,7 @@ def probability_moments(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]
     return expected, (p - expected[:, None]).square() @ weights
 
 
-def match_binomial(
-    mean: Tensor, variance: Tensor, successes: Tensor, trials: Tensor
-) -> tuple[Tensor, Tensor]:
+def match_binomial(mean: Tensor, variance: Tensor, successes: Tensor, trials: Tensor) -> tuple[Tensor, Tensor]:
     """Replace binomial likelihoods by Gaussians that give the same posterior mean and variance.
 
     With prior `g ~ N(mean, variance)` and likelihood `sigmoid(g)^k (1 - sigmoid(g))^(n - k)`, the posterior's

@@ -14,8 +14,8 @@ from verl_vip.prediction.logistic_normal import match_binomial
 class Residuals:
     """How far prompts' logits are from what their neighbourhood says, given the weights `w`.
 
-    The logit is `g = phi . w + u` with `u | w ~ N(offset - pull phi . w, variance)`. A prompt never sampled has
-    offset and pull 0; one sampled often has pull near 1, and its own data outweigh the neighbourhood.
+    The logit is `g = phi . w + u` with `u | w ~ N(offset - pull phi . w, variance)`. A prompt never sampled
+    has offset and pull 0; one sampled often has pull near 1, and its own data outweigh the neighbourhood.
 
     Attributes:
         offset: A `B` tensor.
@@ -100,13 +100,9 @@ class Neighbourhood:
         pulled = rows.T @ (trust * (shift - precision * centre))
         x = torch.cholesky_solve(pulled[:, None], factor)[:, 0]
         self._move(mean, root, factor, x, retention, variance)
-        return Residuals(
-            trust * (residuals.offset + own * shift), 1 - trust * weight, trust * own
-        )
+        return Residuals(trust * (residuals.offset + own * shift), 1 - trust * weight, trust * own)
 
-    def _move(
-        self, mean: Tensor, root: Tensor, factor: Tensor, x: Tensor, retention: Tensor, variance: Tensor
-    ) -> None:
+    def _move(self, mean: Tensor, root: Tensor, factor: Tensor, x: Tensor, retention: Tensor, variance: Tensor) -> None:
         moved = root @ x
         noise = (1 - retention.square()) * variance
         blame = torch.linalg.solve_triangular(root.T, x[:, None], upper=True)[:, 0]

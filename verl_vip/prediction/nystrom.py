@@ -15,10 +15,10 @@ _NOVELTY = 1e-3
 class NystromFeatures:
     """Features `phi` with `phi(x) . phi(y) ~ k(x, y) = exp(-|x - y|^2 / (2 h^2))`, exact at chosen points.
 
-    With inducing points `Z` and `L L^T = k(Z, Z)`, `phi(x) = L^-1 k(Z, x)` (the Nystrom approximation; Williams &
-    Seeger, NeurIPS 2000). Points are taken greedily where the kernel is explained least, which is pivoted
-    Cholesky factorisation. A further point adds one feature and leaves the others as they are, so the set can
-    grow while it is in use.
+    With inducing points `Z` and `L L^T = k(Z, Z)`, `phi(x) = L^-1 k(Z, x)` (the Nystrom approximation;
+    Williams & Seeger, NeurIPS 2000). Points are taken greedily where the kernel is explained least, which
+    is pivoted Cholesky factorisation. A further point adds one feature and leaves the others as they are,
+    so the set can grow while it is in use.
 
     Args:
         lengthscale: `h`.
@@ -48,7 +48,8 @@ class NystromFeatures:
                 f"{embeddings.shape[1]}: keep the embedding model of the run."
             )
         kernel = self._kernel(embeddings, self._points)
-        return torch.linalg.solve_triangular(self._factor, kernel.T, upper=False).T
+        features: Tensor = torch.linalg.solve_triangular(self._factor, kernel.T, upper=False).T
+        return features
 
     def grow(self, embeddings: Tensor, limit: int) -> int:
         """Make inducing points of those embeddings that are explained least.
@@ -91,8 +92,5 @@ class NystromFeatures:
         return features
 
     def _kernel(self, left: Tensor, right: Tensor) -> Tensor:
-        squared = (
-            left.square().sum(1)[:, None] + right.square().sum(1) - 2 * left @ right.T
-        ).clamp_min(0).double()
+        squared = (left.square().sum(1)[:, None] + right.square().sum(1) - 2 * left @ right.T).clamp_min(0).double()
         return torch.exp(squared * (-0.5 / self.lengthscale**2))
-

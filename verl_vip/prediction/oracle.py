@@ -43,9 +43,7 @@ class Oracle:
         mean = self._table.lookup(prompts.ids, "probability")
         if mean.isnan().any():
             name = prompts.ids[int(mean.isnan().nonzero()[0])]
-            raise InvalidInputError(
-                f"the success probability of prompt {name!r} is unknown; call tell() first."
-            )
+            raise InvalidInputError(f"the success probability of prompt {name!r} is unknown; call tell() first.")
         return Prediction(mean, torch.zeros_like(mean))
 
     def observe(self, prompts: Prompts, successes: Tensor, trials: Tensor) -> None:

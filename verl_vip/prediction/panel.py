@@ -11,7 +11,7 @@ from torch import Tensor
 from verl_vip.prediction.observations import Observations
 
 #: Most records held.
-_CAPACITY = 512
+_CAPACITY = 384
 #: Visits remembered of one prompt.
 _VISITS = 4
 
@@ -38,8 +38,8 @@ class Records:
 class Panel:
     """Remembers every visit to a random set of prompts, which shrinks when the memory is full.
 
-    Membership depends on a prompt's id alone, so that a member is followed through all its visits, which is what
-    tells drift from differences between prompts. Memory and time are bounded however long a run is.
+    Membership depends on a prompt's id alone, so that a member is followed through all its visits, which is
+    what tells drift from differences between prompts. Memory and time are bounded however long a run is.
     """
 
     def __init__(self) -> None:
@@ -63,9 +63,7 @@ class Panel:
 
     def records(self) -> Records:
         """Return all remembered visits."""
-        visits = [
-            (number, *visit) for number, name in enumerate(self._visits) for visit in self._visits[name]
-        ]
+        visits = [(number, *visit) for number, name in enumerate(self._visits) for visit in self._visits[name]]
         prompt, time, successes, trials = torch.tensor(visits, dtype=torch.float64).T
         embeddings = torch.stack([self._embeddings[name] for name in self._visits])
         return Records(embeddings[prompt.long()], prompt.long(), time, successes, trials)

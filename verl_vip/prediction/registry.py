@@ -12,6 +12,7 @@ from verl_vip.prediction.predictor import Predictor
 #: Where each predictor is defined; its module is imported when it is asked for.
 PREDICTORS: Mapping[str, tuple[str, str]] = {
     "beta_table": ("verl_vip.prediction.beta_table", "BetaTable"),
+    "drifting_gp": ("verl_vip.prediction.drifting_gp", "DriftingGaussianProcess"),
     "gaussian_process": ("verl_vip.prediction.gaussian_process", "GaussianProcess"),
     "last_seen": ("verl_vip.prediction.last_seen", "LastSeen"),
     "moving_average": ("verl_vip.prediction.moving_average", "MovingAverage"),

@@ -20,9 +20,7 @@ def pack(kind: str, settings: Mapping[str, Any], values: Mapping[str, Any]) -> d
     return {"kind": kind, "version": VERSION, "settings": dict(settings), "values": dict(values)}
 
 
-def unpack(
-    state: Mapping[str, Any], kind: str, settings: Mapping[str, Any], names: frozenset[str]
-) -> dict[str, Any]:
+def unpack(state: Mapping[str, Any], kind: str, settings: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """Return the values of a packed state after checking that it belongs to this predictor.
 
     Args:
@@ -57,7 +55,5 @@ def unpack(
     values = dict(state["values"])
     absent = names - values.keys()
     if absent:
-        raise StateError(
-            f"the state of predictor {kind!r} is incomplete: it lacks {', '.join(sorted(absent))}."
-        )
+        raise StateError(f"the state of predictor {kind!r} is incomplete: it lacks {', '.join(sorted(absent))}.")
     return values

@@ -1,12 +1,12 @@
 """The contract that every allocation strategy keeps."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from verl_vip.errors import InfeasibleBudgetError, InvalidInputError
+from verl_vip.errors import InfeasibleBudgetError, InvalidInputError, StateError
 from verl_vip.prediction.predictor import Prediction, Prompts
 
 
@@ -15,9 +15,10 @@ class Budget:
     """How many rollouts one training step may spend.
 
     Attributes:
-        total: Rollouts of the whole step, all prompts together; spent exactly.
-        lower: Least rollouts of one prompt.
-        upper: Most rollouts of one prompt.
+        total: Rollouts of the whole step, all prompts and rounds together; never exceeded. A strategy that serves
+            every prompt in one round spends it exactly.
+        lower: Least rollouts of a prompt that gets any.
+        upper: Most rollouts of one prompt, all rounds together.
     """
 
     total: int
@@ -47,26 +48,54 @@ class Budget:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which of the sampled rollouts the update uses, and how much each prompt weighs.
+    """Which of the sampled rollouts the update uses, and how much each counts.
+
+    The update is the mean over prompts with kept rollouts of `prompt_weight * mean(rollout_weight * advantage *
+    score)`, the inner mean taken over the prompt's kept rollouts.
 
     Attributes:
         keep: `B` boolean tensors, one flag a rollout in the order sampled; None keeps everything.
         prompt_weight: A `B` tensor that multiplies each prompt's gradient; None means one for all.
+        rollout_weight: `B` tensors, one factor a rollout in the order sampled; None means one for all.
+        baseline: Which rollouts of a prompt its advantages are centred on: those kept, or all that were sampled.
+
+    Raises:
+        InvalidInputError: If something that only partial use makes meaningful is given without `keep`.
     """
 
     keep: tuple[Tensor, ...] | None = None
     prompt_weight: Tensor | None = None
+    rollout_weight: tuple[Tensor, ...] | None = None
+    baseline: Literal["kept", "sampled"] = "kept"
+
+    def __post_init__(self) -> None:
+        if self.keep is None and (self.rollout_weight is not None or self.baseline != "kept"):
+            raise InvalidInputError("rollout weights and a baseline over all that was sampled need keep; give it too.")
 
 
 #: One training step of a strategy. It yields a `B` int64 tensor of rollouts to sample now, is sent `B` reward
-#: tensors (what was just sampled, one tensor a prompt), and so on until it returns its selection. A strategy
-#: that decides everything beforehand yields once and ignores what it is sent.
+#: tensors (what was just sampled, one tensor a prompt, empty where nothing was asked for), and so on until it
+#: returns its selection. It yields at least once; a strategy that decides beforehand ignores what it is sent.
 Rounds = Generator[Tensor, tuple[Tensor, ...], Selection]
 
 
 @runtime_checkable
 class Strategy(Protocol):
-    """Spends one step's budget over a batch of prompts."""
+    """Spends one step's budget over a batch of prompts.
+
+    Over all rounds of a step, each prompt gets nothing or `lower` to `upper` rollouts, and all together at most
+    the total. Whatever a strategy remembers from step to step, its random generator included, changes only while
+    `rounds` runs and is in `state_dict`; one that remembers nothing derives from `Stateless`.
+
+    Attributes:
+        pool_ratio: How many candidate prompts a step should offer for each that the budget serves at the nominal
+            group size. Strategies that take the batch as it comes have 1; above it, some candidates get nothing.
+    """
+
+    @property
+    def pool_ratio(self) -> float:
+        """Candidates offered for each prompt of the nominal batch."""
+        ...
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
         """Start a step over `B` prompts.
@@ -75,3 +104,33 @@ class Strategy(Protocol):
             InvalidInputError: If the budget is infeasible for these prompts.
         """
         ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors, numbers, strings and containers of them; loadable with `torch.load(weights_only=True)`."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore `state_dict`'s value, between two steps.
+
+        Raises:
+            StateError: If the state is of another strategy.
+        """
+        ...
+
+
+class Stateless:
+    """Base of strategies that remember nothing and take the batch as it comes."""
+
+    pool_ratio: float = 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing; see `Strategy.state_dict`."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Accept the empty state only; see `Strategy.load_state_dict`."""
+        if state:
+            raise StateError(
+                f"strategy {type(self).__name__} has no state, and this one holds {', '.join(sorted(state))}; "
+                "configure the strategy that wrote it."
+            )

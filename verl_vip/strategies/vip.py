@@ -4,10 +4,10 @@ from typing import Literal
 
 from verl_vip.allocation.allocate import Method, ObjectiveName, allocate
 from verl_vip.prediction.predictor import Prediction, Prompts
-from verl_vip.strategies.strategy import Budget, Rounds, Selection
+from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless
 
 
-class Vip:
+class Vip(Stateless):
     """Counts that minimise the summed gradient variance (Theorems 5.1 and 5.2) under the budget.
 
     Args:

@@ -1,0 +1,30 @@
+"""The order in which training meets the prompts."""
+
+import torch
+from torch import Tensor
+
+
+class PromptStream:
+    """Goes through the prompts in epochs, each in a new random order.
+
+    Args:
+        num_prompts: The number `Q` of prompts.
+        seed: Of the orders.
+    """
+
+    def __init__(self, num_prompts: int, seed: int) -> None:
+        self._size = num_prompts
+        self._generator = torch.Generator()
+        self._generator.manual_seed(seed)
+        self._rest = torch.empty(0, dtype=torch.int64)
+
+    def take(self, count: int) -> Tensor:
+        """Return the next `count` rows, or all prompts if there are fewer.
+
+        What is left of an epoch that is too short for it is dropped, so that no prompt occurs twice.
+        """
+        count = min(count, self._size)
+        if len(self._rest) < count:
+            self._rest = torch.randperm(self._size, generator=self._generator)
+        taken, self._rest = self._rest[:count], self._rest[count:]
+        return taken

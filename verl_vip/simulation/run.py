@@ -1,0 +1,146 @@
+"""One simulated training run: one strategy, one predictor, one seed."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from verl_vip.allocation.allocate import ObjectiveName
+from verl_vip.errors import InvalidInputError
+from verl_vip.prediction.oracle import Oracle
+from verl_vip.prediction.predictor import Predictor, Prompts
+from verl_vip.prediction.registry import build_predictor
+from verl_vip.simulation.learner import Learner, LearnerSettings
+from verl_vip.simulation.measures import StepMeasures, measure_step
+from verl_vip.simulation.prompt_stream import PromptStream
+from verl_vip.simulation.update import compute_update
+from verl_vip.simulation.world import WorldSettings, make_world
+from verl_vip.strategies.outcomes import Outcomes, group_sizes, join
+from verl_vip.strategies.registry import build_strategy
+from verl_vip.strategies.strategy import Budget, Selection, Strategy
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What all arms of a comparison share.
+
+    Attributes:
+        world: The data set.
+        learner: How the policy learns.
+        objective: The advantage estimator.
+        prompts_per_step: Prompts `B` of the nominal batch.
+        rollouts_per_prompt: Mean rollouts of a prompt; times `B` it is the hard budget of a step.
+        lower: Least rollouts of a prompt that gets any.
+        upper: Most rollouts of a prompt.
+        steps: Steps that an arm takes if it spends its whole budget; one that spends less takes more, up to four
+            times as many, until it has sampled as many rollouts.
+    """
+
+    world: WorldSettings = field(default_factory=WorldSettings)
+    learner: LearnerSettings = field(default_factory=LearnerSettings)
+    objective: ObjectiveName = "rloo"
+    prompts_per_step: int = 64
+    rollouts_per_prompt: int = 8
+    lower: int = 2
+    upper: int = 32
+    steps: int = 160
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InvalidInputError(f"steps must be at least 1; got {self.steps}.")
+        self.budget.require_feasible(self.prompts_per_step)
+        if self.prompts_per_step > self.world.num_prompts:
+            raise InvalidInputError(
+                f"a batch of {self.prompts_per_step} prompts does not fit a data set of {self.world.num_prompts}; "
+                "make the data set larger or the batch smaller."
+            )
+
+    @property
+    def budget(self) -> Budget:
+        """The hard budget of a step."""
+        return Budget(self.prompts_per_step * self.rollouts_per_prompt, self.lower, self.upper)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train: a strategy with a predictor, and the name it goes by."""
+
+    strategy: str
+    predictor: str
+    strategy_settings: dict[str, Any] = field(default_factory=dict)
+    predictor_settings: dict[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """The label, or the strategy's name without one."""
+        return self.label or self.strategy
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run's steps, and the mean success of all prompts before the first and after each of them."""
+
+    steps: list[StepMeasures]
+    success: list[float]
+
+
+def simulate(arm: Arm, settings: RunSettings, seed: int) -> RunResult:
+    """Train once. Equal arguments give equal results; arms with equal seeds meet the same data set and order.
+
+    Args:
+        arm: Strategy and predictor. The predictor "oracle" is told the truth before each step.
+        settings: What all arms share.
+        seed: Of the data set, its order, the rewards and the noise.
+    """
+    world = make_world(settings.world, seed)
+    learner = Learner(world, settings.learner, seed)
+    stream = PromptStream(len(world), seed)
+    strategy = build_strategy(arm.strategy, objective=settings.objective, **arm.strategy_settings)
+    predictor = build_predictor(arm.predictor, **arm.predictor_settings)
+    budget, nominal = settings.budget, settings.prompts_per_step
+    success = learner.success()
+    steps: list[StepMeasures] = []
+    curve, spent = [float(success.mean())], 0
+    while spent < settings.steps * budget.total and len(steps) < 4 * settings.steps:
+        rows = stream.take(round(strategy.pool_ratio * nominal))
+        prompts, p = world.prompts.select(rows), success[rows]
+        outcomes, selection, num_rounds = _play(strategy, predictor, learner, prompts, p, budget)
+        update = compute_update(outcomes, selection, p, settings.objective)
+        steps.append(
+            measure_step(
+                outcomes,
+                selection,
+                update,
+                p,
+                budget=budget,
+                nominal=nominal,
+                num_rounds=num_rounds,
+                objective=settings.objective,
+            )
+        )
+        earned = torch.stack([rewards.sum() for rewards in outcomes])
+        predictor.observe(prompts, earned, group_sizes(outcomes))
+        learner.learn(rows, update)
+        success = learner.success()
+        curve.append(float(success.mean()))
+        spent += steps[-1].rollouts
+    return RunResult(steps, curve)
+
+
+def _play(
+    strategy: Strategy, predictor: Predictor, learner: Learner, prompts: Prompts, success: Tensor, budget: Budget
+) -> tuple[Outcomes, Selection, int]:
+    """Run one step's rounds; return all rewards, what the update uses, and the number of rounds."""
+    if isinstance(predictor, Oracle):
+        predictor.tell(prompts.ids, success)
+    rounds = strategy.rounds(prompts, predictor.predict(prompts), budget)
+    sampled = []
+    counts = next(rounds)
+    while True:
+        sampled.append(learner.sample(success, counts))
+        try:
+            counts = rounds.send(sampled[-1])
+        except StopIteration as stop:
+            return join(sampled), stop.value, len(sampled)

@@ -1,0 +1,109 @@
+"""Prompts of a simulated data set: families, embeddings, and how hard each prompt is."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from verl_vip.errors import InvalidInputError
+from verl_vip.prediction.predictor import Prompts
+
+
+@dataclass(frozen=True)
+class WorldSettings:
+    """What a simulated data set is like.
+
+    Attributes:
+        num_prompts: Prompts in all.
+        num_families: Families of related prompts.
+        dimensions: Directions in which prompts differ, and along which the policy learns.
+        family_share: Share of a prompt's direction that it has in common with its family, in [0, 1].
+        common_share: Share that all prompts have in common, in [0, 1].
+        family_spread: Standard deviation of difficulty between families, in logits.
+        related_spread: Standard deviation of difficulty that follows a prompt's direction, in logits.
+        own_spread: Standard deviation of difficulty that no embedding shows, in logits.
+        mean_logit: Mean success logit at the start.
+        embedding_noise: Noise of the embedding, relative to the length of a prompt's direction.
+
+    Raises:
+        InvalidInputError: If a number of things is below 1.
+    """
+
+    num_prompts: int = 2048
+    num_families: int = 24
+    dimensions: int = 32
+    family_share: float = 0.5
+    common_share: float = 0.2
+    family_spread: float = 1.5
+    related_spread: float = 1.5
+    own_spread: float = 1.0
+    mean_logit: float = -1.5
+    embedding_noise: float = 0.1
+
+    def __post_init__(self) -> None:
+        if min(self.num_prompts, self.num_families, self.dimensions) < 1:
+            raise InvalidInputError("a simulated data set needs at least one prompt, one family and one dimension.")
+
+
+@dataclass(frozen=True)
+class World:
+    """A simulated data set of `Q` prompts.
+
+    Attributes:
+        prompts: Ids and embeddings, `Q x d` float32, as predictors see them.
+        directions: A `Q x d` float64 tensor of unit vectors, the gradient of each prompt's success logit with
+            respect to what the policy can learn.
+        start_logits: A `Q` float64 tensor of success logits before training.
+        families: A `Q` int64 tensor.
+    """
+
+    prompts: Prompts
+    directions: Tensor
+    start_logits: Tensor
+    families: Tensor
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
+def make_world(settings: WorldSettings, seed: int) -> World:
+    """Draw a data set.
+
+    A prompt's direction mixes one that all share, one of its family and one of its own, so that training on it
+    also helps its neighbours. Its difficulty mixes a part of its family, a part that is linear in its direction
+    and a part that nothing tells. The embedding is the direction with noise.
+
+    Args:
+        settings: What it is like.
+        seed: Of all draws; equal seeds give equal data sets.
+    """
+    generator = torch.Generator()
+    generator.manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    def unit(rows: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(rows, dim=-1)
+
+    size, width = settings.num_prompts, settings.dimensions
+    families = torch.randint(settings.num_families, (size,), generator=generator)
+    own_share = max(1 - settings.common_share - settings.family_share, 0.0)
+    own = unit(normal(size, width))
+    mixed = (
+        settings.common_share**0.5 * unit(normal(1, width))
+        + settings.family_share**0.5 * unit(normal(settings.num_families, width))[families]
+        + own_share**0.5 * own
+    )
+    directions = unit(mixed)
+    related = own @ normal(width)
+    start = (
+        settings.mean_logit
+        + settings.family_spread * normal(settings.num_families)[families]
+        + settings.related_spread * related
+        + settings.own_spread * normal(size)
+    )
+    noise = settings.embedding_noise * unit(normal(size, width))
+    embeddings = unit(directions + noise).to(torch.float32)
+    ids = tuple(f"prompt-{row}" for row in range(size))
+    return World(Prompts(ids, embeddings), directions, start, families)
