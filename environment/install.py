@@ -28,9 +28,7 @@ def run(command: Sequence[str | Path], env: dict[str, str] | None = None) -> boo
 
 def pip_settings(python: Path) -> dict[str, list[str]]:
     """Return pip's effective settings; each value is split at white space, as pip splits lists."""
-    listing = subprocess.run(
-        [python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
-    ).stdout
+    listing = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
     settings: dict[str, list[str]] = {}
     # pip's order of precedence, weakest first; a later line replaces an earlier one.
     for scope in ("global", "install", ":env:"):
@@ -65,18 +63,14 @@ def uv_sources(settings: dict[str, list[str]]) -> tuple[list[str], dict[str, str
 def main(folder: Path) -> int:
     """Install into `folder`; running it again completes or updates what is there."""
     if sys.version_info[:2] not in SUPPORTED:
-        print(
-            f"Python {sys.version.split()[0]} is not supported; use 3.11 or 3.12, e.g. make PYTHON=python3.11."
-        )
+        print(f"Python {sys.version.split()[0]} is not supported; use 3.11 or 3.12, e.g. make PYTHON=python3.11.")
         return 1
     python = folder / "bin" / "python"
     if not python.exists():
         print(f"creating {folder}", flush=True)
         venv.create(folder, with_pip=True)
     if not run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV]):
-        print(
-            "pip could not install uv; does `pip config list` name a package index that this machine reaches?"
-        )
+        print("pip could not install uv; does `pip config list` name a package index that this machine reaches?")
         return 1
     options, environment = uv_sources(pip_settings(python))
     install = [python, "-m", "uv", "pip", "install", "--python", python, *options, "--no-deps"]

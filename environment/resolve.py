@@ -1,6 +1,6 @@
 """Check that the package's extras resolve to versions that exist, without installing anything.
 
-    .venv/bin/python environment/resolve.py
+.venv/bin/python environment/resolve.py
 """
 
 import subprocess

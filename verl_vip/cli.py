@@ -35,6 +35,13 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--output", type=Path, default=None, help="where to write it (default: RUN/report.html)")
     report.set_defaults(run=_report)
 
+    simulate = commands.add_parser("simulate", help="compare strategies on simulated prompts; needs no model")
+    simulate.add_argument("--strategies", default="uniform,vip,oracle", help="comma-separated (default: %(default)s)")
+    simulate.add_argument("--predictor", default="drifting_gp", help="of all strategies (default: %(default)s)")
+    simulate.add_argument("--seeds", type=int, default=5, help="runs of each strategy (default: %(default)s)")
+    simulate.add_argument("--output", type=Path, required=True, metavar="DIR", help="where table and plots go")
+    simulate.set_defaults(run=_simulate)
+
     return parser
 
 
@@ -58,6 +65,20 @@ def _report(options: argparse.Namespace) -> int:
 
     output = options.output or options.runs[0] / "report.html"
     print(write_report(options.runs, output))
+    return 0
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from verl_vip.simulation.comparison import compare, named_arms
+    from verl_vip.simulation.report import write_comparison
+    from verl_vip.simulation.run import RunSettings
+
+    settings = RunSettings()
+    arms = named_arms([name for name in options.strategies.split(",") if name], options.predictor)
+    summaries = compare(arms, settings, options.seeds)
+    table = write_comparison(summaries, settings, options.seeds, options.output)
+    print(table.read_text())
+    print(table)
     return 0
 
 

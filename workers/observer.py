@@ -5,8 +5,9 @@ from typing import Any
 import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
-from verl_vip.errors import IntegrationError
 from verl_vip.workers.session import current_session
+
+from verl_vip.errors import IntegrationError
 
 
 class Observer(ReplayBuffer):  # type: ignore[misc]

@@ -19,7 +19,7 @@ from verl_vip.recipes.demo.tokenizer import CHAT_TEMPLATE, build_tokenizer, inst
 _LOG = logging.getLogger(__name__)
 
 #: Raise this when the code changes what is trained, so that a model built before is not taken for up to date.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ def _new_model(tokenizer: PreTrainedTokenizerBase, settings: BaseModelSettings) 
             num_attention_heads=heads,
             num_key_value_heads=max(1, heads // 2),
             max_position_embeddings=256,
+            rope_theta=200.0,  # positions are below 64, and longer wavelengths would tell none apart
             initializer_range=settings.hidden_size**-0.5,
             tie_word_embeddings=True,
             bos_token_id=None,

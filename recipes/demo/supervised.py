@@ -50,10 +50,10 @@ class TrainSettings:
 
     tasks_per_cell: int = 1000
     seed: int = 1
-    batch_size: int = 96
+    batch_size: int = 64
     right_steps: int = 450
-    mixed_steps: int = 150
-    matrix_learning_rate: float = 0.02
+    mixed_steps: int = 200
+    matrix_learning_rate: float = 0.015
     learning_rate: float = 0.003
 
 

@@ -92,7 +92,7 @@ class PromptEmbedder:
         return keys
 
     def _embed_missing(self, keys: list[bytes], texts: list[str], *, progress: bool) -> None:
-        from tqdm.auto import tqdm  # type: ignore[import-untyped]
+        from tqdm.auto import tqdm
 
         with tqdm(total=len(keys), desc="embedding prompts", unit="prompt", disable=not progress) as bar:
             for start in range(0, len(keys), _CHUNK):

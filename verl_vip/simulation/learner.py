@@ -9,20 +9,27 @@ from verl_vip.simulation.update import Update
 from verl_vip.simulation.world import World
 from verl_vip.strategies.outcomes import Outcomes
 
+#: How much of the gradient's mean square is kept from step to step.
+_MEMORY = 0.9
+
 
 @dataclass(frozen=True)
 class LearnerSettings:
     """How the policy learns.
 
+    With the defaults, 128 steps of 64 prompts with 8 rollouts each take even counts close to the best they can reach
+    at any learning rate, so that noise is what limits learning.
+
     Attributes:
-        learning_rate: Step along the estimated gradient of the mean success logit's likelihood.
+        learning_rate: Length of a typical step. Gradients are divided by the root of their running mean square, as
+            Adam does, so that arms are not told apart by how they scale a gradient.
         noise: sigma_Z, the standard deviation of the part of a rollout's score that its reward does not explain.
         fragile_dimensions: Number `k` of directions in which noise does damage.
         fragility: How much a squared unit of displacement along them costs, in logits.
     """
 
     learning_rate: float = 1.0
-    noise: float = 40.0
+    noise: float = 60.0
     fragile_dimensions: int = 224
     fragility: float = 0.5
 
@@ -30,7 +37,7 @@ class LearnerSettings:
 class Learner:
     """A policy with success logit `start + direction . w - fragility / 2 |z|^2` for each prompt.
 
-    A step adds `learning_rate` times the update to the parameters (w, z): the signal of each prompt moves w along
+    A step adds the update, scaled to a length of about `learning_rate`, to the parameters (w, z): the signal of each prompt moves w along
     the prompt's direction, which its neighbours share, and z back towards zero; noise moves all parameters at
     random, with the variance that the estimator has given the rewards. So noise that is not undone by signal
     costs success everywhere, and a smaller variance at equal cost learns faster.
@@ -45,6 +52,7 @@ class Learner:
         self._world, self._settings = world, settings
         self._learned = torch.zeros(world.directions.shape[1], dtype=torch.float64)
         self._displaced = torch.zeros(settings.fragile_dimensions, dtype=torch.float64)
+        self._mean_square = 0.0
         self._generator = torch.Generator()
         self._generator.manual_seed(seed)
 
@@ -76,12 +84,19 @@ class Learner:
         """
         if not update.used:
             return
-        settings = self._settings
+        settings, width = self._settings, len(self._learned)
         signal = update.signal / update.used
         towards = self._world.directions[rows].T @ signal
         back = -settings.fragility * float(signal.sum()) * self._displaced
-        size = len(self._learned) + len(self._displaced)
-        scale = settings.noise * float(update.noise.sum()) ** 0.5 / update.used / size**0.5
-        noise = scale * torch.randn(size, generator=self._generator, dtype=torch.float64)
-        self._learned = self._learned + settings.learning_rate * (towards + noise[: len(self._learned)])
-        self._displaced = self._displaced + settings.learning_rate * (back + noise[len(self._learned) :])
+        gradient = torch.cat([towards, back])
+        scale = settings.noise * float(update.noise.sum()) ** 0.5 / update.used / len(gradient) ** 0.5
+        noise = torch.randn(len(gradient), generator=self._generator, dtype=torch.float64)
+        gradient = gradient + scale * noise
+        square = float(gradient.square().sum())
+        first = self._mean_square == 0
+        self._mean_square = square if first else _MEMORY * self._mean_square + (1 - _MEMORY) * square
+        if self._mean_square == 0:
+            return
+        step = settings.learning_rate / self._mean_square**0.5 * gradient
+        self._learned = self._learned + step[:width]
+        self._displaced = self._displaced + step[width:]

@@ -21,12 +21,12 @@ class StepMeasures:
         rollouts: Rollouts sampled, in all rounds.
         without_signal: Those among them in groups whose rewards are all equal.
         trained: Rollouts that the update used.
-        variance: Of the update. Its exact value if counts were set before sampling and all rollouts are kept,
-            otherwise its unbiased estimate from the rewards.
+        variance: Of the update: its exact value if `serves_batch`, otherwise what the rewards give.
         uniform_variance: What even counts over the nominal batch would have had.
         oracle_variance: The least that counts can have there, with true success probabilities known.
-        serves_batch: Whether the update uses all rollouts of each prompt of the nominal batch with equal weight,
-            so that the three variances are of estimators of the same gradient.
+        serves_batch: Whether counts were set before sampling, and the update uses all rollouts of each prompt of
+            the nominal batch with equal weight. Then the three variances are of unbiased estimators of the same
+            gradient; counts that depend on rewards bias it.
     """
 
     rollouts: int
@@ -65,7 +65,7 @@ def measure_step(
     serves_batch = (
         len(sizes) == nominal and bool((sizes > 1).all()) and selection.keep is None and selection.prompt_weight is None
     )
-    if serves_batch and num_rounds == 1:
+    if serves_batch:
         variance = variance_of_counts(success, sizes, objective)
     else:
         variance = float(update.noise.sum()) / max(update.used, 1) ** 2

@@ -42,9 +42,9 @@ class RunSettings:
     objective: ObjectiveName = "rloo"
     prompts_per_step: int = 64
     rollouts_per_prompt: int = 8
-    lower: int = 2
+    lower: int = 3
     upper: int = 32
-    steps: int = 160
+    steps: int = 128
 
     def __post_init__(self) -> None:
         if self.steps < 1:

@@ -1,0 +1,68 @@
+import torch
+
+from verl_vip.prediction.logistic_normal import match_binomial
+from verl_vip.prediction.neighbourhood import Neighbourhood, Residuals
+
+F64 = {"dtype": torch.float64}
+
+
+def rand(*size: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*size, generator=torch.Generator().manual_seed(seed), **F64)
+
+
+def test_an_update_is_the_textbook_one_for_the_matched_gaussians():
+    """Condition the joint Gaussian of weights and logits on the sites, with dense matrices."""
+    m, b = 4, 6
+    retention, variance = torch.full((m,), 0.9, **F64), torch.full((m,), 2.0, **F64)
+    beliefs = Neighbourhood(variance)
+    features = rand(b, m)
+    rest = Residuals(0.3 * rand(b, seed=1), torch.rand(b, **F64), 0.5 + torch.rand(b, **F64))
+    successes, trials = torch.tensor([0, 1, 2, 3, 4, 8.0], **F64), torch.full((b,), 8.0, **F64)
+    mean, covariance = beliefs.advanced(retention, variance)
+    weight = 1 - rest.pull
+    rows = weight[:, None] * features
+    centre, spread = rest.offset + rows @ mean, rows @ covariance @ rows.T + torch.diag(rest.variance)
+    precision, shift = match_binomial(centre, spread.diagonal(), successes, trials)
+    gain = torch.linalg.inv(spread + torch.diag(1 / precision))
+    surprise = shift / precision - centre
+    new_mean = mean + covariance @ rows.T @ gain @ surprise
+    new_covariance = covariance - covariance @ rows.T @ gain @ rows @ covariance
+    logit_mean = centre + spread @ gain @ surprise
+    logit_variance = (spread - spread @ gain @ spread).diagonal()
+
+    after = beliefs.update(features, rest, successes, trials, retention, variance)
+    torch.testing.assert_close(beliefs.mean, new_mean)
+    torch.testing.assert_close(beliefs.covariance, new_covariance)
+    kept = 1 - after.pull
+    torch.testing.assert_close(after.offset + kept * (features @ beliefs.mean), logit_mean)
+    explained = ((features @ beliefs.covariance) * features).sum(1)
+    torch.testing.assert_close(after.variance + kept.square() * explained, logit_variance)
+
+
+def test_what_moved_is_told_from_what_was_learned():
+    """With beliefs that are already firm, surprise is movement; with new ones it is learning."""
+    retention, variance = torch.tensor([0.99], **F64), torch.tensor([4.0], **F64)
+    beliefs, features = Neighbourhood(variance), torch.ones(200, 1, **F64)
+    fresh = Residuals(torch.zeros(200, **F64), torch.zeros(200, **F64), torch.full((200,), 0.1, **F64))
+    trials = torch.full((200,), 8.0, **F64)
+    low, high = torch.full((200,), 2.0, **F64), torch.full((200,), 4.0, **F64)
+    for _ in range(5):
+        beliefs.update(features, fresh, low, trials, retention, variance)
+    assert abs(float(beliefs.travel)) < 0.15
+    before = float(beliefs.mean)
+    beliefs.update(features, fresh, high, trials, retention, variance)
+    assert float(beliefs.travel) > 0.85 * (float(beliefs.mean) - before) > 0.5
+
+
+def test_beliefs_that_learn_nothing_stay_stationary():
+    retention, variance = torch.tensor([0.5, 0.9], **F64), torch.tensor([4.0, 1.0], **F64)
+    mean, covariance = Neighbourhood(variance).advanced(retention, variance)
+    torch.testing.assert_close(covariance, torch.diag(variance))
+    assert mean.tolist() == [0.0, 0.0]
+
+
+def test_growing_adds_independent_weights():
+    beliefs = Neighbourhood(torch.tensor([4.0], **F64))
+    beliefs.grow(torch.tensor([1.0, 2.0], **F64))
+    assert torch.equal(beliefs.covariance, torch.diag(torch.tensor([4.0, 1.0, 2.0], **F64)))
+    assert beliefs.mean.shape == beliefs.travel.shape == (3,)

@@ -1,0 +1,53 @@
+"""Several arms on the same simulated data sets."""
+
+import logging
+from collections.abc import Sequence
+
+from verl_vip.errors import ConfigError, InvalidInputError
+from verl_vip.simulation.run import Arm, RunSettings, simulate
+from verl_vip.simulation.summary import ArmSummary, summarize
+
+logger = logging.getLogger(__name__)
+
+
+def named_arms(strategies: Sequence[str], predictor: str) -> list[Arm]:
+    """Return one arm for each strategy, all with one predictor, but "oracle" with the truth.
+
+    Args:
+        strategies: Names of `verl_vip.strategies.registry`.
+        predictor: A name of `verl_vip.prediction.registry`.
+
+    Raises:
+        ConfigError: If there is no strategy, or one occurs twice.
+    """
+    if not strategies or len(set(strategies)) < len(strategies):
+        raise ConfigError(f"give at least one strategy, and each once; got {', '.join(strategies) or 'none'}.")
+    return [Arm(name, "oracle" if name == "oracle" else predictor) for name in strategies]
+
+
+def compare(arms: Sequence[Arm], settings: RunSettings, num_seeds: int) -> list[ArmSummary]:
+    """Train every arm with seeds 0 to `num_seeds - 1`.
+
+    Args:
+        arms: With different names.
+        settings: What they share.
+        num_seeds: Seeds of each arm.
+
+    Returns:
+        A summary for each arm, in their order.
+
+    Raises:
+        InvalidInputError: If there is no seed, or two arms have one name.
+        ConfigError: If a strategy, a predictor or a setting is unknown.
+    """
+    if num_seeds < 1:
+        raise InvalidInputError(f"a comparison needs at least one seed; got {num_seeds}.")
+    names = [arm.name for arm in arms]
+    if len(set(names)) < len(names):
+        raise InvalidInputError(f"arms need different names; got {', '.join(names)}.")
+    runs = {}
+    for arm in arms:
+        runs[arm.name] = [simulate(arm, settings, seed) for seed in range(num_seeds)]
+        logger.info("simulated %s with %d seeds", arm.name, num_seeds)
+    uniform = next((runs[arm.name] for arm in arms if arm.strategy == "uniform"), None)
+    return [summarize(arm, runs[arm.name], settings, uniform) for arm in arms]

@@ -1,0 +1,137 @@
+"""One arm's runs over several seeds, as numbers with intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from verl_vip.simulation.run import Arm, RunResult, RunSettings
+
+#: Points of an arm's curve, from no rollouts to all.
+CURVE_POINTS = 65
+
+#: What each measure is, in the words of a table's head.
+MEASURES = {
+    "attainable_share": "share of attainable variance reduction",
+    "regret": "variance above the least",
+    "variance": "variance relative to uniform",
+    "without_signal": "rollouts without signal",
+    "trained": "rollouts used in the update",
+    "rollouts_per_step": "rollouts a step",
+    "success_end": "success at the end",
+    "success_mean": "mean success over the run",
+    "rollouts_to_uniform": "rollouts to uniform's final success",
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds, and half the width of its 95% interval by Student's t; zero for a single seed."""
+
+    mean: float
+    half_width: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Estimate":
+        """Estimate from one value a seed."""
+        array = np.asarray(values, dtype=np.float64)
+        if len(array) < 2:
+            return cls(float(array.mean()), 0.0)
+        width = float(stdtrit(len(array) - 1, 0.975)) * float(array.std(ddof=1)) / len(array) ** 0.5
+        return cls(float(array.mean()), width)
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """How an arm did.
+
+    Attributes:
+        arm: Strategy and predictor.
+        measures: By the keys of `MEASURES`; None where one has no meaning. The share is how much of the variance
+            reduction from even counts to the best counts, at true success probabilities, the arm's counts
+            achieve. It and the regret need an arm that updates on all rollouts of each prompt of the batch;
+            variances of other arms are of other gradients. The last measure, relative to all rollouts of the run,
+            needs an arm with strategy "uniform", and every seed to get there.
+        rollouts: A `CURVE_POINTS` array.
+        success: Mean success of all prompts after so many rollouts, over seeds.
+        success_half_width: Half the width of its 95% interval.
+    """
+
+    arm: Arm
+    measures: dict[str, Estimate | None]
+    rollouts: NDArray[np.float64]
+    success: NDArray[np.float64]
+    success_half_width: NDArray[np.float64]
+
+
+def summarize(
+    arm: Arm, runs: Sequence[RunResult], settings: RunSettings, uniform: Sequence[RunResult] | None = None
+) -> ArmSummary:
+    """Summarise an arm's runs.
+
+    Args:
+        arm: Strategy and predictor.
+        runs: One for each seed.
+        settings: What the arms shared.
+        uniform: The runs of strategy "uniform" with the same seeds.
+    """
+    total = settings.steps * settings.budget.total
+    grid = np.linspace(0, total, CURVE_POINTS)
+    curves = np.array([np.interp(grid, _spent(run), run.success) for run in runs])
+    estimates = [Estimate.of(curves[:, k].tolist()) for k in range(CURVE_POINTS)]
+    per_seed = [_measures(run) for run in runs]
+    measures: dict[str, Estimate | None] = {}
+    for name in ("attainable_share", "regret", "variance", "without_signal", "trained", "rollouts_per_step"):
+        values = [row[name] for row in per_seed]
+        measures[name] = None if any(np.isnan(values)) else Estimate.of(values)
+    measures["success_end"] = Estimate.of(curves[:, -1].tolist())
+    measures["success_mean"] = Estimate.of(((curves[:, 1:] + curves[:, :-1]) / 2).mean(axis=1).tolist())
+    measures["rollouts_to_uniform"] = None
+    if uniform is not None:
+        goals = [float(np.interp(total, _spent(run), run.success)) for run in uniform]
+        reached = [_first_at(run, goal) / total for run, goal in zip(runs, goals, strict=True)]
+        if np.isfinite(reached).all():
+            measures["rollouts_to_uniform"] = Estimate.of(reached)
+    return ArmSummary(
+        arm,
+        measures,
+        grid,
+        np.array([estimate.mean for estimate in estimates]),
+        np.array([estimate.half_width for estimate in estimates]),
+    )
+
+
+def _measures(run: RunResult) -> dict[str, float]:
+    def total(name: str) -> float:
+        return float(sum(getattr(step, name) for step in run.steps))
+
+    variance, uniform, oracle = total("variance"), total("uniform_variance"), total("oracle_variance")
+    rollouts = max(total("rollouts"), 1.0)
+    comparable = all(step.serves_batch for step in run.steps) and uniform > oracle
+    return {
+        "attainable_share": (uniform - variance) / (uniform - oracle) if comparable else float("nan"),
+        "regret": variance / oracle - 1 if comparable else float("nan"),
+        "variance": variance / uniform,
+        "without_signal": total("without_signal") / rollouts,
+        "trained": total("trained") / rollouts,
+        "rollouts_per_step": rollouts / len(run.steps),
+    }
+
+
+def _spent(run: RunResult) -> NDArray[np.float64]:
+    return np.cumsum([0, *(step.rollouts for step in run.steps)]).astype(np.float64)
+
+
+def _first_at(run: RunResult, goal: float) -> float:
+    """Return the rollouts after which success first reaches the goal, infinity if it never does."""
+    success, spent = np.array(run.success), _spent(run)
+    reached = np.flatnonzero(success >= goal)
+    if not len(reached):
+        return float("inf")
+    k = int(reached[0])
+    if k == 0:
+        return 0.0
+    share = (goal - success[k - 1]) / (success[k] - success[k - 1])
+    return float(spent[k - 1] + share * (spent[k] - spent[k - 1]))
