@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Threads that wait without spinning: two cores are shared by verl's processes.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: demo test quick check resolve clean
 .DEFAULT_GOAL := demo
 

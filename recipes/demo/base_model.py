@@ -19,7 +19,7 @@ from verl_vip.recipes.demo.tokenizer import CHAT_TEMPLATE, build_tokenizer, inst
 _LOG = logging.getLogger(__name__)
 
 #: Raise this when the code changes what is trained, so that a model built before is not taken for up to date.
-_VERSION = 2
+_VERSION = 4
 
 
 @dataclass(frozen=True)

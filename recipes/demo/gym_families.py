@@ -27,8 +27,7 @@ def _entry(name: str, setting: Setting, rng: Random) -> tuple[dict[str, Any], st
 def _exactly(sizes: tuple[int, ...], *keys: str, **fixed: int) -> tuple[Setting, ...]:
     """Return one setting for each size: `min_<key>` and `max_<key>` both equal to it, plus the fixed ones."""
     return tuple(
-        tuple({f"{bound}_{key}": size for key in keys for bound in ("min", "max")}.items())
-        + tuple(fixed.items())
+        tuple({f"{bound}_{key}": size for key in keys for bound in ("min", "max")}.items()) + tuple(fixed.items())
         for size in sizes
     )
 

@@ -8,7 +8,7 @@ from verl_vip.recipes.demo.tasks import Family, Question, number_word
 
 
 def _family(name: str, lengths: tuple[int, ...], wording: str, rule: Callable[[str], str]) -> Family:
-    """Return the family that applies `rule` to random letters, each different; `{size}` in the wording is their number."""
+    """Return the family of `rule` on random letters, each different; `{size}` in the wording is their number."""
 
     def draw(length: int, rng: Random) -> Question:
         letters = "".join(rng.sample(ascii_lowercase, length))

@@ -48,7 +48,7 @@ class TrainSettings:
         learning_rate: AdamW's peak rate, for embeddings and norms.
     """
 
-    tasks_per_cell: int = 1000
+    tasks_per_cell: int = 600
     seed: int = 1
     batch_size: int = 64
     right_steps: int = 450
@@ -76,9 +76,7 @@ def tokenise(tasks: list[Task], tokenizer: PreTrainedTokenizerBase) -> list[Exam
         answers = tokenizer([task.answer, *wrong_answers(task)])["input_ids"]
         rate = RIGHT_RATE[task.family][task.difficulty - 1]
         examples.append(
-            Example(
-                [user, *prompt, assistant], [[*answer, tokenizer.eos_token_id] for answer in answers], rate
-            )
+            Example([user, *prompt, assistant], [[*answer, tokenizer.eos_token_id] for answer in answers], rate)
         )
     return examples
 
@@ -136,7 +134,7 @@ def train(model: Qwen2ForCausalLM, examples: list[Example], settings: TrainSetti
         hidden = model.model(input_ids=tokens).last_hidden_state[:, :-1]
         loss = functional.cross_entropy(model.lm_head(hidden[taught]), targets[taught])
         model.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()

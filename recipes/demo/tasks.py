@@ -8,7 +8,21 @@ from typing import Any
 
 from verl_vip.errors import InvalidInputError
 
-_NUMBER_WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+_NUMBER_WORDS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
 
 
 @dataclass(frozen=True)
@@ -60,9 +74,7 @@ class Family:
             InvalidInputError: If the family has no such difficulty.
         """
         if not 1 <= difficulty <= len(self.levels):
-            raise InvalidInputError(
-                f"family {self.name} has difficulties 1 to {len(self.levels)}; got {difficulty}."
-            )
+            raise InvalidInputError(f"family {self.name} has difficulties 1 to {len(self.levels)}; got {difficulty}.")
         digest = hashlib.sha256(f"{self.name}/{difficulty}/{seed}".encode()).digest()
         rng = Random(int.from_bytes(digest[:8], "big"))
         while True:
@@ -82,10 +94,8 @@ def distinct_tasks(family: Family, difficulty: int, count: int, seed: int) -> li
         InvalidInputError: If the family cannot make that many different prompts.
     """
     found: dict[str, Task] = {}
-    draws = 0
-    for task in family.stream(difficulty, seed):
+    for draws, task in enumerate(family.stream(difficulty, seed), start=1):
         found.setdefault(task.prompt, task)
-        draws += 1
         if len(found) == count:
             break
         if draws > 200 + 50 * count:

@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from verl_vip.errors import ConfigError
@@ -17,6 +19,7 @@ from verl_vip.reporting.records import RunRecords, read_run, records_path
 
 _PR_SET_PDEATHSIG = 1
 _LOG_LINES_ON_FAILURE = 25
+_SIGN_OF_LIFE_S = 15
 
 
 class Training:
@@ -62,6 +65,10 @@ class Training:
             ConfigError: If another process trains in the same folder.
         """
         self.run_folder.mkdir(parents=True, exist_ok=True)
+        done = self.run_folder / "complete.json"
+        if done.exists() and json.loads(done.read_text()) == self._overrides:
+            print(f"this run is complete; remove {self.run_folder} to train again", flush=True)
+            return 0
         with _only_one(self.run_folder / ".lock"), self.log_path.open("ab") as log:
             start = self.log_path.stat().st_size
             environment = {
@@ -70,16 +77,14 @@ class Training:
                 "HF_HUB_OFFLINE": "1",
                 "PYTHONUNBUFFERED": "1",
             }
-            environment["VERL_FILE_LOGGER_PATH"] = str(
-                self.run_folder / f"verl_metrics_{int(time.time())}.jsonl"
-            )
+            environment["VERL_FILE_LOGGER_PATH"] = str(self.run_folder / f"verl_metrics_{int(time.time())}.jsonl")
             print("starting Ray, verl and vLLM (about a minute)", flush=True)
             process = subprocess.Popen(
                 self.command(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 (no thread runs yet)
             )
             try:
                 self._follow(process)
@@ -87,45 +92,26 @@ class Training:
                 process.send_signal(signal.SIGINT)
                 process.wait(timeout=60)
                 raise
-        if process.returncode != 0:
+        if process.returncode == 0:
+            done.write_text(json.dumps(self._overrides))
+        else:
             self._show_failure(start)
         return process.returncode
 
     def _follow(self, process: "subprocess.Popen[bytes]") -> None:
-        records = self._records()
-        shown_headers = 0 if records is None else len(records.headers)
-        shown_step: int | None = None
-        shown_validation: int | None = None
+        """Print what the records gain until the process ends."""
+        shown = _count(self._records())
         began = last_sign = time.monotonic()
-        while True:
+        running = True
+        while running:
             running = process.poll() is None
             records = self._records()
-            if records is not None and len(records.headers) > shown_headers:
-                header = records.headers[-1]
-                if header.resumed_from:
-                    print(f"resumed after step {header.resumed_from}, with the predictor's state", flush=True)
-                print(
-                    f"training: {header.prompts_per_step} prompts and {header.budget} rollouts a step",
-                    flush=True,
-                )
-                shown_headers, shown_step = len(records.headers), header.resumed_from or 0
-                shown_validation = -1 if header.resumed_from is None else header.resumed_from
-            if records is not None and shown_step is not None and shown_validation is not None:
-                for step in records.steps:
-                    if step.step > shown_step:
-                        print(format_step(step), flush=True)
-                        shown_step, last_sign = step.step, time.monotonic()
-                for check in records.validations:
-                    if check.step > shown_validation:
-                        print(
-                            f"validation after step {check.step}: accuracy {check.accuracy:.3f}", flush=True
-                        )
-                        shown_validation, last_sign = check.step, time.monotonic()
-            if not running:
-                return
-            if time.monotonic() - last_sign > 15:
-                last_sign = time.monotonic()
-                print(f"... {last_sign - began:.0f} s ({self.log_path})", flush=True)
+            news = [] if records is None else list(_news(records, shown))
+            shown = _count(records)
+            now = time.monotonic()
+            if news or now - last_sign > _SIGN_OF_LIFE_S:
+                last_sign = now
+                print("\n".join(news) or f"... {now - began:.0f} s ({self.log_path})", flush=True)
             time.sleep(0.5)
 
     def _records(self) -> RunRecords | None:
@@ -138,6 +124,43 @@ class Training:
             lines = log.read().decode(errors="replace").splitlines()
         print("\n".join(lines[-_LOG_LINES_ON_FAILURE:]), file=sys.stderr)
         print(f"verl ended with an error; its whole log is {self.log_path}", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """How much of a run's records has been printed."""
+
+    headers: int
+    step: int
+    validation: int
+
+
+def _count(records: RunRecords | None) -> _Shown:
+    if records is None:
+        return _Shown(0, 0, -1)
+    return _Shown(
+        len(records.headers),
+        records.steps[-1].step if records.steps else 0,
+        records.validations[-1].step if records.validations else -1,
+    )
+
+
+def _news(records: RunRecords, shown: _Shown) -> Iterator[str]:
+    """Yield a line for each record that is new, in the order of time."""
+    if len(records.headers) > shown.headers:
+        # The run went back to its checkpoint: the steps after it come again.
+        header = records.headers[-1]
+        shown = _Shown(len(records.headers), header.resumed_from or 0, header.resumed_from or -1)
+        if header.resumed_from:
+            yield f"resumed after step {header.resumed_from} with the predictor's state"
+        yield f"training: {header.prompts_per_step} prompts and {header.budget} rollouts a step"
+    lines = [(step.wall_time, format_step(step)) for step in records.steps if step.step > shown.step]
+    lines += [
+        (check.wall_time, f"validation after step {check.step}: accuracy {check.accuracy:.3f}")
+        for check in records.validations
+        if check.step > shown.validation
+    ]
+    yield from (line for _, line in sorted(lines))
 
 
 @contextmanager

@@ -37,9 +37,7 @@ def test_recipe_is_accepted_by_verl_and_by_us(name):
     from verl.utils.config import validate_config
 
     config = composed(name)
-    validate_config(
-        config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config)
-    )
+    validate_config(config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
     settings = RunSettings.from_verl(config)
     assert settings.budget.total == config.data.train_batch_size * config.actor_rollout_ref.rollout.n
     assert settings.resume_dir is None

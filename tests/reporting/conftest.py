@@ -66,9 +66,7 @@ def counts_of(predicted: np.ndarray, budget: int, uniform: bool) -> np.ndarray:
     return counts
 
 
-def write_run(
-    folder: Path, strategy: str = "vip", steps: int = 40, seed: int = 0, resume_at: int | None = None
-):
+def write_run(folder: Path, strategy: str = "vip", steps: int = 40, seed: int = 0, resume_at: int | None = None):
     """Write the records of one run and return its folder."""
     rng = np.random.default_rng(seed)
     size, budget = 32, 256

@@ -15,9 +15,7 @@ def run_of(tmp_path, make_header, make_step, make_validation):
             writer.append(make_step(step, strategy=strategy))
         for rollouts, percent in (accuracies or {}).items():
             correct, count = {"gcd": percent}, {"gcd": 100}
-            writer.append(
-                make_validation(rollouts // 16, rollouts_total=rollouts, correct=correct, count=count)
-            )
+            writer.append(make_validation(rollouts // 16, rollouts_total=rollouts, correct=correct, count=count))
         return read_run(tmp_path / name)
 
     return write
@@ -60,9 +58,7 @@ def test_strategies_are_compared_after_equal_rollouts(run_of):
         "c": run_of("c", "uniform", {0: 10.0, 16: 30.0}),
     }
     page = comparison_page(group_runs(runs), [])
-    cells = "".join(
-        f'<td class="number">{text}</td>' for text in ("2", "45.0%", "5.0 points", "40.0 – 50.0%")
-    )
+    cells = "".join(f'<td class="number">{text}</td>' for text in ("2", "45.0%", "5.0 points", "40.0 – 50.0%"))
     assert f"<td>vip</td>{cells}" in page
     assert "Accuracy after 16 rollouts" in page
     assert "<td>uniform</td>" in page

@@ -27,9 +27,7 @@ def band_of(axes):
     return {x: (points[points[:, 0] == x, 1].min(), points[points[:, 0] == x, 1].max()) for x in points[:, 0]}
 
 
-@pytest.mark.parametrize(
-    ("against", "x"), [("rollouts", [0, 80]), ("steps", [0, 5]), ("time", [1 / 60, 51 / 60])]
-)
+@pytest.mark.parametrize(("against", "x"), [("rollouts", [0, 80]), ("steps", [0, 5]), ("time", [1 / 60, 51 / 60])])
 def test_accuracy_of_one_run_has_an_interval_over_problems(run_of, against, x):
     run = run_of("a", {0: 30.0, 5: 50.0})
     axes = draw(plot_accuracy, {"vip": [run]}, against=against).axes[0]
@@ -63,9 +61,7 @@ def test_family_accuracy_draws_the_largest_families(tmp_path, make_header, make_
     writer.append(make_validation(0, count=count, correct=dict.fromkeys(count, 5.0)))
     axes = draw(plot_family_accuracy, read_run(tmp_path)).axes[0]
     assert [line.get_label() for line in axes.lines] == [f"family{k}" for k in range(2, 10)]
-    np.testing.assert_allclose(
-        [line.get_ydata()[0] for line in axes.lines], [5 / (10 + k) for k in range(2, 10)]
-    )
+    np.testing.assert_allclose([line.get_ydata()[0] for line in axes.lines], [5 / (10 + k) for k in range(2, 10)])
     assert len({line.get_color() for line in axes.lines}) == 8
 
 

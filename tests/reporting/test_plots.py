@@ -27,8 +27,7 @@ def test_counts_by_prediction_shows_every_group_and_the_mean(run):
     axes = draw(plot_counts_by_prediction, run, bins=20).axes[0]
     discs = axes.collections[0]
     cells = {
-        tuple(np.round(point, 3)): size
-        for point, size in zip(discs.get_offsets(), discs.get_sizes(), strict=True)
+        tuple(np.round(point, 3)): size for point, size in zip(discs.get_offsets(), discs.get_sizes(), strict=True)
     }
     assert set(cells) == {(0.075, 2), (0.075, 4), (0.425, 6), (0.525, 4), (0.525, 6), (0.975, 2)}
     assert cells[0.425, 6] == 2 * cells[0.075, 2]

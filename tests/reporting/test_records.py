@@ -231,7 +231,5 @@ def test_import_is_light():
         "import sys, verl_vip.reporting.records, verl_vip.reporting.progress\n"
         "print([name for name in ('torch', 'matplotlib', 'scipy') if name in sys.modules])"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout.strip() == "[]"

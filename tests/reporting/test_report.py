@@ -21,9 +21,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
-        self.links += [
-            value for key, value in attrs if key in {"href", "src", "xlink:href", "srcset", "action"}
-        ]
+        self.links += [value for key, value in attrs if key in {"href", "src", "xlink:href", "srcset", "action"}]
         if tag not in VOID:
             self.open.append(tag)
 

@@ -28,9 +28,7 @@ def group_runs(runs: Mapping[str, RunRecords]) -> dict[str, dict[str, RunRecords
         strategy = _strategy(run)
         peers = [settings[other] for other, peer in runs.items() if _strategy(peer) == strategy]
         differing = [
-            key
-            for key in sorted({key for peer in peers for key in peer})
-            if len({str(p.get(key)) for p in peers}) > 1
+            key for key in sorted({key for peer in peers for key in peer}) if len({str(p.get(key)) for p in peers}) > 1
         ]
         extra = ", ".join(f"{key}={settings[name].get(key, MISSING)}" for key in differing)
         groups.setdefault(f"{strategy} ({extra})" if extra else strategy, {})[name] = run
@@ -47,14 +45,10 @@ def comparison_page(groups: Mapping[str, Mapping[str, RunRecords]], pictures: Se
     ]
     flat = {name: flatten(run.headers[-1].settings) for name, run in runs.items()}
     keys = list(dict.fromkeys(key for settings in flat.values() for key in settings))
-    differing = [
-        key for key in keys if len({str(settings.get(key, MISSING)) for settings in flat.values()}) > 1
-    ]
+    differing = [key for key in keys if len({str(settings.get(key, MISSING)) for settings in flat.values()}) > 1]
     if differing:
         rows = [[key, *(str(settings.get(key, MISSING)) for settings in flat.values())] for key in differing]
-        parts.append(
-            section("Settings that differ", table(["setting", *flat], rows, text_columns=1 + len(flat)))
-        )
+        parts.append(section("Settings that differ", table(["setting", *flat], rows, text_columns=1 + len(flat))))
     first = next(iter(flat.values()))
     shared = {key: first[key] for key in keys if key not in differing}
     parts.append(section("Settings in common", definitions(shared)))
@@ -99,9 +93,7 @@ def _strategy_table(groups: Mapping[str, Mapping[str, RunRecords]]) -> str:
 def _strategy_note(runs: Mapping[str, RunRecords]) -> str:
     point = shared_rollouts(runs)
     if point is None:
-        return (
-            "The runs were never validated after the same number of rollouts, so accuracies are not compared."
-        )
+        return "The runs were never validated after the same number of rollouts, so accuracies are not compared."
     return (
         f"Accuracy after {point:,} rollouts, the most that all runs were validated at. The standard error is "
         "over runs of one strategy."

@@ -20,9 +20,7 @@ Progress = Literal["rollouts", "steps", "time"]
 _MOST_FAMILIES = 8
 
 
-def plot_accuracy(
-    groups: Mapping[str, Sequence[RunRecords]], ax: Axes, against: Progress = "rollouts"
-) -> None:
+def plot_accuracy(groups: Mapping[str, Sequence[RunRecords]], ax: Axes, against: Progress = "rollouts") -> None:
     """Draw validation accuracy against what it cost.
 
     A group of one run has the 95% interval over validation problems as its band. Several runs of a group are
@@ -43,9 +41,7 @@ def plot_accuracy(
             ax.fill_between(x, low, high, color=style[name]["color"], alpha=0.15, linewidth=0)
             label = "_nolegend_"
     ax.set_xlabel(
-        {"rollouts": "training rollouts", "steps": "training steps", "time": f"training time ({unit})"}[
-            against
-        ]
+        {"rollouts": "training rollouts", "steps": "training steps", "time": f"training time ({unit})"}[against]
     )
     ax.set_ylabel("validation accuracy")
     _percent(ax)
@@ -106,9 +102,7 @@ def windows(x: FloatArray, y: FloatArray, most: int = 60) -> tuple[FloatArray, F
 
 
 def _accuracy_band(run: RunRecords, against: Progress, scale: float) -> tuple[FloatArray, ...]:
-    bounds = [
-        wilson_interval(sum(record.correct.values()), record.num_problems) for record in run.validations
-    ]
+    bounds = [wilson_interval(sum(record.correct.values()), record.num_problems) for record in run.validations]
     return (
         _positions(run, against, scale),
         np.array([record.accuracy for record in run.validations]),

@@ -61,9 +61,7 @@ def _base_rate(run: RunRecords) -> Tensor:
     values, total, groups = [], 0.0, 0
     for record in run.steps:
         values.append(torch.full((len(record.ids),), total / groups if groups else 0.5, dtype=torch.float64))
-        sampled = [
-            (won, count) for won, count in zip(record.successes, record.observed, strict=True) if count
-        ]
+        sampled = [(won, count) for won, count in zip(record.successes, record.observed, strict=True) if count]
         total += sum(min(max(won / count, 0.0), 1.0) for won, count in sampled)
         groups += len(sampled)
     return torch.cat(values)

@@ -34,9 +34,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int 
 
     def cells(values: Sequence[str], tag: str) -> str:
         kinds = ["" if k < text_columns else ' class="number"' for k in range(len(values))]
-        return "".join(
-            f"<{tag}{kind}>{escape(value)}</{tag}>" for kind, value in zip(kinds, values, strict=True)
-        )
+        return "".join(f"<{tag}{kind}>{escape(value)}</{tag}>" for kind, value in zip(kinds, values, strict=True))
 
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
     heading = f"<thead><tr>{cells(head, 'th')}</tr></thead>"
@@ -45,9 +43,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int 
 
 def definitions(values: Mapping[str, Any]) -> str:
     """Return names and values as a list that fills two columns where there is room."""
-    rows = "".join(
-        f"<div><dt>{escape(key)}</dt><dd>{escape(str(value))}</dd></div>" for key, value in values.items()
-    )
+    rows = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(str(value))}</dd></div>" for key, value in values.items())
     return f'<dl class="settings">{rows}</dl>'
 
 

@@ -25,17 +25,12 @@ class Picture:
         drawing = svg_text(self.figure, self.name).replace(
             "<svg ", f'<svg role="img" aria-label="{escape(self.title)}" ', 1
         )
-        return (
-            f"<figure><h3>{escape(self.title)}</h3>{drawing}"
-            f"<figcaption>{escape(self.caption)}</figcaption></figure>"
-        )
+        return f"<figure><h3>{escape(self.title)}</h3>{drawing}<figcaption>{escape(self.caption)}</figcaption></figure>"
 
 
 def run_pictures(run: RunRecords) -> list[Picture]:
     """Return the pictures of one run, without those that nothing was recorded for."""
-    pictures = accuracy_pictures(
-        {_strategy(run): [run]}, "The band is the 95% interval over validation problems."
-    )
+    pictures = accuracy_pictures({_strategy(run): [run]}, "The band is the 95% interval over validation problems.")
     if run.validations:
         pictures.append(
             Picture(

@@ -163,11 +163,7 @@ class RecordWriter:
         """
         if not self.path.exists():
             return
-        kept = [
-            line
-            for line, record in _read_lines(self.path)
-            if isinstance(record, RunHeader) or record.step <= step
-        ]
+        kept = [line for line, record in _read_lines(self.path) if isinstance(record, RunHeader) or record.step <= step]
         descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -259,9 +255,7 @@ def _decode(line: bytes) -> Record:
         raise InvalidInputError("not a JSON object; is this file a record file of verl-vip?") from error
     record = _KINDS.get(str(data.pop("kind", None))) if isinstance(data, dict) else None
     if record is None:
-        raise InvalidInputError(
-            f'not a record; a record is a JSON object whose "kind" is one of {list(_KINDS)}.'
-        )
+        raise InvalidInputError(f'not a record; a record is a JSON object whose "kind" is one of {list(_KINDS)}.')
     if difference := {field.name for field in fields(record)} ^ data.keys():
         raise InvalidInputError(
             f"a record of kind {record.kind!r} has missing or unknown fields {sorted(difference)}; "

@@ -61,9 +61,7 @@ def write_report(run_dirs: Sequence[Path], output: Path) -> Path:
 
 def _named(run_dirs: Sequence[Path]) -> dict[str, RunRecords]:
     """Return the runs by the end of their paths, as short as tells them apart."""
-    folders = [
-        path.parent if path.suffix == ".jsonl" else path for path in map(Path.resolve, map(Path, run_dirs))
-    ]
+    folders = [path.parent if path.suffix == ".jsonl" else path for path in map(Path.resolve, map(Path, run_dirs))]
     if len(set(folders)) < len(folders):
         raise InvalidInputError("a run was given twice; give each run folder once.")
     depth = 1

@@ -159,9 +159,7 @@ def _starts_table(run: RunRecords) -> str:
     rows = [
         [
             datetime.fromtimestamp(header.started_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-            "from the beginning"
-            if header.resumed_from is None
-            else f"resumed after step {header.resumed_from}",
+            "from the beginning" if header.resumed_from is None else f"resumed after step {header.resumed_from}",
         ]
         for header in run.headers
     ]

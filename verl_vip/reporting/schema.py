@@ -105,8 +105,7 @@ class StepRecord:
             # Rewards are summed in floating point, so a full house may miss its count by a rounding error.
             if not -1e-6 <= total <= count + 1e-6:
                 raise InvalidInputError(
-                    f"successes must lie between 0 and the observed count; prompt {prompt!r} has "
-                    f"{total} of {count}."
+                    f"successes must lie between 0 and the observed count; prompt {prompt!r} has {total} of {count}."
                 )
 
     def _require_column(self, name: str, check: Callable[[str, Any], None]) -> None:

@@ -17,30 +17,30 @@ _MEMORY = 0.9
 class LearnerSettings:
     """How the policy learns.
 
-    With the defaults, 128 steps of 64 prompts with 8 rollouts each take even counts close to the best they can reach
-    at any learning rate, so that noise is what limits learning.
-
     Attributes:
         learning_rate: Length of a typical step. Gradients are divided by the root of their running mean square, as
             Adam does, so that arms are not told apart by how they scale a gradient.
         noise: sigma_Z, the standard deviation of the part of a rollout's score that its reward does not explain.
         fragile_dimensions: Number `k` of directions in which noise does damage.
-        fragility: How much a squared unit of displacement along them costs, in logits.
+        fragility: How much half a squared unit of displacement along them costs, in logits.
+        start_displacement: Length of the displacement before training, where the world's success logits hold; the
+            default is about where noise and signal balance under even counts.
     """
 
-    learning_rate: float = 1.0
-    noise: float = 60.0
+    learning_rate: float = 0.5
+    noise: float = 50.0
     fragile_dimensions: int = 224
     fragility: float = 0.5
+    start_displacement: float = 1.6
 
 
 class Learner:
-    """A policy with success logit `start + direction . w - fragility / 2 |z|^2` for each prompt.
+    """A policy with success logit `start + direction . w - fragility / 2 (|z|^2 - |z0|^2)` for each prompt.
 
-    A step adds the update, scaled to a length of about `learning_rate`, to the parameters (w, z): the signal of each prompt moves w along
-    the prompt's direction, which its neighbours share, and z back towards zero; noise moves all parameters at
-    random, with the variance that the estimator has given the rewards. So noise that is not undone by signal
-    costs success everywhere, and a smaller variance at equal cost learns faster.
+    A step adds the update, scaled to a length of about `learning_rate`, to the parameters (w, z). The signal of each
+    prompt moves w along the prompt's direction, which its neighbours share, and z back towards zero; noise moves
+    all parameters at random, with the variance that the estimator has given the rewards. So noise that is not
+    undone by signal costs success everywhere, and a smaller variance at equal cost learns faster.
 
     Args:
         world: The `Q` prompts.
@@ -52,13 +52,15 @@ class Learner:
         self._world, self._settings = world, settings
         self._learned = torch.zeros(world.directions.shape[1], dtype=torch.float64)
         self._displaced = torch.zeros(settings.fragile_dimensions, dtype=torch.float64)
+        self._displaced[0] = settings.start_displacement
         self._mean_square = 0.0
         self._generator = torch.Generator()
         self._generator.manual_seed(seed)
 
     def success(self) -> Tensor:
         """Return a `Q` float64 tensor of every prompt's current success probability."""
-        damage = self._settings.fragility / 2 * self._displaced.square().sum()
+        settings = self._settings
+        damage = settings.fragility / 2 * (self._displaced.square().sum() - settings.start_displacement**2)
         return torch.sigmoid(self._world.start_logits + self._world.directions @ self._learned - damage)
 
     def sample(self, success: Tensor, counts: Tensor) -> Outcomes:

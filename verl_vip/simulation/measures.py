@@ -63,7 +63,11 @@ def measure_step(
     """
     sizes = group_sizes(outcomes)
     serves_batch = (
-        len(sizes) == nominal and bool((sizes > 1).all()) and selection.keep is None and selection.prompt_weight is None
+        num_rounds == 1
+        and len(sizes) == nominal
+        and bool((sizes > 1).all())
+        and selection.keep is None
+        and selection.prompt_weight is None
     )
     if serves_batch:
         variance = variance_of_counts(success, sizes, objective)

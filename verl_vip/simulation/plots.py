@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
@@ -14,30 +13,22 @@ _MOST_LINES = 7
 
 
 def plot_success(summaries: Sequence[ArmSummary], ax: Axes) -> None:
-    """Draw mean success against rollouts with 95% intervals.
+    """Draw mean success against rollouts, averaged over seeds.
 
-    Of many arms, those of strategies vip, uniform and oracle are drawn, and the best of the others at the end.
+    Of many arms, those named vip, uniform and oracle are drawn, and the best of the others at the end. Intervals are
+    left out: most of their width is how data sets differ, which all arms share.
     """
     shown = _best_known(summaries)
     style = series_style([summary.arm.name for summary in shown])
-    for summary in shown:
-        name = summary.arm.name
+    for k, summary in enumerate(shown):
         ax.plot(
             summary.rollouts,
             summary.success,
-            label=name,
-            markevery=0.12,
+            label=summary.arm.name,
+            markevery=(k, len(shown) + 1),
             markeredgecolor=PAPER,
             markeredgewidth=0.6,
-            **style[name],
-        )
-        ax.fill_between(
-            summary.rollouts,
-            summary.success - summary.success_half_width,
-            summary.success + summary.success_half_width,
-            color=style[name]["color"],
-            alpha=0.12,
-            linewidth=0,
+            **style[summary.arm.name],
         )
     ax.set_xlim(left=0)
     ax.set_xlabel("rollouts sampled, pilots and discards included")
@@ -47,7 +38,9 @@ def plot_success(summaries: Sequence[ArmSummary], ax: Axes) -> None:
     ax.legend(loc="best")
 
 
-def plot_measure(summaries: Sequence[ArmSummary], measure: str, label: str, ax: Axes) -> None:
+def plot_measure(
+    summaries: Sequence[ArmSummary], measure: str, label: str, ax: Axes, least: float | None = None
+) -> None:
     """Draw one measure of every arm that has it, the largest at the top, with 95% intervals.
 
     Args:
@@ -55,18 +48,24 @@ def plot_measure(summaries: Sequence[ArmSummary], measure: str, label: str, ax: 
         measure: A key of `verl_vip.simulation.summary.MEASURES`.
         label: Of the axis.
         ax: Where to draw.
+        least: Where the axis ends; what lies below is written at its end instead of drawn.
     """
     found = [(summary, value) for summary in summaries if (value := summary.measures[measure]) is not None]
     found.sort(key=lambda pair: pair[1].mean)
-    means = np.array([value.mean for _, value in found])
-    widths = np.array([value.half_width for _, value in found])
-    rows = np.arange(len(found))
-    colours = [SERIES[0] if summary.arm.strategy == "vip" else INK for summary, _ in found]
-    ax.hlines(rows, means - widths, means + widths, color=colours, linewidth=1.4)
-    ax.scatter(means, rows, s=20, c=colours, edgecolors=PAPER, linewidths=0.6, zorder=3)
-    ax.set_yticks(rows, [summary.arm.name for summary, _ in found])
+    for row, (summary, value) in enumerate(found):
+        colour = SERIES[0] if summary.arm.strategy == "vip" else INK
+        if least is not None and value.mean < least:
+            ax.plot(least, row, marker="<", color=colour, clip_on=False)
+            ax.annotate(f"{100 * value.mean:.0f}%", (least, row), (6, 0), textcoords="offset points", va="center")
+            continue
+        low = value.mean - value.half_width if least is None else max(value.mean - value.half_width, least)
+        ax.hlines(row, low, value.mean + value.half_width, color=colour, linewidth=1.4)
+        ax.plot(value.mean, row, marker="o", color=colour, markeredgecolor=PAPER, markeredgewidth=0.6)
+    ax.set_yticks(range(len(found)), [summary.arm.name for summary, _ in found])
     ax.set_ylim(-0.6, len(found) - 0.4)
-    ax.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    if least is not None:
+        ax.set_xlim(left=least)
+    ax.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
     ax.set_xlabel(label)
 
 

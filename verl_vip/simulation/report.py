@@ -12,17 +12,17 @@ from verl_vip.simulation.run import RunSettings
 from verl_vip.simulation.summary import MEASURES, ArmSummary, Estimate
 
 _COUNTED = "rollouts_per_step"
-#: Measures that have a picture of their own: file name, title.
-_PICTURES = {
-    "attainable_share": "Share of the attainable variance reduction",
-    "without_signal": "Rollouts in groups whose rewards are all equal",
-    "success_mean": "Mean success over the run",
+#: Measures that have a picture of their own: file name, title, where the axis ends.
+_PICTURES: dict[str, tuple[str, float | None]] = {
+    "attainable_share": ("Share of the attainable variance reduction", -1.0),
+    "without_signal": ("Rollouts in groups whose rewards are all equal", None),
+    "above_uniform": ("Mean success over the run, above that of even counts", None),
 }
 _NOTE = (
     "Means over {seeds} seeds with 95% intervals, {steps} steps of {prompts} prompts with {rollouts} rollouts on "
     "average, {lower} to {upper} each, estimator {objective}. Every arm runs until it has sampled as many rollouts. "
     "A dash marks a measure without meaning for the arm: shares and regrets compare variances of one gradient, so "
-    "they need an arm that updates on all rollouts of each prompt of the batch."
+    "they need an arm that sets counts before sampling and updates on all rollouts of each prompt of the batch."
 )
 
 
@@ -42,10 +42,10 @@ def write_comparison(summaries: Sequence[ArmSummary], settings: RunSettings, num
     data = comparison_data(summaries, settings, num_seeds)
     (folder / "simulation.json").write_text(json.dumps(data, indent=2) + "\n")
     save_png(draw(plot_success, summaries, height=3.6), folder / "success.png", "Success against rollouts")
-    for measure, title in _PICTURES.items():
+    for measure, (title, least) in _PICTURES.items():
         shown = [summary for summary in summaries if summary.measures[measure] is not None]
         if shown:
-            figure = draw(plot_measure, shown, measure, MEASURES[measure], height=1.3 + 0.21 * len(shown))
+            figure = draw(plot_measure, shown, measure, MEASURES[measure], height=1.2 + 0.2 * len(shown), least=least)
             save_png(figure, folder / f"{measure}.png", title)
     table = folder / "simulation.md"
     table.write_text(comparison_table(summaries, settings, num_seeds))

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from verl_vip.allocation.allocate import ObjectiveName
@@ -16,7 +15,7 @@ from verl_vip.simulation.measures import StepMeasures, measure_step
 from verl_vip.simulation.prompt_stream import PromptStream
 from verl_vip.simulation.update import compute_update
 from verl_vip.simulation.world import WorldSettings, make_world
-from verl_vip.strategies.outcomes import Outcomes, group_sizes, join
+from verl_vip.strategies.outcomes import Outcomes, group_sizes, join, reward_means
 from verl_vip.strategies.registry import build_strategy
 from verl_vip.strategies.strategy import Budget, Selection, Strategy
 
@@ -44,7 +43,7 @@ class RunSettings:
     rollouts_per_prompt: int = 8
     lower: int = 3
     upper: int = 32
-    steps: int = 128
+    steps: int = 96
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -120,8 +119,10 @@ def simulate(arm: Arm, settings: RunSettings, seed: int) -> RunResult:
                 objective=settings.objective,
             )
         )
-        earned = torch.stack([rewards.sum() for rewards in outcomes])
-        predictor.observe(prompts, earned, group_sizes(outcomes))
+        trials = group_sizes(outcomes)
+        successes = reward_means(outcomes) * trials
+        sampled = trials.nonzero()[:, 0]
+        predictor.observe(prompts.select(sampled), successes[sampled], trials[sampled])
         learner.learn(rows, update)
         success = learner.success()
         curve.append(float(success.mean()))

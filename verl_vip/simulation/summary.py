@@ -22,6 +22,7 @@ MEASURES = {
     "rollouts_per_step": "rollouts a step",
     "success_end": "success at the end",
     "success_mean": "mean success over the run",
+    "above_uniform": "mean success above uniform's",
     "rollouts_to_uniform": "rollouts to uniform's final success",
 }
 
@@ -51,9 +52,10 @@ class ArmSummary:
         arm: Strategy and predictor.
         measures: By the keys of `MEASURES`; None where one has no meaning. The share is how much of the variance
             reduction from even counts to the best counts, at true success probabilities, the arm's counts
-            achieve. It and the regret need an arm that updates on all rollouts of each prompt of the batch;
-            variances of other arms are of other gradients. The last measure, relative to all rollouts of the run,
-            needs an arm with strategy "uniform", and every seed to get there.
+            achieve. It and the regret need an arm whose every step serves its batch (`StepMeasures.serves_batch`);
+            variances of other arms are of other gradients. The last two need an arm with strategy "uniform", whose
+            runs are compared with seed by seed; the rollouts to its final success, relative to all of the run's, need
+            every seed to get there.
         rollouts: A `CURVE_POINTS` array.
         success: Mean success of all prompts after so many rollouts, over seeds.
         success_half_width: Half the width of its 95% interval.
@@ -87,11 +89,12 @@ def summarize(
         values = [row[name] for row in per_seed]
         measures[name] = None if any(np.isnan(values)) else Estimate.of(values)
     measures["success_end"] = Estimate.of(curves[:, -1].tolist())
-    measures["success_mean"] = Estimate.of(((curves[:, 1:] + curves[:, :-1]) / 2).mean(axis=1).tolist())
-    measures["rollouts_to_uniform"] = None
+    measures["success_mean"] = Estimate.of(_mean_heights(curves))
+    measures["above_uniform"] = measures["rollouts_to_uniform"] = None
     if uniform is not None:
-        goals = [float(np.interp(total, _spent(run), run.success)) for run in uniform]
-        reached = [_first_at(run, goal) / total for run, goal in zip(runs, goals, strict=True)]
+        even = np.array([np.interp(grid, _spent(run), run.success) for run in uniform])
+        measures["above_uniform"] = Estimate.of(_mean_heights(curves - even))
+        reached = [_first_at(run, goal) / total for run, goal in zip(runs, even[:, -1], strict=True)]
         if np.isfinite(reached).all():
             measures["rollouts_to_uniform"] = Estimate.of(reached)
     return ArmSummary(
@@ -118,6 +121,11 @@ def _measures(run: RunResult) -> dict[str, float]:
         "trained": total("trained") / rollouts,
         "rollouts_per_step": rollouts / len(run.steps),
     }
+
+
+def _mean_heights(curves: NDArray[np.float64]) -> list[float]:
+    """Return the mean of each curve over its length, by the trapezoid rule."""
+    return [float(height) for height in ((curves[:, 1:] + curves[:, :-1]) / 2).mean(axis=1)]
 
 
 def _spent(run: RunResult) -> NDArray[np.float64]:

@@ -18,9 +18,11 @@ class Cero(Stateless):
     Over the run, z rollouts of a prompt have utility `1 - exp(-4 E[p(1-p)] z / saturation)`, so that what was
     spent on it before lowers the worth of its next group: the prompt-level dual. The price, the budget-level dual,
     moves by `1/sqrt(steps)` times the demand's relative excess, by projected gradient descent, so that the run
-    spends its budget evenly in the long run. Fixed groups of 8 and 500 steps are the paper's; how fast utility
-    saturates is chosen here. The paper's run may overdraw a step; here each step's budget is hard, and that of the
-    run is its sum. It may spend less. The paper's belief is predictor "beta_table".
+    spends its budget evenly in the long run. Its unit is the worth of a first group at p = 1/2.
+
+    Fixed groups of 8 and 500 steps are the paper's; how fast utility saturates and the pool are chosen here. The
+    paper's run may overdraw a step; here each step's budget is hard, and that of the run is its sum. It may spend
+    less. The paper's belief is predictor "beta_table".
 
     Args:
         group_size: Rollouts of a group.
@@ -41,7 +43,7 @@ class Cero(Stateless):
         groups, size = affordable_groups(budget, self._group_size, len(prompts))
         spent = torch.tensor([self._spent.get(name, 0) for name in prompts.ids], dtype=torch.float64)
         rate = 4 * prediction.reward_variance.to(torch.float64) / self._saturation
-        worth = torch.exp(-rate * spent) * -torch.expm1(-rate * size)
+        worth = torch.exp(-rate * spent) * torch.expm1(-rate * size) / math.expm1(-size / self._saturation)
         order = torch.argsort(worth, descending=True, stable=True)
         demanded = order[worth[order] > self._price].tolist()
         served = demanded[:groups]

@@ -1,0 +1,107 @@
+"""What does each strategy buy? All of them on simulated prompts, without a language model, on one thread.
+
+Every strategy runs with the predictor "beta_table", on the same data sets, and VIP with every other predictor too;
+"oracle" is told the truth. Two further questions: how well success probabilities must be known for a given share
+of the attainable variance reduction, and what the share is in easier and harder worlds.
+
+    python benchmarks/simulation.py [--seeds 5] [--plots DIR]
+"""
+
+import argparse
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from verl_vip.allocation import allocate
+from verl_vip.prediction.registry import PREDICTORS
+from verl_vip.simulation.comparison import compare, named_arms
+from verl_vip.simulation.measures import variance_of_counts
+from verl_vip.simulation.report import comparison_data, comparison_table, write_comparison
+from verl_vip.simulation.run import Arm, RunSettings
+from verl_vip.simulation.world import WorldSettings, make_world
+from verl_vip.strategies.groups import even_counts
+from verl_vip.strategies.registry import STRATEGIES
+
+BEST = "drifting_gp"
+COMMON = "beta_table"
+RESULTS = Path(__file__).parent / "results" / "simulation.json"
+WORLDS = {
+    "embeddings tell all of the difficulty": WorldSettings(own_spread=0.0),
+    "embeddings tell little": WorldSettings(family_spread=0.7, related_spread=0.7, own_spread=2.0),
+}
+
+
+def all_arms() -> list[Arm]:
+    """Return every strategy with the common predictor, and VIP with the others, the best first."""
+    others = [name for name in PREDICTORS if name not in (BEST, COMMON, "oracle")]
+    vip = [Arm("vip", BEST), *(Arm("vip", name, label=f"vip ({name})") for name in (COMMON, *others))]
+    rest = [arm for arm in named_arms(sorted(STRATEGIES), COMMON) if arm.strategy != "vip"]
+    return [*vip, *rest]
+
+
+def share_by_error(settings: RunSettings, batches: int = 200) -> dict[str, float]:
+    """Return the share of the attainable variance reduction if success logits are known up to normal errors."""
+    generator = torch.Generator().manual_seed(0)
+    logits = make_world(settings.world, 0).start_logits
+    budget, size = settings.budget, settings.prompts_per_step
+    even = even_counts(size, range(size), budget.total)
+    shares = {}
+    for error in (0.1, 0.2, 0.3, 0.5, 0.7, 1.0):
+        gained, attainable = 0.0, 0.0
+        for _ in range(batches):
+            truth = logits[torch.randperm(len(logits), generator=generator)[:size]]
+            believed = truth + error * torch.randn(size, generator=generator, dtype=torch.float64)
+            p = truth.sigmoid()
+            variances = [
+                variance_of_counts(
+                    p, allocate(q, budget.total, lower=budget.lower, upper=budget.upper), settings.objective
+                )
+                for q in (believed.sigmoid(), p)
+            ]
+            uniform = variance_of_counts(p, even, settings.objective)
+            gained += uniform - variances[0]
+            attainable += uniform - variances[1]
+        shares[str(error)] = gained / attainable
+    return shares
+
+
+def share_by_world(settings: RunSettings, seeds: int) -> dict[str, Any]:
+    """Return the share that VIP with the best predictor gets in other worlds, mean and half width."""
+    shares = {}
+    for name, world in WORLDS.items():
+        (summary,) = compare([Arm("vip", BEST)], replace(settings, world=world), seeds)
+        estimate = summary.measures["attainable_share"]
+        assert estimate is not None
+        shares[name] = {"mean": estimate.mean, "half_width": estimate.half_width}
+    return shares
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--plots", type=Path, default=None, metavar="DIR", help="also write table and plots here")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    settings = RunSettings()
+    summaries = compare(all_arms(), settings, options.seeds)
+    print(comparison_table(summaries, settings, options.seeds))
+    by_error = share_by_error(settings)
+    for error, share in by_error.items():
+        print(f"success logits known up to an error of {error}: {100 * share:.1f} % of the attainable reduction")
+    by_world = share_by_world(settings, min(options.seeds, 3))
+    for name, estimate in by_world.items():
+        print(f"{name}: vip with {BEST} gets {100 * estimate['mean']:.1f} ± {100 * estimate['half_width']:.1f} %")
+    data = comparison_data(summaries, settings, options.seeds)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({**data, "share_by_error": by_error, "share_by_world": by_world}, indent=1) + "\n")
+    if options.plots is not None:
+        write_comparison(summaries, settings, options.seeds, options.plots)
+
+
+if __name__ == "__main__":
+    main()
