@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 
 # Threads that wait without spinning: two cores are shared by verl's processes.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Each of verl's processes would compile all of its imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test quick check resolve clean
 .DEFAULT_GOAL := demo

@@ -4,6 +4,9 @@ Every strategy runs with the predictor "beta_table", on the same data sets, and 
 "oracle" is told the truth. Two further questions: how well success probabilities must be known for a given share
 of the attainable variance reduction, and what the share is in easier and harder worlds.
 
+All arms have one learning rate, which is tuned for none of them, and the model of learning is a model: read shares
+and rollouts without signal as measurements, success as an illustration.
+
     python benchmarks/simulation.py [--seeds 5] [--plots DIR]
 """
 

@@ -1,0 +1,1 @@
+"""The Prefect side. Nothing is here yet; the package name is reserved for it."""

@@ -1,0 +1,1 @@
+"""Hydra configs that compose with verl's own, and the demo's input."""

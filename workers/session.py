@@ -73,6 +73,11 @@ class Session:
         self.settings = settings
         self.predictor = build_predictor(vip.predictor, **vip.predictor_settings)
         self.strategy = build_strategy(vip.strategy, objective=vip.objective, **vip.strategy_settings)
+        if self.strategy.pool_ratio > 1:
+            raise ConfigError(
+                f"vip.strategy={vip.strategy} chooses from more prompts than a batch holds, which verl's batch cannot "
+                "do; choose a strategy that serves every prompt."
+            )
         self.embedder = PromptEmbedder(vip.embedding_model, cache_dir=vip.cache_path)
         self.records = RecordWriter(settings.records_path)
         self.prompt_weights: dict[str, float] = {}
@@ -114,6 +119,10 @@ class Session:
                     f"{self.settings.vip.predictor!r}."
                 )
             self.predictor.load_state_dict(state["predictor"])
+            if state.get("strategy_name") == self.settings.vip.strategy:
+                self.strategy.load_state_dict(state["strategy"])
+            else:
+                logger.warning("strategy %s starts fresh; the checkpoint is of another", self.settings.vip.strategy)
         except StateError as error:
             if self.settings.vip.on_missing_state == "error":
                 raise ConfigError(
@@ -151,6 +160,8 @@ class Session:
                 "rollouts_total": self.rollouts_total,
                 "predictor_name": self.settings.vip.predictor,
                 "predictor": self.predictor.state_dict(),
+                "strategy_name": self.settings.vip.strategy,
+                "strategy": self.strategy.state_dict(),
             },
         )
         self._saved_step = step

@@ -1,0 +1,1 @@
+"""The demo's tasks, tokenizer, base model, reward and runner."""

@@ -17,7 +17,13 @@ def test_golden_wishes(schedule, expected):
 
 def test_wishes_beyond_the_budget_are_cut_to_one_level(batch, play):
     script = [[0] * 32, [0] * 32, [1, 0, 0, 0] * 8, [1] * 32]
-    step = play(Dars(), *batch([0.5] * 4), Budget(32, 2, 32), script=script)
+    step = play(Dars(), *batch([0.5] * 4), Budget(24, 2, 32), script=script)
     assert step.counts[0].tolist() == [4] * 4
-    assert step.counts[1].tolist() == [7, 7, 2, 0]
+    assert step.counts[1].tolist() == [3, 3, 2, 0]
     assert [bool(flags.any()) for flags in step.selection.keep] == [False, False, True, False]
+
+
+def test_wishes_within_the_budget_are_met_and_the_rest_is_left(batch, play):
+    script = [[0] * 32, [0] * 32, [1, 0, 0, 0] * 8, [1] * 32]
+    step = play(Dars(), *batch([0.5] * 4), Budget(64, 2, 32), script=script)
+    assert step.counts[1].tolist() == [6, 6, 2, 0]

@@ -10,7 +10,7 @@ def test_expected_update_is_that_of_the_whole_batch(batch, play):
     p = torch.tensor([0.1, 0.8, 0.5], dtype=torch.float64)
     strategy = DynamicPruning()
     estimates = []
-    for _ in range(4000):
+    for _ in range(1500):
         step = play(strategy, *batch(p), Budget(18, 2, 8), script=script)
         update = compute_update(step.outcomes[0], step.selection, p, "rloo")
         estimates.append(update.signal / max(update.used, 1))
@@ -18,7 +18,7 @@ def test_expected_update_is_that_of_the_whole_batch(batch, play):
     whole = tuple(torch.tensor(values, dtype=torch.float64) for values in script)
     full = compute_update(whole, Selection(), p, "rloo")
     error = found.std(0) / len(estimates) ** 0.5
-    assert ((found.mean(0) - full.signal / 3).abs() < 4 * error).all()
+    assert ((found.mean(0) - full.signal / 3).abs() < 4 * error + 1e-12).all()
 
 
 def test_prompts_of_certain_outcome_are_left_out_most(batch, play):

@@ -24,7 +24,7 @@ def dynamic_program(p, total, lower, upper):
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.lists(st.floats(0.02, 0.98), min_size=1, max_size=5), st.data())
+@given(p=st.lists(st.floats(0.02, 0.98), min_size=1, max_size=5), data=st.data())
 def test_greedy_counts_reach_the_dynamic_programs_value(p, data, batch, play):
     lower, upper = 2, 12
     enough = [min(max(int(np.ceil(np.log(0.1) / np.log(max(q, 1 - q)))), lower), upper) for q in p]
@@ -35,7 +35,7 @@ def test_greedy_counts_reach_the_dynamic_programs_value(p, data, batch, play):
 
 
 def test_certain_prompts_get_the_least(batch, play):
-    assert play(Knapsack(), *batch([0.0, 0.3, 1.0]), Budget(12, 2, 32)).totals.tolist() == [2, 8, 2]
+    assert play(Knapsack(), *batch([0.0, 0.3, 1.0]), Budget(11, 2, 32)).totals.tolist() == [2, 7, 2]
 
 
 def test_a_surplus_goes_to_the_unsolved_then_to_the_others(batch, play):

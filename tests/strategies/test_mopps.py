@@ -11,6 +11,6 @@ def test_certain_candidates_closest_to_the_target_are_served(batch, play):
 def test_uncertain_candidates_are_tried_now_and_then(batch, play):
     strategy = Mopps(group_size=8)
     served = {
-        tuple(play(strategy, *batch([0.5, 0.2], [0.0001, 0.1]), Budget(8, 2, 32)).totals.tolist()) for _ in range(30)
+        tuple(play(strategy, *batch([0.5, 0.2], [0.05, 0.1]), Budget(8, 2, 32)).totals.tolist()) for _ in range(30)
     }
     assert served == {(8, 0), (0, 8)}

@@ -26,7 +26,7 @@ def test_settings_reach_the_strategy():
         ("dapo", {"group_sise": 4}, "did you mean 'group_size'"),
         ("uniform", {"seed": 1}, "known: none"),
         ("vip_paper", {"rounding": "exact"}, "no setting 'rounding'"),
-        ("mopps", {"seed": "one"}, "does not take these settings"),
+        ("mopps", {"seed": "one"}, "seed must be an integer"),
         ("pods", {"kept": 1}, "kept must be at least 2"),
         ("coba", {"kappa": 2}, "kappa must be above 2"),
         ("coba", {"window": 0}, "window must be at least 1"),

@@ -1,0 +1,1 @@
+"""What a run writes down, and the pages made from it."""

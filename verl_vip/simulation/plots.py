@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from verl_vip.reporting.style import INK, PAPER, SERIES, series_style
 from verl_vip.simulation.summary import ArmSummary
@@ -56,7 +56,7 @@ def plot_measure(
         colour = SERIES[0] if summary.arm.strategy == "vip" else INK
         if least is not None and value.mean < least:
             ax.plot(least, row, marker="<", color=colour, clip_on=False)
-            ax.annotate(f"{100 * value.mean:.0f}%", (least, row), (6, 0), textcoords="offset points", va="center")
+            ax.annotate(_percent(round(value.mean, 2)), (least, row), (6, 0), textcoords="offset points", va="center")
             continue
         low = value.mean - value.half_width if least is None else max(value.mean - value.half_width, least)
         ax.hlines(row, low, value.mean + value.half_width, color=colour, linewidth=1.4)
@@ -65,8 +65,13 @@ def plot_measure(
     ax.set_ylim(-0.6, len(found) - 0.4)
     if least is not None:
         ax.set_xlim(left=least)
-    ax.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.xaxis.set_major_formatter(lambda share, _: _percent(share))
     ax.set_xlabel(label)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%".replace("-", "\N{MINUS SIGN}")
 
 
 def _best_known(summaries: Sequence[ArmSummary]) -> list[ArmSummary]:

@@ -1,0 +1,1 @@
+"""Every allocation policy on one interface."""

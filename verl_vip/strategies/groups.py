@@ -14,7 +14,7 @@ def affordable_groups(budget: Budget, group_size: int, num_prompts: int) -> tupl
 
     Args:
         budget: Its bounds limit the size.
-        group_size: Rollouts of one group, as wished.
+        group_size: Rollouts of one group, as wished; fewer if the budget is smaller.
         num_prompts: How many prompts there are to serve.
 
     Returns:
@@ -23,7 +23,7 @@ def affordable_groups(budget: Budget, group_size: int, num_prompts: int) -> tupl
     Raises:
         InfeasibleBudgetError: If the budget does not buy one group.
     """
-    size = min(max(group_size, budget.lower), budget.upper)
+    size = max(min(group_size, budget.upper, budget.total), budget.lower)
     if num_prompts < 1 or size < 1 or budget.total < size:
         raise InfeasibleBudgetError(
             f"{budget.total} rollouts over {num_prompts} prompts do not buy one group of {size}; "

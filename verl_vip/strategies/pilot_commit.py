@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from verl_vip.prediction.predictor import Prediction, Prompts
-from verl_vip.strategies.groups import same_counts
+from verl_vip.strategies.groups import affordable_groups, same_counts
 from verl_vip.strategies.outcomes import join, keep_groups, reward_means, reward_variances
 from verl_vip.strategies.state import pack, unpack
 from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless
@@ -47,10 +47,10 @@ class PilotCommit(Stateless):
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
         """Yield the pilot, then the commit; see `Strategy.rounds`."""
         size = len(prompts)
-        pilot = min(max(self._pilot, budget.lower), budget.upper)
+        affordable, pilot = affordable_groups(budget, self._pilot, size)
         commit = min(self._commit, budget.upper - pilot)
         eligible = [row for row, name in enumerate(prompts.ids) if name not in self._excluded]
-        piloted = eligible[: budget.total // (pilot + commit // 3)]
+        piloted = eligible[: min(affordable, max(1, budget.total // (pilot + commit // 3)))]
         sampled = [(yield same_counts(size, piloted, pilot))]
         rates, variances = reward_means(sampled[0]), reward_variances(sampled[0])
         self._excluded.update(prompts.ids[row] for row in piloted if rates[row] >= self._exclude_from)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from verl_vip.errors import StateError
+from verl_vip.errors import ConfigError, StateError
 
 #: Version of the layout of every strategy's state; raised when an older state can no longer be read.
 VERSION = 1
@@ -39,7 +39,13 @@ def unpack(state: Mapping[str, Any], kind: str, *names: str) -> dict[str, Any]:
 
 
 def seeded_generator(seed: int) -> torch.Generator:
-    """Return a generator on the CPU with this seed."""
+    """Return a generator on the CPU with this seed.
+
+    Raises:
+        ConfigError: If the seed is not an integer.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ConfigError(f"seed must be an integer; got {seed!r}.")
     generator = torch.Generator()
     generator.manual_seed(seed)
     return generator

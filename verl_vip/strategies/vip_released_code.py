@@ -17,8 +17,8 @@ class VipReleasedCode(Stateless):
     After the later releases of the code for arXiv 2602.01601. Prompts with p of at least `solved_from` count as
     solved. SLSQP starts at even counts and stops at its default tolerance, often short of the optimum; what it
     returns is kept. Counts are rounded down, and what is left goes to the largest gains. The code then drops
-    prompts with fewer than four rollouts; with a lower bound, as here, none is dropped. One step over 512 prompts
-    takes on the order of a minute.
+    prompts with fewer than four rollouts; with a lower bound, as here, none is dropped. Its time grows
+    like the cube of the number of prompts: seconds at a few hundred.
 
     Args:
         solved_from: Success probability from which a prompt counts as solved.

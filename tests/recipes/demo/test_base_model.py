@@ -6,24 +6,21 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from verl_vip.recipes.demo.base_model import BaseModelSettings, build_base_model
-from verl_vip.recipes.demo.supervised import TrainSettings
+from verl_vip.recipes.demo.supervised import TrainSettings, draw_tasks, tokenise
 
 TINY = BaseModelSettings(
     hidden_size=64,
     intermediate_size=64,
     layers=1,
-    training=TrainSettings(tasks_per_cell=8, batch_size=16, right_steps=15, mixed_steps=5),
+    training=TrainSettings(tasks_per_cell=8, batch_size=32, right_steps=35, mixed_steps=5),
 )
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("model") / "base"
     assert build_base_model(folder, TINY)
-    yield folder
-    torch.set_num_threads(threads)
+    return folder
 
 
 def test_the_model_reloads_and_generates(built):
@@ -40,13 +37,14 @@ def test_the_model_reloads_and_generates(built):
 def test_few_steps_already_beat_guessing(built):
     model = AutoModelForCausalLM.from_pretrained(built)
     tokenizer = AutoTokenizer.from_pretrained(built)
-    text = '<|user|>Repeat these three letters: "abc"<|assistant|>abc<|im_end|>'
-    ids = tokenizer(text, return_tensors="pt")["input_ids"]
-    labels = ids.clone()
-    labels[:, :-4] = -100
-    with torch.no_grad():
-        loss = model(input_ids=ids, labels=labels).loss.item()
-    assert loss < 0.9 * math.log(len(tokenizer))
+    losses = []
+    for example in tokenise(draw_tasks(TINY.training), tokenizer):
+        ids = torch.tensor([example.prompt + example.answers[0]])
+        labels = ids.clone()
+        labels[:, : len(example.prompt)] = -100
+        with torch.no_grad():
+            losses.append(model(input_ids=ids, labels=labels).loss.item())
+    assert sum(losses) / len(losses) < 0.7 * math.log(len(tokenizer))
 
 
 def test_generation_samples_plainly_and_stops_at_the_end_token(built):
@@ -71,7 +69,7 @@ def test_the_model_is_built_once(built):
 def test_training_is_reproducible_and_reports_progress(built, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         build_base_model(tmp_path / "again", TINY)
-    assert "step 20 of 20" in caplog.text
+    assert "step 40 of 40" in caplog.text
     first = AutoModelForCausalLM.from_pretrained(built).state_dict()
     second = AutoModelForCausalLM.from_pretrained(tmp_path / "again").state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)

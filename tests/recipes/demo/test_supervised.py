@@ -2,6 +2,7 @@ from random import Random
 
 import pytest
 from verl_vip.recipes.demo.supervised import Example, TrainSettings, draw_tasks, tokenise
+from verl_vip.recipes.demo.supervision import wrong_answers
 from verl_vip.recipes.demo.tokenizer import build_tokenizer, instruction_words
 
 
@@ -16,7 +17,7 @@ def test_examples_follow_the_chat_template(tasks):
         messages = [{"role": "user", "content": task.prompt}, {"role": "assistant", "content": task.answer}]
         whole = tokenizer.apply_chat_template(messages, return_dict=False)
         assert example.prompt + example.answers[0] == whole
-        assert len(example.answers) == 3
+        assert len(example.answers) == 1 + len(wrong_answers(task))
 
 
 def test_wrong_answers_are_drawn_at_the_stated_rate():

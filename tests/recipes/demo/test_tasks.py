@@ -64,13 +64,16 @@ def test_arithmetic_answers_follow_from_the_prompt_alone():
             assert int(task.answer) == int(left) + int(sign + right)
 
 
-def test_filtering_drops_digits_by_the_stated_bound():
-    assert {task.answer for task in some_tasks() if task.family == "number_filtering"} >= {"none"}
-    for task in some_tasks():
-        if task.family == "number_filtering" and task.prompt.startswith("Keep all digits larger than "):
-            bound = task.prompt.split()[5]
-            kept = "".join(digit for digit in quoted(task.prompt) if digit > bound)
-            assert task.answer == (kept or "none")
+def test_filtering_keeps_digits_by_the_stated_bound():
+    filtering = next(family for family in FAMILIES if family.name == "number_filtering")
+    tasks = list(islice(filtering.stream(1, 0), 300))
+    for task in tasks:
+        action, _, _, relation, _, bound = task.prompt.split()[:6]
+        chosen = {"larger": lambda digit, b=bound: digit > b, "smaller": lambda digit, b=bound: digit < b}[relation]
+        kept = "".join(digit for digit in quoted(task.prompt) if chosen(digit) == (action == "Keep"))
+        assert task.answer == (kept or "none")
+    assert {task.prompt.split()[0] for task in tasks} == {"Keep", "Remove"}
+    assert "none" in {task.answer for task in tasks}
 
 
 def test_a_seed_decides_the_tasks():

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from verl_vip.errors import InvalidInputError
+from verl_vip.simulation.world import WorldSettings, make_world
+
+
+def test_equal_seeds_give_equal_worlds():
+    one, same, other = (make_world(WorldSettings(num_prompts=50), seed) for seed in (3, 3, 4))
+    assert torch.equal(one.start_logits, same.start_logits)
+    assert torch.equal(one.prompts.embeddings, same.prompts.embeddings)
+    assert not torch.equal(one.start_logits, other.start_logits)
+
+
+def test_directions_have_unit_length_and_families_are_close():
+    world = make_world(WorldSettings(num_prompts=400), 0)
+    torch.testing.assert_close(world.directions.norm(dim=1), torch.ones(400, dtype=torch.float64))
+    likeness = world.directions @ world.directions.T
+    related = world.families[:, None] == world.families
+    assert likeness[related].mean() > likeness[~related].mean() + 0.3
+
+
+def test_embeddings_tell_the_family_and_difficulty_follows_it():
+    world = make_world(WorldSettings(num_prompts=600, own_spread=0.1, related_spread=0.1), 1)
+    embeddings = world.prompts.embeddings
+    distance = torch.cdist(embeddings, embeddings).fill_diagonal_(float("inf"))
+    nearest = distance.argmin(1)
+    assert (world.families[nearest] == world.families).double().mean() > 0.95
+    within = (world.start_logits - world.start_logits[nearest]).abs().mean()
+    assert within < 0.3 * world.start_logits.std()
+
+
+def test_difficulty_has_the_spread_asked_for():
+    settings = WorldSettings(num_prompts=4000, num_families=2000)
+    logits = make_world(settings, 0).start_logits
+    expected = (settings.family_spread**2 + settings.related_spread**2 + settings.own_spread**2) ** 0.5
+    assert logits.mean() == pytest.approx(settings.mean_logit, abs=0.3)
+    assert logits.std() == pytest.approx(expected, rel=0.25)
+
+
+def test_an_empty_world_is_refused():
+    with pytest.raises(InvalidInputError, match="at least one prompt"):
+        WorldSettings(num_prompts=0)

@@ -1,0 +1,35 @@
+"""The README names what is there."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+TREE = README.partition("## The tree")[2].partition("## What it needs")[0]
+
+
+def test_tree_has_a_line_for_every_file_and_no_other():
+    listed = re.findall(r"^ *([\w.]+\.(?:py|yaml|txt|in)) ", TREE, flags=re.MULTILINE)
+    rooms = ("verl_vip", "workers", "flows", "recipes", "benchmarks", "environment")
+    there = [
+        path.name
+        for room in rooms
+        for path in (ROOT / room).rglob("*")
+        if path.suffix in (".py", ".yaml", ".txt", ".in") and path.name != "__init__.py"
+    ]
+    assert sorted(listed) == sorted(there)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"make (\w+)", README)) - {"and"}))
+def test_every_make_target_it_names_exists(target):
+    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_local_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links
+    assert not [link for link in links if not (ROOT / link).exists()]

@@ -1,0 +1,192 @@
+"""One training step of the session, without verl's processes."""
+
+import dataclasses
+
+import pytest
+from hydra import compose, initialize_config_module
+from verl_vip.workers.run_settings import RunSettings
+from verl_vip.workers.session import STATE_FILE, Session
+
+from verl_vip.errors import ConfigError, IntegrationError, InvalidInputError
+from verl_vip.reporting.records import read_run
+from verl_vip.state_file import read_state
+
+UIDS = ["a", "b", "c", "d"]
+MESSAGES = [[{"role": "user", "content": f"Add {number} and {number}"}] for number in range(4)]
+
+
+@pytest.fixture
+def settings(tmp_path):
+    with initialize_config_module("verl_vip.recipes", version_base=None):
+        config = compose(
+            "demo",
+            overrides=[
+                f"demo_dir={tmp_path}",
+                "data.train_batch_size=4",
+                "vip.lower=2",
+                "vip.upper=12",
+                "vip.predictor=beta_table",
+                "trainer.save_freq=2",
+            ],
+        )
+    return RunSettings.from_verl(config)
+
+
+def started(settings, **vip):
+    session = Session(dataclasses.replace(settings, vip=dataclasses.replace(settings.vip, **vip)))
+    session.start()
+    return session
+
+
+def plan(session, step=1):
+    return session.plan(step=step, uids=UIDS, messages=MESSAGES, labels=["add"] * 4)
+
+
+def rollouts(counts, earned):
+    """Rows of rewards: each prompt's first rollouts earn 1, as many as given."""
+    uids = [uid for uid, count in zip(UIDS, counts, strict=True) for _ in range(count)]
+    rewards = [float(index < solved) for count, solved in zip(counts, earned, strict=True) for index in range(count)]
+    return uids, rewards
+
+
+def observe(session, counts, earned, step=1):
+    uids, rewards = rollouts(counts, earned)
+    return session.observe(step=step, uids=uids, rewards=rewards)
+
+
+def test_counts_are_even_before_anything_is_known_and_follow_what_was_seen(settings):
+    session = started(settings)
+    first = plan(session)
+    assert first == [8, 8, 8, 8]
+    metrics = observe(session, first, [0, 8, 4, 4])
+    assert metrics["vip/budget"] == metrics["vip/rollouts/observed"] == 32
+    assert metrics["vip/groups/without_signal"] == 0.5
+    second = plan(session, step=2)
+    assert sum(second) == 32
+    assert min(second[2], second[3]) > max(second[0], second[1])
+    assert min(second) >= 2
+
+
+def test_uniform_ignores_what_was_seen(settings):
+    session = started(settings, strategy="uniform")
+    observe(session, plan(session), [0, 8, 4, 4])
+    assert plan(session, step=2) == [8, 8, 8, 8]
+
+
+def test_records_tell_the_whole_step(settings):
+    session = started(settings)
+    observe(session, plan(session), [0, 8, 4, 4])
+    run = read_run(settings.records_path)
+    assert run.headers[0].budget == 32
+    (step,) = run.steps
+    assert step.requested == step.observed == [8, 8, 8, 8]
+    assert step.successes == [0.0, 8.0, 4.0, 4.0]
+    assert step.predicted == [0.5] * 4
+    assert set(step.seconds) == {"embed", "predict", "allocate", "observe"}
+
+
+def test_state_is_written_before_a_checkpoint_is_marked_and_restored_exactly(settings):
+    session = started(settings)
+    observe(session, plan(session), [0, 8, 4, 4])
+    folder = settings.checkpoint_dir / "global_step_2"
+    assert not folder.exists()
+    observe(session, plan(session, 2), [1, 2, 3, 4], step=2)
+    assert read_state(folder / STATE_FILE)["step"] == 2
+    resumed = started(dataclasses.replace(settings, resume_dir=folder))
+    assert resumed.rollouts_total == 64
+    assert plan(resumed, 3) == plan(session, 3)
+
+
+def test_a_missing_state_is_an_error_unless_a_fresh_predictor_is_asked_for(settings):
+    folder = settings.checkpoint_dir / "global_step_2"
+    folder.mkdir(parents=True)
+    resuming = dataclasses.replace(settings, resume_dir=folder)
+    with pytest.raises(ConfigError, match=r"does not exist.*Set vip.on_missing_state=fresh"):
+        started(resuming)
+    session = started(resuming, on_missing_state="fresh")
+    assert plan(session, 3) == [8, 8, 8, 8]
+
+
+def test_a_state_of_another_predictor_is_named(settings):
+    session = started(settings)
+    observe(session, plan(session), [0, 8, 4, 4])
+    folder = settings.checkpoint_dir / "global_step_1"
+    session.save(folder, 1)
+    with pytest.raises(ConfigError, match=r"state of predictor 'beta_table', and vip.predictor is 'last_seen'"):
+        started(dataclasses.replace(settings, resume_dir=folder), predictor="last_seen")
+
+
+def test_ignored_counts_stop_the_run(settings):
+    session = started(settings)
+    observe(session, plan(session), [0, 8, 4, 4])
+    asked = plan(session, 2)
+    assert len(set(asked)) > 1
+    with pytest.raises(IntegrationError, match="sampled 8 rollouts for every prompt of step 2 and ignored"):
+        observe(session, [8, 8, 8, 8], [0, 0, 0, 0], step=2)
+
+
+def test_failed_rollouts_are_told_and_left_out(settings, caplog):
+    session = started(settings)
+    plan(session)
+    uids, rewards = rollouts([8, 8, 8, 8], [0, 8, 4, 4])
+    with caplog.at_level("WARNING", logger="verl_vip"):
+        session.observe(step=1, uids=uids[1:], rewards=rewards[1:])
+    assert "1 of 4 prompts returned another number of rollouts than requested" in caplog.text
+    (step,) = read_run(settings.records_path).steps
+    assert step.observed == [7, 8, 8, 8]
+
+
+def test_rewards_outside_the_range_are_refused_with_what_to_set(settings):
+    session = started(settings)
+    plan(session)
+    with pytest.raises(InvalidInputError, match=r"earned -1.0, outside vip.reward_range=\[0.0, 1.0\]"):
+        session.observe(step=1, uids=["a"], rewards=[-1.0])
+
+
+def test_other_reward_ranges_are_mapped_to_success_shares(settings):
+    session = started(settings, reward_range=(-1.0, 1.0))
+    counts = plan(session)
+    uids, rewards = rollouts(counts, [0, 8, 4, 4])
+    session.observe(step=1, uids=uids, rewards=[2 * reward - 1 for reward in rewards])
+    (step,) = read_run(settings.records_path).steps
+    assert step.successes == [0.0, 8.0, 4.0, 4.0]
+
+
+def test_strangers_and_unplanned_steps_are_refused(settings):
+    session = started(settings)
+    with pytest.raises(IntegrationError, match="step 1 arrived without a plan"):
+        session.observe(step=1, uids=["a"], rewards=[1.0])
+    plan(session)
+    with pytest.raises(IntegrationError, match="1 prompts that were not planned"):
+        session.observe(step=1, uids=["a", "z"], rewards=[1.0, 0.0])
+
+
+def test_validation_counts_problems_and_teaches_nobody(settings):
+    session = started(settings)
+    before = plan(session)
+    session.expect_validation(["v", "w"], ["add", "sort"])
+    session.observe_validation(step=0, uids=["v", "v", "w", "w"], rewards=[1.0, 0.0, 1.0, 1.0])
+    (check,) = read_run(settings.records_path).validations
+    assert (check.correct, check.count) == ({"add": 0.5, "sort": 1.0}, {"add": 1, "sort": 1})
+    assert plan(session) == before
+
+
+def test_a_strategy_that_wants_a_larger_pool_is_refused(settings):
+    with pytest.raises(ConfigError, match=r"vip.strategy=mopps chooses from more prompts than a batch holds"):
+        started(settings, strategy="mopps")
+
+
+def test_a_strategy_whose_first_round_is_not_the_whole_budget_is_refused(settings):
+    with pytest.raises(IntegrationError, match=r"'vigor' asked for .* it must spend the budget exactly"):
+        plan(started(settings, strategy="vigor"))
+
+
+def test_a_strategys_own_state_is_resumed(settings):
+    session = started(settings, strategy="random_permutation")
+    for step in (1, 2):
+        observe(session, plan(session, step), [0, 2, 1, 2], step=step)
+    resumed = started(
+        dataclasses.replace(settings, resume_dir=settings.checkpoint_dir / "global_step_2"),
+        strategy="random_permutation",
+    )
+    assert [plan(resumed, 3), plan(resumed, 3)] == [plan(session, 3), plan(session, 3)]
