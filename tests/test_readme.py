@@ -33,3 +33,15 @@ def test_local_links_lead_somewhere():
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert links
     assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_the_example_gives_what_it_says():
+    import doctest
+
+    import verl_vip.allocation.allocate as module
+
+    tried = doctest.testmod(module, globs=vars(module).copy())
+    assert (tried.attempted, tried.failed) == (1, 0)
+    shown = re.search(r"allocate\(.*\)\n(tensor\(.*\))", README)
+    assert shown is not None
+    assert shown[1] in (module.allocate.__doc__ or "")
