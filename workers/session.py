@@ -33,6 +33,8 @@ from verl_vip.strategies.strategy import Budget, Rounds
 logger = logging.getLogger("verl_vip")
 
 STATE_FILE = "vip_state.pt"
+#: Most prompts whose counts are printed each step; the records hold all of them.
+_PROMPTS_LOGGED = 64
 _PACKAGES = (
     "verl-vip",
     "verl",
@@ -252,7 +254,7 @@ class Session:
             seconds={**plan.seconds, **watch.seconds},
         )
         self.records.append(record)
-        logger.info("%s\n%s", format_step(record), format_groups(record))
+        logger.info("%s\n%s", format_step(record), format_groups(record, limit=_PROMPTS_LOGGED))
         if self.settings.save_freq > 0 and step % self.settings.save_freq == 0:
             # verl marks a checkpoint complete before it calls back. The state lies there by then, so that no
             # moment exists at which a complete checkpoint lacks it.
