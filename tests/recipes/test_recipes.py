@@ -25,12 +25,6 @@ def added_to_verl(*overrides):
         return compose("ppo_trainer", overrides=["hydra.searchpath=[pkg://verl_vip.recipes]", *overrides])
 
 
-def small(config):
-    """What verl's defaults leave open, as its examples set it."""
-    OmegaConf.update(config, "trainer.n_gpus_per_node", 8)
-    return config
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_is_accepted_by_verl_and_by_us(name):
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
