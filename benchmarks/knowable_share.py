@@ -112,15 +112,9 @@ class ModelKnown:
 
     def observe(self, rows: Tensor, success: Tensor, successes: Tensor, trials: Tensor) -> None:
         """Learn from binomial outcomes."""
-        rest = self._beliefs.update(
-            self._world.factors[rows],
-            self._residuals(rows, success),
-            successes,
-            trials.double(),
-            0.0,
-            self._weights,
-            self._weights,
-        )
+        outlook = self._beliefs.ahead(self._weights, self._weights)
+        phi, rest = self._world.factors[rows], self._residuals(rows, success)
+        rest = self._beliefs.update(outlook, phi, phi @ outlook.root, rest, successes, trials.double(), 0.0)
         self._offset[rows] = rest.offset - self._drift(rows, success)
         self._pull[rows], self._variance[rows] = rest.pull, rest.variance
 

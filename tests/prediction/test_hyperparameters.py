@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from scipy.stats import multivariate_normal
 from verl_vip.prediction.hyperparameters import (
     LEVEL_VARIANCE,
     Hyperparameters,
+    VisitCovariance,
+    approximate,
     fit,
-    laplace_evidence,
     laplace_mode,
 )
 from verl_vip.prediction.nystrom import Kernel
@@ -20,34 +22,43 @@ from verl_vip.prediction.panel import Records
 def test_the_evidence_is_close_to_the_integral_and_the_mode_is_stationary():
     kernel = torch.tensor([[1.5, 0.9], [0.9, 1.2]], dtype=torch.float64)
     successes, trials = torch.tensor([9.0, 2.0], dtype=torch.float64), torch.tensor([12.0, 16.0], dtype=torch.float64)
-    mode = laplace_mode(kernel, successes, trials, torch.zeros(2, dtype=torch.float64))
-    slope = successes - trials * torch.sigmoid(mode) - torch.linalg.solve(kernel, mode)
-    assert slope.abs().max() < 1e-3
+    start = torch.zeros(2, dtype=torch.float64)
+    for mode in (laplace_mode(kernel, successes, trials, start), approximate(kernel, successes, trials, start).mode):
+        slope = successes - trials * torch.sigmoid(mode) - torch.linalg.solve(kernel, mode)
+        assert slope.abs().max() < 1e-3
     prior = multivariate_normal([0, 0], kernel.numpy())
 
     def integrand(b: float, a: float) -> float:
         return expit(a) ** 9 * expit(-a) ** 3 * expit(b) ** 2 * expit(-b) ** 14 * prior.pdf([a, b])
 
     exact = math.log(dblquad(integrand, -6, 6, -6, 6, epsabs=1e-16, epsrel=1e-6)[0])
-    assert float(laplace_evidence(kernel, successes, trials, mode)) == pytest.approx(exact, abs=0.05)
+    assert approximate(kernel, successes, trials, start).evidence == pytest.approx(exact, abs=0.05)
 
 
-def test_the_gradient_is_that_of_the_whole_evidence():
-    base = torch.tensor([[1.5, 0.9, 0.2], [0.9, 1.2, 0.1], [0.2, 0.1, 2.0]], dtype=torch.float64)
-    successes, trials = torch.tensor([5.0, 0.0, 8.0]).double(), torch.tensor([8.0, 8.0, 8.0]).double()
+@pytest.mark.parametrize("position", range(8))
+def test_each_derivative_is_that_of_the_whole_evidence(position):
+    """By finite differences, at visits of which some are to one prompt."""
+    records = drawn(Hyperparameters(), 12, 3, 7.0, rollouts=6.0)
+    covariance = VisitCovariance(records, Kernel.around(points(12)))
+    where = torch.tensor([0.7, 1.5, 0.4, 0.8, 0.3, 40.0, 12.0, 25.0], dtype=torch.float64).log()
+    start = torch.zeros_like(records.successes)
 
-    def evidence(scale: torch.Tensor) -> torch.Tensor:
-        kernel = base * scale
-        mode = torch.zeros(3, dtype=torch.float64)
-        for _ in range(4):
-            mode = laplace_mode(kernel.detach(), successes, trials, mode)
-        return laplace_evidence(kernel, successes, trials, mode)
+    def evidence(shift: float) -> float:
+        moved = where.clone()
+        moved[position] += shift
+        return approximate(covariance.at(moved.exp()), records.successes, records.trials, start).evidence
 
-    scale = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
-    (gradient,) = torch.autograd.grad(evidence(scale), scale)
-    step = 1e-4
-    numeric = (evidence(scale.detach() + step) - evidence(scale.detach() - step)) / (2 * step)
-    assert float(gradient) == pytest.approx(float(numeric), rel=1e-4)
+    numeric = (evidence(1e-3) - evidence(-1e-3)) / 2e-3
+    laplace = approximate(covariance.at(where.exp()), records.successes, records.trials, start)
+    found = float(covariance.gradient(laplace.slope)[position])
+    assert found == pytest.approx(numeric, rel=1e-3, abs=1e-4)
+
+
+def test_the_covariance_is_the_sum_of_its_parts():
+    truth = Hyperparameters(0.7, 1.5, 0.4, 0.8, 0.3, 40.0, 12.0, 25.0)
+    records = drawn(truth, 12, 3, 7.0)
+    found = VisitCovariance(records, Kernel.around(points(12))).at(torch.tensor(list(truth.to_dict().values())))
+    torch.testing.assert_close(found, prior_covariance(truth, records, 12), rtol=0, atol=1e-4)
 
 
 def points(prompts: int) -> torch.Tensor:
@@ -55,26 +66,32 @@ def points(prompts: int) -> torch.Tensor:
     return torch.nn.functional.normalize(drawn, dim=1) + 1
 
 
+def prior_covariance(truth: Hyperparameters, records: Records, prompts: int) -> torch.Tensor:
+    """The visits' covariance, with the kernel that predictions use."""
+    lag = (records.time[:, None] - records.time).abs()
+    return (
+        LEVEL_VARIANCE * torch.exp(-lag / truth.level_steps)
+        + truth.shared_variance
+        * truth.kernel(Kernel.around(points(prompts)))(records.embeddings, records.embeddings)
+        * torch.exp(-lag / truth.neighbour_steps)
+        + truth.prompt_variance * (records.prompt[:, None] == records.prompt) * torch.exp(-lag / truth.prompt_steps)
+        + truth.visit_variance * torch.eye(len(lag), dtype=torch.float64)
+    )
+
+
 def drawn(truth: Hyperparameters, prompts: int, visits: int, gap: float, rollouts: float = 32.0) -> Records:
     """Outcomes of a pool drawn from the model itself."""
     generator = torch.Generator().manual_seed(3)
     prompt = torch.arange(prompts).repeat(visits)
     time = gap * torch.arange(visits, dtype=torch.float64).repeat_interleave(prompts)
-    lag = (time[:, None] - time).abs()
-    x = points(prompts)[prompt]
-    kernel = (
-        LEVEL_VARIANCE * torch.exp(-lag / truth.level_steps)
-        + truth.shared_variance
-        * truth.kernel(Kernel.around(points(prompts)))(x, x)
-        * torch.exp(-lag / truth.neighbour_steps)
-        + truth.prompt_variance * (prompt[:, None] == prompt) * torch.exp(-lag / truth.prompt_steps)
-        + truth.visit_variance * torch.eye(len(prompt), dtype=torch.float64)
-    )
+    empty = torch.zeros(len(prompt), dtype=torch.float64)
+    records = Records(points(prompts)[prompt], prompt, time, empty, empty)
+    kernel = prior_covariance(truth, records, prompts)
     root = torch.linalg.cholesky(kernel + 1e-6 * torch.eye(len(kernel), dtype=torch.float64))
     logits = root @ torch.randn(len(kernel), generator=generator, dtype=torch.float64)
     trials = torch.full_like(logits, rollouts)
     won = torch.binomial(trials, torch.sigmoid(logits), generator)
-    return Records(x, prompt, time, won, trials)
+    return replace(records, successes=won, trials=trials)
 
 
 def test_it_finds_what_the_outcomes_were_drawn_with():

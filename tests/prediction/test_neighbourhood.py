@@ -18,7 +18,8 @@ def test_an_update_is_the_textbook_one_for_the_matched_gaussians():
     features = rand(b, m)
     rest = Residuals(0.3 * rand(b, seed=1), torch.rand(b, **F64), 0.5 + torch.rand(b, **F64))
     successes, trials = torch.tensor([0, 1, 2, 3, 4, 8.0], **F64), torch.full((b,), 8.0, **F64)
-    mean, covariance = beliefs.advanced(retention, variance)
+    outlook = beliefs.ahead(retention, variance)
+    mean, covariance = outlook.mean, outlook.root @ outlook.root.T
     weight = 1 - rest.pull
     rows = weight[:, None] * features
     centre, spread = rest.offset + rows @ mean, rows @ covariance @ rows.T + torch.diag(rest.variance)
@@ -32,7 +33,7 @@ def test_an_update_is_the_textbook_one_for_the_matched_gaussians():
     logit_mean = centre + spread @ gain @ surprise
     logit_variance = (spread - spread @ gain @ spread).diagonal()
 
-    after = beliefs.update(features, rest, successes, trials, passing, retention, variance)
+    after = beliefs.update(outlook, features, features @ outlook.root, rest, successes, trials, passing)
     torch.testing.assert_close(beliefs.mean, new_mean)
     torch.testing.assert_close(beliefs.covariance, new_covariance)
     kept = 1 - after.pull
@@ -48,19 +49,24 @@ def test_what_moved_is_told_from_what_was_learned():
     fresh = Residuals(torch.zeros(200, **F64), torch.zeros(200, **F64), torch.full((200,), 0.1, **F64))
     trials = torch.full((200,), 8.0, **F64)
     low, high = torch.full((200,), 2.0, **F64), torch.full((200,), 4.0, **F64)
+
+    def observe(successes: torch.Tensor) -> None:
+        outlook = beliefs.ahead(retention, variance)
+        beliefs.update(outlook, features, features @ outlook.root, fresh, successes, trials, 0.0)
+
     for _ in range(5):
-        beliefs.update(features, fresh, low, trials, 0.0, retention, variance)
+        observe(low)
     assert abs(float(beliefs.travel)) < 0.15
     before = float(beliefs.mean)
-    beliefs.update(features, fresh, high, trials, 0.0, retention, variance)
+    observe(high)
     assert float(beliefs.travel) > 0.85 * (float(beliefs.mean) - before) > 0.5
 
 
 def test_beliefs_that_learn_nothing_stay_stationary():
     retention, variance = torch.tensor([0.5, 0.9], **F64), torch.tensor([4.0, 1.0], **F64)
-    mean, covariance = Neighbourhood(variance).advanced(retention, variance)
-    torch.testing.assert_close(covariance, torch.diag(variance))
-    assert mean.tolist() == [0.0, 0.0]
+    outlook = Neighbourhood(variance).ahead(retention, variance)
+    torch.testing.assert_close(outlook.root @ outlook.root.T, torch.diag(variance))
+    assert outlook.mean.tolist() == [0.0, 0.0]
 
 
 def test_growing_adds_independent_weights():

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from verl_vip.errors import ConfigError
 from verl_vip.prediction.gaussian_process import median_distance
 from verl_vip.prediction.hyperparameters import LEVEL_VARIANCE, Hyperparameters, fit
 from verl_vip.prediction.logistic_normal import probability_moments
-from verl_vip.prediction.neighbourhood import Neighbourhood, Residuals
+from verl_vip.prediction.neighbourhood import Neighbourhood, Outlook, Residuals
 from verl_vip.prediction.nystrom import Kernel, NystromFeatures
 from verl_vip.prediction.observations import Observations, pool
 from verl_vip.prediction.panel import Panel
@@ -86,18 +87,17 @@ class DriftingGaussianProcess:
         self._panel = Panel()
         self._spread = RewardSpread()
         self._fit_seconds = 0.0
-        # The features of the last batch: `observe` follows `predict` on the same prompts.
-        self._recent: tuple[Prompts, Tensor] | None = None
+        # What `predict` worked out: `observe` follows it on the same prompts. Dropped when anything changes.
+        self._recent: _View | None = None
 
     @torch.no_grad()
     def predict(self, prompts: Prompts) -> Prediction:
         """Return the moments of `p` at the coming step; see `Predictor.predict`."""
-        phi = self._phi(prompts)
-        mean, covariance = self._beliefs.advanced(*self._dynamics())
-        rest = self._residuals(prompts, phi)
+        view = self._view(prompts)
+        rest = view.rest
         weight = 1 - rest.pull
-        centre = rest.offset + weight * (phi @ mean)
-        spread = weight.square() * ((phi @ covariance) * phi).sum(1) + rest.variance + self._hyper.visit_variance
+        centre = rest.offset + weight * (view.phi @ view.outlook.mean)
+        spread = weight.square() * view.projected.square().sum(1) + rest.variance + self._hyper.visit_variance
         return Prediction(*probability_moments(centre, spread), self._spread.predict(prompts.ids))
 
     @torch.no_grad()
@@ -112,16 +112,17 @@ class DriftingGaussianProcess:
         if self._features is None or self._is_fit_due():
             self._fit(seen)
         self._grow(seen)
-        phi = self._phi(seen.prompts)
-        rest = self._residuals(seen.prompts, phi)
+        view = self._view(seen.prompts)
         noise = self._hyper.visit_variance
-        rest = self._beliefs.update(phi, rest, seen.successes, seen.trials, noise, *self._dynamics())
+        rest = self._beliefs.update(
+            view.outlook, view.phi, view.projected, view.rest, seen.successes, seen.trials, noise
+        )
         rows = self._table.ensure(seen.prompts.ids)
-        self._table["offset"][rows] = rest.offset
-        self._table["pull"][rows] = rest.pull
-        self._table["variance"][rows] = rest.variance
-        self._table["step"][rows] = float(self._step)
-        self._table["travel"][rows] = phi @ self._beliefs.travel
+        kept = {"offset": rest.offset, "pull": rest.pull, "variance": rest.variance}
+        travel = view.phi @ self._beliefs.travel
+        new = {**kept, "step": torch.full_like(travel, float(self._step)), "travel": travel}
+        self._table.values[rows] = torch.stack([new[name] for name in _COLUMNS], 1)
+        self._recent = None
         self._step += 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -190,20 +191,21 @@ class DriftingGaussianProcess:
         assert self._features is not None
         room = self._limit - len(self._features)
         if room > 0:
+            phi = self._view(seen.prompts).phi
             limit = len(self._features) + min(room, max(1, self._limit // 4))
-            added = self._features.grow(seen.prompts.embeddings, limit)
-            self._beliefs.grow(torch.full((added,), self._hyper.shared_variance, dtype=torch.float64))
+            added = self._features.grow(seen.prompts.embeddings, limit, phi[:, 1:])
+            if added:
+                self._beliefs.grow(torch.full((added,), self._hyper.shared_variance, dtype=torch.float64))
+                self._recent = None
 
-    def _phi(self, prompts: Prompts) -> Tensor:
-        """Return `B x (1 + m)` features; the first, always 1, carries the level."""
-        if self._recent is not None:
-            known, phi = self._recent
-            if phi.shape[1] == len(self._beliefs.mean) and (rows := _rows_of(prompts, known)) is not None:
-                return phi[rows]
+    def _view(self, prompts: Prompts) -> "_View":
+        if self._recent is not None and (known := self._recent.of(prompts)) is not None:
+            return known
         level = torch.ones(len(prompts), 1, dtype=torch.float64)
         phi = level if self._features is None else torch.cat([level, self._features(prompts.embeddings)], 1)
-        self._recent = (prompts, phi)
-        return phi
+        outlook = self._beliefs.ahead(*self._dynamics())
+        self._recent = _View(prompts, phi, outlook, phi @ outlook.root, self._residuals(prompts, phi))
+        return self._recent
 
     def _dynamics(self) -> tuple[Tensor, Tensor]:
         """Return what a step retains of each weight, and the weights' stationary variances."""
@@ -221,7 +223,7 @@ class DriftingGaussianProcess:
         offset, pull = torch.zeros_like(variance), torch.zeros_like(variance)
         rows = self._table.find(prompts.ids)
         known = rows >= 0
-        table = {name: self._table[name][rows[known]] for name in _COLUMNS}
+        table = dict(zip(_COLUMNS, self._table.values[rows[known]].unbind(1), strict=True))
         kept = torch.exp((table["step"] - self._step) / self._hyper.prompt_steps)
         # The residual was relative to where the neighbourhood stood at the last visit.
         moved = phi[known] @ self._beliefs.travel - table["travel"]
@@ -231,10 +233,31 @@ class DriftingGaussianProcess:
         return Residuals(offset, pull, variance)
 
 
-def _rows_of(prompts: Prompts, known: Prompts) -> Tensor | None:
-    """Return where these prompts stand among known ones, None unless all do."""
-    position = {name: row for row, name in enumerate(known.ids)}
-    rows = torch.tensor([position.get(name, -1) for name in prompts.ids], dtype=torch.long)
-    if (rows < 0).any() or not torch.equal(known.embeddings[rows], prompts.embeddings):
-        return None
-    return rows
+@dataclass(frozen=True)
+class _View:
+    """A batch as the model sees it ahead of a step.
+
+    Attributes:
+        prompts: `B` prompts.
+        phi: `B x (1 + m)` features; the first, always 1, carries the level.
+        outlook: What is believed of the weights.
+        projected: `phi @ outlook.root`.
+        rest: What the prompts have for themselves.
+    """
+
+    prompts: Prompts
+    phi: Tensor
+    outlook: Outlook
+    projected: Tensor
+    rest: Residuals
+
+    def of(self, prompts: Prompts) -> "_View | None":
+        """Return the view of these prompts, None unless all are among these."""
+        if prompts is self.prompts:
+            return self
+        position = {name: row for row, name in enumerate(self.prompts.ids)}
+        rows = torch.tensor([position.get(name, -1) for name in prompts.ids], dtype=torch.long)
+        if (rows < 0).any() or not torch.equal(self.prompts.embeddings[rows], prompts.embeddings):
+            return None
+        rest = Residuals(self.rest.offset[rows], self.rest.pull[rows], self.rest.variance[rows])
+        return _View(prompts, self.phi[rows], self.outlook, self.projected[rows], rest)

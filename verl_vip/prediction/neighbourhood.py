@@ -28,6 +28,23 @@ class Residuals:
     variance: Tensor
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """Beliefs about the weights one step ahead, `w ~ N(mean, root root^T)`.
+
+    Attributes:
+        mean: An `m` tensor.
+        root: An `m x m` lower triangular tensor.
+        retention: An `m` tensor, what the step retains of each weight.
+        noise: An `m` tensor, the variance that the step adds.
+    """
+
+    mean: Tensor
+    root: Tensor
+    retention: Tensor
+    noise: Tensor
+
+
 class Neighbourhood:
     """Gaussian beliefs about the weights `w` of `m` features, which revert to zero and are driven by noise.
 
@@ -76,47 +93,46 @@ class Neighbourhood:
         self.mean = self.covariance @ (change.T @ shift)
         self.travel = torch.linalg.solve(change, self.travel)
 
-    def advanced(self, retention: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean and covariance one step later, without changing the beliefs.
+    def ahead(self, retention: Tensor, variance: Tensor) -> Outlook:
+        """Return what is believed of the weights one step later, without changing the beliefs; `O(m^3)`.
 
         Args:
             retention: An `m` tensor of `r`.
             variance: An `m` tensor of `s`.
         """
+        noise = (1 - retention.square()) * variance
         covariance = retention[:, None] * self.covariance * retention
-        covariance.diagonal().add_((1 - retention.square()) * variance)
-        return retention * self.mean, covariance
+        covariance.diagonal().add_(noise)
+        return Outlook(retention * self.mean, torch.linalg.cholesky(covariance), retention, noise)
 
     def update(
         self,
+        outlook: Outlook,
         features: Tensor,
+        projected: Tensor,
         residuals: Residuals,
         successes: Tensor,
         trials: Tensor,
         visit_variance: float,
-        retention: Tensor,
-        variance: Tensor,
     ) -> Residuals:
         """Advance one step and learn from it; `O(B m^2 + m^3)`.
 
         Args:
+            outlook: What `ahead` says of this step.
             features: `B x m` features of the sampled prompts.
+            projected: `features @ outlook.root`, which a prediction has needed before.
             residuals: Their residuals at the time of sampling.
             successes: A `B` tensor.
             trials: A `B` tensor, positive.
             visit_variance: Variance of what a logit has at this visit alone.
-            retention: An `m` tensor of `r`.
-            variance: An `m` tensor of `s`.
 
         Returns:
             The residuals after learning.
         """
-        mean, covariance = self.advanced(retention, variance)
-        root = torch.linalg.cholesky(covariance)
         weight = 1 - residuals.pull
         # In the coordinates w = mean + root x, prior x ~ N(0, I), the logit is centre + rows x + noise.
-        rows = (weight[:, None] * features) @ root
-        centre = residuals.offset + weight * (features @ mean)
+        rows = weight[:, None] * projected
+        centre = residuals.offset + weight * (features @ outlook.mean)
         own = residuals.variance
         lasting = rows.square().sum(1) + own
         precision, shift = match_binomial(centre, lasting + visit_variance, successes, trials)
@@ -129,18 +145,17 @@ class Neighbourhood:
         factor = torch.linalg.cholesky(gram)
         pulled = rows.T @ (trust * (shift - precision * centre))
         x = torch.cholesky_solve(pulled[:, None], factor)[:, 0]
-        self._move(mean, root, factor, x, retention, variance)
+        self._move(outlook, factor, x)
         return Residuals(trust * (residuals.offset + own * shift), 1 - trust * weight, trust * own)
 
-    def _move(self, mean: Tensor, root: Tensor, factor: Tensor, x: Tensor, retention: Tensor, variance: Tensor) -> None:
-        moved = root @ x
-        noise = (1 - retention.square()) * variance
-        blame = torch.linalg.solve_triangular(root.T, x[:, None], upper=True)[:, 0]
+    def _move(self, outlook: Outlook, factor: Tensor, x: Tensor) -> None:
+        moved = outlook.root @ x
+        blame = torch.linalg.solve_triangular(outlook.root.T, x[:, None], upper=True)[:, 0]
         # What the step says about the weights one step ago (Rauch-Tung-Striebel); the rest is movement.
-        before = self.mean + (moved - noise * blame) / retention
-        self.mean = mean + moved
+        before = self.mean + (moved - outlook.noise * blame) / outlook.retention
+        self.mean = outlook.mean + moved
         self.travel = self.travel + self.mean - before
-        half = torch.linalg.solve_triangular(factor, root.T, upper=False)
+        half = torch.linalg.solve_triangular(factor, outlook.root.T, upper=False)
         self.covariance = half.T @ half
 
     def state_dict(self) -> dict[str, Any]:

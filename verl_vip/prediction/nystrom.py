@@ -99,18 +99,19 @@ class NystromFeatures:
         points = embeddings.detach().to("cpu", torch.float32)
         return (self.kernel.diagonal(points) - features.square().sum(1)).clamp_min(0)
 
-    def grow(self, embeddings: Tensor, limit: int) -> int:
+    def grow(self, embeddings: Tensor, limit: int, features: Tensor | None = None) -> int:
         """Make inducing points of those embeddings that are explained least.
 
         Args:
             embeddings: `B x d` candidates.
             limit: Most points to have in all.
+            features: Their `B x m` features, where these are known already.
 
         Returns:
             How many were added.
         """
         candidates = self._checked(embeddings)
-        features = self(candidates)
+        features = self(candidates) if features is None else features
         rest = self.unexplained(candidates, features)
         added = 0
         while len(self) < limit and added < len(candidates):
@@ -158,7 +159,8 @@ class NystromFeatures:
     def _checked(self, embeddings: Tensor) -> Tensor:
         embeddings = embeddings.detach().to("cpu", torch.float32)
         width = self._points.shape[1]
-        if embeddings.shape[1] != width or not embeddings.isfinite().all():
+        # What is not finite makes the sum so, which is sooner said than of each number.
+        if embeddings.shape[1] != width or not (embeddings.sum().isfinite() or embeddings.isfinite().all()):
             raise InvalidInputError(
                 f"embeddings must be finite and {width} wide, as those observed before; got width "
                 f"{embeddings.shape[1]}: keep the embedding model of the run."

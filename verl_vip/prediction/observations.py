@@ -65,6 +65,8 @@ def pool(prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | 
         )
     won = won.clamp_min(0).minimum(tried)
     square = _squares(won, tried, second, slack)
+    if len(set(prompts.ids)) == rows and (tried > 0).all():
+        return Observations(prompts, won, tried, square)
     first: dict[str, int] = {}
     keep: list[int] = []
     target, source = [], []

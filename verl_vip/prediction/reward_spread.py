@@ -32,7 +32,7 @@ class RewardSpread:
     def predict(self, ids: Sequence[str]) -> Tensor:
         """Return a `B` tensor of ratios in [0, 1]."""
         overall = self._seen / self._binary
-        seen, binary = self._table.lookup(ids, "seen"), self._table.lookup(ids, "binary")
+        seen, binary = self._table.lookup_all(ids).unbind(1)
         return (seen + _STRENGTH * overall) / (binary + _STRENGTH)
 
     def observe(self, outcomes: Observations) -> None:

@@ -1,6 +1,7 @@
 """Numbers kept for every known prompt, in tensors that grow."""
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -53,30 +54,42 @@ class PromptTable:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def values(self) -> Tensor:
+        """A `Q x columns` view; writing to it changes the table."""
+        return self._values.rows
+
     def __getitem__(self, column: str) -> Tensor:
         """Return a `Q` view of a column; writing to it changes the table."""
         return self._values.rows[:, self._columns[column]]
 
     def find(self, ids: Sequence[str]) -> Tensor:
         """Return a `B` int64 tensor of rows, -1 for unknown ids."""
-        return torch.tensor([self._rows.get(name, -1) for name in ids], dtype=torch.long)
+        return torch.tensor(list(map(self._rows.get, ids, repeat(-1))), dtype=torch.long)
 
     def ensure(self, ids: Sequence[str]) -> Tensor:
         """Return a `B` int64 tensor of rows after adding the unknown ids, in order, at the end."""
+        rows = self.find(ids)
+        if bool((rows >= 0).all()):
+            return rows
         before = len(self._rows)
-        rows = [self._rows.setdefault(name, len(self._rows)) for name in ids]
+        numbers = [self._rows.setdefault(name, len(self._rows)) for name in ids]
         added = len(self._rows) - before
         if added:
             fresh = torch.tensor([list(self._initial.values())], dtype=torch.float64)
             self._values.append(fresh.expand(added, -1))
-        return torch.tensor(rows, dtype=torch.long)
+        return torch.tensor(numbers, dtype=torch.long)
 
     def lookup(self, ids: Sequence[str], column: str) -> Tensor:
         """Return a `B` tensor of a column's values, the initial value for unknown ids."""
+        return self.lookup_all(ids)[:, self._columns[column]]
+
+    def lookup_all(self, ids: Sequence[str]) -> Tensor:
+        """Return a `B x columns` tensor of copies, the initial values for unknown ids."""
         rows = self.find(ids)
         known = rows >= 0
-        values = torch.full((len(ids),), self._initial[column], dtype=torch.float64)
-        values[known] = self[column][rows[known]]
+        values = torch.tensor([list(self._initial.values())], dtype=torch.float64).repeat(len(ids), 1)
+        values[known] = self.values[rows[known]]
         return values
 
     def state_dict(self) -> dict[str, Any]:
