@@ -1,16 +1,16 @@
 """Every complete checkpoint is evaluated, once."""
 
 import shutil
-import threading
 
 import pytest
 from prefect.artifacts import Artifact
 from verl_vip.flows.evaluate import evaluate
 from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.pipeline import pipeline
-from verl_vip.flows.train import train
+from verl_vip.flows.training_run import TrainingRun
 
 from verl_vip.errors import ConfigError, JobError
+from verl_vip.execution import LocalExecutor
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -68,11 +68,8 @@ def test_one_failure_does_not_keep_the_others_from_their_turn(settings, tmp_path
 
 
 def test_checkpoints_are_evaluated_while_training_goes_on(settings, parameters, tmp_path):
-    chosen = parameters("steps=4", "seconds=0.4", name="live")
-    training = threading.Thread(target=lambda: train(**chosen))
-    training.start()
-    evaluate(**settings("live", follow=True, patience_s=4))
-    training.join(60)
+    LocalExecutor().start(TrainingRun.from_parameters(parameters("steps=4", "seconds=0.4", name="live")).job())
+    evaluate(**settings("live", follow=True, patience_s=0.5))
     assert evaluated(tmp_path / "live") == [2, 4]
 
 

@@ -26,14 +26,14 @@ def starts(folder) -> dict[str, int]:
 
 
 def test_a_grid_ends_with_a_table_and_goes_on_from_there(settings, tmp_path):
-    report = sweep(**settings("grid", seeds=1))
-    once = {f"{strategy}-n{n}-seed1": 1 for strategy in ("uniform", "vip") for n in (1, 2)}
+    report = sweep(**settings("grid", seeds=1, strategies=["vip"]))
+    once = {f"vip-n{n}-seed1": 1 for n in (1, 2)}
     assert starts(tmp_path / "grid") == once
     assert report == str(tmp_path / "grid" / "report.html")
-    sweep(**settings("grid", seeds=3))  # two more seeds
+    sweep(**settings("grid", seeds=3, strategies=["vip"]))  # two more seeds
     assert starts(tmp_path / "grid") == {f"{name[:-1]}{seed}": 1 for name in once for seed in (1, 2, 3)}
     lines = (tmp_path / "grid" / "pareto.md").read_text().splitlines()
-    assert "| uniform (n=1) | 16 | 0.500 (0.500 to 0.500) | 3 | yes |" in lines
+    assert "| vip (n=1) | 16 | 0.500 (0.500 to 0.500) | 3 | yes |" in lines
     assert (tmp_path / "grid" / "pareto.png").stat().st_size > 5_000
     assert json.loads(Artifact.get("pareto-grid").data)[0]["accuracy"] == "0.500 (0.500 to 0.500)"
     with pytest.raises(ConfigError, match="begun with another recipe or overrides"):
@@ -41,13 +41,13 @@ def test_a_grid_ends_with_a_table_and_goes_on_from_there(settings, tmp_path):
 
 
 def test_botorch_tries_as_many_designs_as_it_may(settings, tmp_path):
-    chosen = settings("driven", search="botorch", designs=5, budgets=[1, 2, 3, 4], seeds=1, concurrency=2)
+    chosen = settings("driven", search="botorch", designs=3, strategies=["vip"], budgets=[1, 2, 3, 4], seeds=1)
+    chosen["concurrency"] = 2  # the third design is chosen while one of the corners may be running
     sweep(**chosen)
     sweep(**chosen)
-    assert sorted(starts(tmp_path / "driven").values()) == [1] * 5
+    assert sorted(starts(tmp_path / "driven").values()) == [1] * 3
     state = json.loads((tmp_path / "driven" / STATE_FILE).read_text())
-    corners = [(one["strategy"], one["budget"]) for one in state["designs"][:4]]
-    assert corners == [("uniform", 1), ("uniform", 4), ("vip", 1), ("vip", 4)]
+    assert [one["budget"] for one in state["designs"][:2]] == [1, 4]  # the corners
 
 
 def test_a_trial_that_fails_does_not_keep_the_others_from_their_turn(settings, tmp_path):
