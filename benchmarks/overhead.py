@@ -64,7 +64,7 @@ def open_session(folder: Path, batch: int, overrides: list[str]) -> Any:
     with initialize_config_module("verl_vip.recipes", version_base=None):
         settings = RunSettings.from_verl(compose("demo", overrides=[*fixed, *overrides]))
     session = Session(settings)
-    session.embedder = RandomEncoder(settings.vip.embedding_model, cache_dir=folder / "random")
+    session.planner.embedder = RandomEncoder(settings.vip.embedding_model, cache_dir=folder / "random")
     session.restore()
     session.start()
     return session

@@ -1,6 +1,7 @@
 """Reads raw rewards as verl collects a batch, and teaches the predictor (`trainer.v1.sampler.custom_sampler`)."""
 
 import time
+from collections.abc import Collection
 from typing import Any
 
 import transfer_queue as tq
@@ -17,13 +18,15 @@ from verl_vip.errors import IntegrationError
 class Observer(ReplayBuffer):  # type: ignore[misc]
     """verl's replay buffer, which also tells the session what each prompt group earned.
 
-    It sees rewards before any KL penalty and before padding is added, so that neither enters the statistics. If
-    the strategy samples in several rounds, all of them happen here, while the rollout servers are awake, and verl
-    gets the rows that the strategy keeps.
+    It sees rewards before any KL penalty and before padding is added, so that neither enters the statistics. A
+    training step takes exactly the prompts that were planned for it, whichever others are done. If the strategy
+    samples in several rounds, all of them happen here, while the rollout servers are awake, and verl gets the rows
+    that the strategy keeps.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs, poll_interval=current_session().settings.vip.poll_seconds)
+        self._awaited: frozenset[str] = frozenset()
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict[str, Any]]:
         """Collect a batch as verl does, observe it, and add the `vip/*` metrics to the step's log.
@@ -38,17 +41,24 @@ class Observer(ReplayBuffer):  # type: ignore[misc]
                 rows.
             InvalidInputError: If a reward is outside `vip.reward_range`.
         """
-        rows, metrics, seconds = self._collect(global_steps, partition_id, batch_size)
         session = current_session()
         if partition_id != "train":
+            rows, metrics, _ = self._collect(global_steps, partition_id, batch_size)
             session.observe_validation(step=global_steps, rollouts=rows.rollouts)
             return rows.batch(partition_id), metrics
+        planned = session.planned_uids(global_steps)
+        if len(planned) != batch_size:
+            raise IntegrationError(
+                f"verl trains on {batch_size} prompts in step {global_steps}, and {len(planned)} were planned for it; "
+                "another component submits prompts, or leaves some out."
+            )
+        rows, metrics, seconds = self._collect_prompts(global_steps, planned)
         further = session.receive(step=global_steps, rollouts=rows.rollouts, collect_seconds=seconds)
         round_number = 1
         while further:
             round_number += 1
             prompt_of = session.sample_further(further, round_number)
-            latest, more, seconds = self._collect(global_steps, partition_id, len(prompt_of))
+            latest, more, seconds = self._collect_prompts(global_steps, prompt_of)
             latest = latest.renamed(prompt_of)
             _write_uids(latest)
             rows, metrics = rows + latest, {**metrics, **more}
@@ -59,6 +69,24 @@ class Observer(ReplayBuffer):  # type: ignore[misc]
             if dropped.keys:
                 tq.kv_clear(keys=dropped.keys, partition_id=partition_id)
         return rows.batch(partition_id), {**metrics, **session.observe(global_steps)}
+
+    def _sampleable_terminal_keys(self, partition_id: str, eviction_reasons: Any) -> set[str]:
+        found: set[str] = super()._sampleable_terminal_keys(partition_id, eviction_reasons)
+        if partition_id != "train":
+            return found
+        # Every prompt that verl knows of is in one of these; a prompt in none of them would be waited for forever.
+        known = found.union(self.pending_keys[partition_id], self.running_keys[partition_id])
+        if lost := self._awaited - known:
+            raise IntegrationError(
+                f"{len(lost)} of {len(self._awaited)} prompts that were planned together are gone from verl's replay "
+                "buffer; resume from the last checkpoint."
+            )
+        return found & self._awaited
+
+    def _collect_prompts(self, step: int, uids: Collection[str]) -> tuple[SampledRows, dict[str, Any], float]:
+        """Wait for these training prompts and no others; see `_collect`."""
+        self._awaited = frozenset(uids)
+        return self._collect(step, "train", len(uids))
 
     def _collect(self, step: int, partition_id: str, num_groups: int) -> tuple[SampledRows, dict[str, Any], float]:
         """Wait for prompt groups; return their rows in the order sampled, verl's metrics, and the seconds to read."""

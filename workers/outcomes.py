@@ -12,6 +12,7 @@ from torch import Tensor
 from verl_vip.errors import IntegrationError, InvalidInputError
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.step import Step
+from verl_vip.strategies.strategy import Budget
 
 logger = logging.getLogger("verl_vip")
 
@@ -21,23 +22,25 @@ class Plan:
     """One training batch of `B` prompts between planning and the end of its rounds.
 
     Attributes:
-        step: The training step.
+        step: The training step that takes the batch.
+        strategy: Name of the strategy that chose the counts.
         uids: `B` identifiers that verl drew for this batch.
         labels: `B` data sources.
         prompts: The `B` prompts as the predictor sees them.
         prediction: What was predicted of them.
-        budget: Rollouts the step may spend.
+        budget: Of the step.
         rounds: The strategy's step.
         seconds: What each part took so far.
         outcomes: What came back, round by round.
     """
 
     step: int
+    strategy: str
     uids: list[str]
     labels: list[str]
     prompts: Prompts
     prediction: Prediction
-    budget: int
+    budget: Budget
     rounds: Step
     seconds: dict[str, float]
     outcomes: "list[Outcomes]" = field(default_factory=list)

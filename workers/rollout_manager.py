@@ -25,14 +25,16 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
         # verl writes the number of steps that it is about to train into its own config before it builds a manager.
         last_step = self.config.actor_rollout_ref.actor.optim.total_training_steps
         current_session().start(
-            last_step=int(last_step) if last_step and last_step > 0 else None, sampler=self.sample_further
+            last_step=int(last_step) if last_step and last_step > 0 else None,
+            sampler=self.sample_further,
+            in_flight=_restored_prompts(),
         )
 
     def generate_sequences(self, prompts: TensorDict) -> None:
-        """Plan the counts of a training batch, note what a validation batch holds, and sample.
+        """Plan the counts of training prompts, note what a validation batch holds, and sample.
 
         Args:
-            prompts: verl's batch of `B` prompts, one row a prompt.
+            prompts: What verl submits, one row a prompt: a batch, or several that `colocate_async` samples ahead.
         """
         session = current_session()
         fields = set(prompts.keys())
@@ -76,3 +78,9 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
         tq.kv_batch_put(keys=list(prompt_of), partition_id="train", tags=[dict(tag) for _ in prompt_of])
         super().generate_sequences(batch)
         return prompt_of
+
+
+def _restored_prompts() -> list[str]:
+    # verl has loaded its checkpoint by the time it builds a manager, and has submitted nothing yet.
+    restored = tq.kv_list("train") or {}
+    return [key for key, tag in restored.get("train", {}).items() if tag.get("is_prompt", False)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from verl_vip.workers.async_settings import async_notes, async_refusals, batches_ahead, is_async
 from verl_vip.workers.update_settings import loss_divisor, update_notes, update_refusals
 
 from verl_vip.config import VipConfig
@@ -27,6 +28,7 @@ class RunSettings:
         rollout_n: verl's own number of rollouts a prompt.
         update_rows: What verl's loss divides a sum over the step's rows by; see `loss_divisor`.
         notes: What the user should know of settings that change what the analysis says.
+        batches_ahead: Batches that verl samples before it trains on the first of them; 0 in the synchronous trainer.
         kl_in_reward: Whether verl subtracts a KL penalty from the rewards that advantages are made of.
         checkpoint_dir: verl's `trainer.default_local_dir`, absolute.
         save_freq: Steps between checkpoints; not positive when there are none.
@@ -41,6 +43,7 @@ class RunSettings:
     rollout_n: int
     update_rows: int | None
     notes: tuple[str, ...]
+    batches_ahead: int
     kl_in_reward: bool
     checkpoint_dir: Path
     save_freq: int
@@ -84,7 +87,8 @@ class RunSettings:
             budget=Budget(total=total, lower=vip.lower, upper=vip.upper),
             rollout_n=per_prompt,
             update_rows=loss_divisor(config, total),
-            notes=tuple(update_notes(config, vip)),
+            notes=tuple(async_notes(config) + update_notes(config, vip)),
+            batches_ahead=int(batches_ahead(config)),
             kl_in_reward=bool(config.algorithm.use_kl_in_reward),
             checkpoint_dir=checkpoint_dir,
             save_freq=int(config.trainer.save_freq),
@@ -99,11 +103,6 @@ def _refuse_unsupported(config: DictConfig, vip: VipConfig) -> None:
         (
             not config.trainer.use_v1,
             "verl's legacy trainer repeats every prompt the same number of times; set trainer.use_v1=True.",
-        ),
-        (
-            config.trainer.v1.trainer_mode != "sync",
-            f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode} has no batch at the time of allocation, so a "
-            "budget per step means nothing there; set trainer.v1.trainer_mode=sync.",
         ),
         (
             bool(OmegaConf.select(config, "algorithm.filter_groups.enable")),
@@ -122,12 +121,14 @@ def _refuse_unsupported(config: DictConfig, vip: VipConfig) -> None:
             "set reward.reward_model.enable_resource_pool=True.",
         ),
         (
-            config.data.get("gen_batch_size") not in (None, config.data.train_batch_size),
+            not is_async(config) and config.data.get("gen_batch_size") not in (None, config.data.train_batch_size),
             f"data.gen_batch_size={config.data.get('gen_batch_size')} splits the batch that the budget belongs to; "
             "leave data.gen_batch_size=null.",
         ),
     ]
-    for message in [message for wrong, message in refusals if wrong] + update_refusals(config, vip):
+    for message in (
+        [message for wrong, message in refusals if wrong] + async_refusals(config) + update_refusals(config, vip)
+    ):
         raise ConfigError(message)
 
 

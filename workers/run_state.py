@@ -1,11 +1,15 @@
 """The state of a run in verl's checkpoint folders: written before verl marks a checkpoint, restored with it."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from verl_vip.workers.plan_queue import PlanQueue
+from verl_vip.workers.run_settings import RunSettings
+
 from verl_vip.config import VipConfig
-from verl_vip.errors import StateError
+from verl_vip.errors import ConfigError, StateError
 from verl_vip.prediction.predictor import Predictor
 from verl_vip.prediction.registry import build_predictor
 from verl_vip.state_file import read_state, write_state
@@ -16,7 +20,7 @@ from verl_vip.strategies.strategy import Strategy
 logger = logging.getLogger("verl_vip")
 
 STATE_FILE = "vip_state.pt"
-_KEYS = {"step", "rollouts_total", "predictor_name", "predictor", "strategy_name", "strategy"}
+_KEYS = {"step", "rollouts_total", "predictor_name", "predictor", "strategy_name", "strategy", "plans"}
 
 
 @dataclass
@@ -28,6 +32,7 @@ class RunState:
         predictor: The predictor itself.
         strategy_name: `vip.strategy`.
         strategy: The strategy itself.
+        plans: Batches that were given counts and are not trained on yet.
         rollouts_total: Rollouts of the run so far, earlier starts included.
         saved_step: The step whose state was last written or restored.
     """
@@ -36,6 +41,7 @@ class RunState:
     predictor: Predictor
     strategy_name: str
     strategy: Strategy
+    plans: PlanQueue = field(default_factory=PlanQueue)
     rollouts_total: int = 0
     saved_step: int | None = None
 
@@ -70,6 +76,7 @@ class RunState:
                 "predictor": self.predictor.state_dict(),
                 "strategy_name": self.strategy_name,
                 "strategy": self.strategy.state_dict(),
+                "plans": self.plans.state_dict(),
             },
         )
         self.saved_step = step
@@ -99,6 +106,7 @@ class RunState:
             self.strategy.load_state_dict(state["strategy"])
         else:
             logger.warning("strategy %s starts fresh; the checkpoint is of another", self.strategy_name)
+        self.plans.load_state_dict(state["plans"])
         self.rollouts_total = int(state["rollouts_total"])
         self.saved_step = int(state["step"])
         logger.info(
@@ -107,3 +115,44 @@ class RunState:
             path,
             self.rollouts_total,
         )
+
+    def require_counts(self, in_flight: Collection[str], settings: RunSettings) -> None:
+        """Hold the restored plans against the prompts in flight that verl restored with the same checkpoint.
+
+        verl's asynchronous trainers write these into the folder `transfer_queue` of a checkpoint, with the rollouts
+        that were finished; those that were not are sampled anew. If verl dropped them all, so are their plans, and
+        the user is told.
+
+        Args:
+            in_flight: Uids of training prompts.
+            settings: The settings of the run that goes on.
+
+        Raises:
+            ConfigError: If other prompts have plans, or the plans are not of the batches that the run takes.
+        """
+        folder, planned = settings.resume_dir, self.plans.counts.keys()
+        if planned and not in_flight:
+            logger.warning(
+                "verl did not restore the %d prompts that were in flight at the checkpoint %s; training goes on with "
+                "the prompts that follow them.",
+                len(planned),
+                folder,
+            )
+            self.plans.clear()
+            return
+        drop = f"delete {folder}/transfer_queue, which skips these prompts"
+        if planned != set(in_flight):
+            raise ConfigError(
+                f"{folder} holds {len(in_flight)} prompts in flight, and the predictor's state has counts for "
+                f"{len(planned & set(in_flight))} of them; {drop}."
+            )
+        due = (settings.prompts_per_step, settings.budget.total)
+        if self.plans.sizes - {due} or len(self.plans) > settings.batches_ahead:
+            found = " and ".join(
+                f"{prompts} prompts for {total} rollouts" for prompts, total in sorted(self.plans.sizes)
+            )
+            raise ConfigError(
+                f"{folder} holds batches in flight ({len(self.plans)}, of {found}), and the run has "
+                f"{settings.batches_ahead} of {due[0]} prompts for {due[1]}; set data.train_batch_size, the budget and "
+                f"trainer.v1.colocate_async.num_warmup_batches as they were, or {drop}."
+            )

@@ -8,7 +8,7 @@ verl-vip, one `Session`.
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from verl_vip.workers.metrics import step_metrics
-from verl_vip.workers.outcomes import Plan, Rollouts, group_by_prompt, require_requested
+from verl_vip.workers.outcomes import Rollouts, group_by_prompt, require_requested
+from verl_vip.workers.planner import Planner
 from verl_vip.workers.row_weights import kept_rollouts, row_weights
 from verl_vip.workers.run_settings import RunSettings
 from verl_vip.workers.run_state import RunState
@@ -26,16 +27,11 @@ from verl_vip.workers.update_terms import UpdateTerms
 from verl_vip.workers.validation import ValidationTally
 
 from verl_vip.errors import ConfigError, IntegrationError, StateError
-from verl_vip.prediction.embedding import PromptEmbedder
-from verl_vip.prediction.identity import prompt_id, prompt_text
-from verl_vip.prediction.predictor import Prompts
 from verl_vip.reporting.progress import format_groups, format_step
 from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, ValidationRecord, read_run
 from verl_vip.reporting.schema import SCHEMA_VERSION
 from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.strategies.outcomes import group_sizes
-from verl_vip.strategies.step import Step
-from verl_vip.strategies.strategy import Budget
 
 logger = logging.getLogger("verl_vip")
 
@@ -71,13 +67,11 @@ class Session:
         self._variance = GradientVariance(vip.objective, vip.utility, vip.utility_floor, vip.prior_strength_cap)
         self.state = RunState.fresh(vip, self._variance)
         self._require_budget()
-        self.embedder = PromptEmbedder(vip.embedding_model, cache_dir=vip.cache_path)
+        self.planner = Planner(settings)
         self.records = RecordWriter(settings.records_path)
         self.sample_further: Sampler = _no_sampler
         self._last_step: int | None = None
         self.update_terms: UpdateTerms | None = None
-        self._plan: Plan | None = None
-        self._told_of_repetition = False
         self._validation = ValidationTally()
 
     def _require_budget(self) -> None:
@@ -91,6 +85,12 @@ class Session:
                 f"prompt it serves, and the batch has none to spare; set data.train_batch_size={pool}, "
                 f"vip.budget={settings.budget.total} and actor.ppo_mini_batch_size={settings.prompts_per_step}, which "
                 "leaves what is sampled and trained on in a step as it is."
+            )
+        if settings.batches_ahead and not strategy.decides_beforehand:
+            raise ConfigError(
+                f"vip.strategy={settings.vip.strategy} chooses among prompts or goes by rewards, which is not kept for "
+                "batches that trainer.v1.trainer_mode=colocate_async samples ahead; set trainer.v1.trainer_mode=sync, "
+                "or vip.strategy=vip."
             )
 
     # ------------------------------------------------------------------ start and state
@@ -116,14 +116,21 @@ class Session:
             self.state = RunState.fresh(self.settings.vip, self._variance)
             self.state.rollouts_total = self._recorded_rollouts()
 
-    def start(self, last_step: int | None = None, sampler: Sampler | None = None) -> None:
+    def start(
+        self, last_step: int | None = None, sampler: Sampler | None = None, in_flight: Collection[str] = ()
+    ) -> None:
         """Write the header of a run that verl has set up, after dropping the records of steps it takes again.
 
         Args:
             last_step: The training step that verl ends with, where it is known.
             sampler: Starts a further round; see `RolloutManager.sample_further`.
+            in_flight: Uids of the training prompts that verl restored with its checkpoint.
+
+        Raises:
+            ConfigError: If these are not the prompts that the restored counts are for.
         """
         settings = self.settings
+        self.state.require_counts(in_flight, settings)
         self._last_step = last_step
         for note in settings.notes:
             logger.info("%s", note)
@@ -159,51 +166,46 @@ class Session:
     # ------------------------------------------------------------------ one training step
 
     def plan(self, *, step: int, uids: Sequence[str], messages: Sequence[Any], labels: Sequence[str]) -> list[int]:
-        """Decide how many rollouts each prompt of a batch gets, from what is known before sampling.
+        """Decide how many rollouts each prompt gets, from what is known before sampling.
+
+        Prompts that have counts keep them: a resumed trainer submits those again that were in flight.
 
         Args:
-            step: The training step.
-            uids: `B` identifiers that verl drew for this batch.
-            messages: `B` chat prompts, each a list of messages.
-            labels: `B` data sources.
+            step: The training step under way.
+            uids: Identifiers that verl drew: those of `B` prompts, or of as many batches of `B` as verl samples ahead.
+            messages: A chat prompt for each uid, a list of messages.
+            labels: A data source for each uid.
 
         Returns:
-            `B` counts of the first round.
+            A count of the first round for each uid.
 
         Raises:
-            IntegrationError: If the batch is empty, or the strategy broke the budget.
+            IntegrationError: If there is no prompt, or the strategy broke the budget.
         """
         if not uids:
             raise IntegrationError(
                 f"verl handed over an empty batch at step {step}; check data.train_files, and whether "
                 "data.filter_overlong_prompts left any prompt."
             )
-        watch = Stopwatch()
-        ids = tuple(prompt_id(message) for message in messages)
-        self._tell_of_repetition(step, ids)
-        prompts = Prompts(ids, self.embedder.embed(ids, [prompt_text(message) for message in messages]))
-        watch.lap("embed")
-        prediction = self.state.predictor.predict(prompts)
-        watch.lap("predict")
-        nominal = self.settings.budget
-        total = nominal.total * len(ids) // self.settings.prompts_per_step
-        budget = Budget(total=total, lower=nominal.lower, upper=nominal.upper)
-        rounds = Step(self.state.strategy, prompts, prediction, budget, name=self.settings.vip.strategy)
-        watch.lap("allocate")
-        self._plan = Plan(step, list(uids), list(labels), prompts, prediction, total, rounds, watch.seconds)
-        return self._plan.counts
-
-    def _tell_of_repetition(self, step: int, ids: Sequence[str]) -> None:
-        repeated = len(ids) - len(set(ids))
-        if repeated and not self._told_of_repetition:
-            self._told_of_repetition = True
-            logger.warning(
-                "step %d: %d of %d prompts repeat another prompt of the batch word for word. Each is sampled by its "
-                "own count; they share one prediction, and what they earn is pooled. Said once a run.",
-                step,
-                repeated,
-                len(ids),
+        plans, size = self.state.plans, self.settings.prompts_per_step
+        counted = plans.counts
+        new = [row for row, uid in enumerate(uids) if uid not in counted]
+        for first in range(0, len(new), size):
+            rows = new[first : first + size]
+            plan = self.planner.plan(
+                self.state,
+                step=plans.step_to_plan(step),
+                uids=[uids[row] for row in rows],
+                messages=[messages[row] for row in rows],
+                labels=[labels[row] for row in rows],
             )
+            plans.append(plan)
+            counted |= zip(plan.uids, plan.counts, strict=True)
+        return [counted[uid] for uid in uids]
+
+    def planned_uids(self, step: int) -> list[str]:
+        """Return the prompts that a training step takes, as many as its batch has; raises as `receive` does."""
+        return self.state.plans.head(step).uids
 
     def receive(self, *, step: int, rollouts: Rollouts, collect_seconds: float = 0.0) -> dict[str, int]:
         """Take in what a round sampled.
@@ -220,7 +222,7 @@ class Session:
             IntegrationError: If verl sampled other prompts, or the same number for each against the plan.
             InvalidInputError: If a reward is outside `vip.reward_range`.
         """
-        plan = self._require_plan(step)
+        plan = self.state.plans.head(step)
         watch = Stopwatch()
         outcomes = group_by_prompt(plan, rollouts, self.settings.vip.reward_range)
         require_requested(plan, outcomes, nominal=self.settings.rollout_n)
@@ -241,7 +243,7 @@ class Session:
         Raises:
             ConfigError: If they need weights that the configured advantage estimator does not give.
         """
-        plan = self._require_plan(step)
+        plan = self.state.plans.head(step)
         rounds, vip = plan.rounds, self.settings.vip
         weights = row_weights(rounds.selection, rounds.outcomes, plan.uids, vip.reward_range)
         if not (weights.are_all_one or self.settings.weighs_rows):
@@ -264,8 +266,7 @@ class Session:
         Returns:
             The step's `vip/*` metrics.
         """
-        plan = self._require_plan(step)
-        self._plan = None
+        plan = self.state.plans.pop(step)
         watch = Stopwatch()
         outcomes = plan.rounds.outcomes
         observed = group_sizes(outcomes)
@@ -278,8 +279,8 @@ class Session:
         record = StepRecord(
             step=step,
             wall_time=time.time(),
-            strategy=self.settings.vip.strategy,
-            budget=plan.budget,
+            strategy=plan.strategy,
+            budget=plan.budget.total,
             ids=list(plan.prompts.ids),
             labels=plan.labels,
             requested=plan.rounds.requested.tolist(),
@@ -304,14 +305,6 @@ class Session:
             self.save(self.settings.checkpoint_dir / f"global_step_{step}", step)
         watch.lap("save")
         return {**metrics, "vip/seconds/record": watch.seconds["record"], "vip/seconds/save": watch.seconds["save"]}
-
-    def _require_plan(self, step: int) -> Plan:
-        if self._plan is None or self._plan.step != step:
-            raise IntegrationError(
-                f"rollouts of step {step} arrived without a plan; is "
-                "actor_rollout_ref.rollout.agent.agent_loop_manager_class set to verl_vip's RolloutManager?"
-            )
-        return self._plan
 
     def _is_saved_after(self, step: int) -> bool:
         frequency = self.settings.save_freq

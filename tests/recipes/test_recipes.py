@@ -72,7 +72,25 @@ def test_uniform_is_one_override_away():
 @pytest.mark.parametrize(
     ("overrides", "error", "message"),
     [
-        (["trainer.v1.trainer_mode=colocate_async"], ConfigError, "set trainer.v1.trainer_mode=sync"),
+        (
+            ["trainer.v1.trainer_mode=separate_async"],
+            ConfigError,
+            "set trainer.v1.trainer_mode=colocate_async, or sync",
+        ),
+        (
+            ["trainer.v1.trainer_mode=colocate_async", "trainer.v1.colocate_async.num_warmup_batches=1.5"],
+            ConfigError,
+            "set trainer.v1.colocate_async.num_warmup_batches=2",
+        ),
+        (
+            [
+                "trainer.v1.trainer_mode=colocate_async",
+                "trainer.v1.colocate_async.num_warmup_batches=2",
+                "trainer.v1.sampler.max_off_policy_threshold=2",
+            ],
+            ConfigError,
+            "set trainer.v1.sampler.max_off_policy_threshold=3",
+        ),
         (
             ["trainer.v1.sampler.sync_refill_failed_groups=True"],
             ConfigError,
@@ -124,6 +142,22 @@ def test_bounds_that_cannot_hold_the_budget_are_refused_with_the_numbers(n, mess
     settings = RunSettings.from_verl(added_to_verl("+vip=rloo", f"actor_rollout_ref.rollout.n={n}"))
     with pytest.raises(InfeasibleBudgetError, match=message):
         Session(settings)
+
+
+@pytest.mark.parametrize(("ahead", "oldest"), [(0, 1), (1, 8), (3, 4), (2, "null")])
+def test_batches_are_sampled_ahead_where_verl_is_asked_to(ahead, oldest):
+    settings = RunSettings.from_verl(
+        added_to_verl(
+            "+vip=rloo",
+            "actor_rollout_ref.rollout.n=8",
+            "trainer.v1.trainer_mode=colocate_async",
+            f"trainer.v1.colocate_async.num_warmup_batches={ahead}",
+            f"trainer.v1.sampler.max_off_policy_threshold={oldest}",
+            "data.gen_batch_size=1",  # what verl sets there
+        )
+    )
+    assert settings.batches_ahead == ahead
+    assert any(f"up to {ahead} updates old" in note for note in settings.notes) == (ahead > 0)
 
 
 def test_a_config_without_the_group_says_how_to_add_it():

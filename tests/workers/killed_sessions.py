@@ -59,7 +59,7 @@ def demo_settings() -> RunSettings:
 def train(folder: Path) -> None:
     """Take the steps that are left, checkpointing in verl's order: model, mark, callback."""
     session = Session(settings(folder))
-    session.embedder = WordEmbedder()
+    session.planner.embedder = WordEmbedder()
     session.restore()
     session.start(last_step=STEPS)
     for step in range((session.settings.resume_step or 0) + 1, STEPS + 1):

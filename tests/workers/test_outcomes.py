@@ -31,11 +31,12 @@ def planned(counts):
     budget = Budget(sum(counts), 0, max(counts))
     return Plan(
         step=3,
+        strategy="fixed",
         uids=uids,
         labels=["add"] * len(counts),
         prompts=prompts,
         prediction=prediction,
-        budget=budget.total,
+        budget=budget,
         rounds=Step(Fixed(list(counts)), prompts, prediction, budget, name="fixed"),
         seconds={},
     )

@@ -36,19 +36,31 @@ def demo_settings():
 
 def opened(settings, folder, resume_step=None):
     resume_dir = None if resume_step is None else folder / f"global_step_{resume_step}"
+    steps = range(resume_step + 1, resume_step + 1 + settings.batches_ahead) if resume_step else ()
     session = Session(dataclasses.replace(settings, checkpoint_dir=folder, resume_dir=resume_dir))
-    session.embedder = Embedder()
+    session.planner.embedder = Embedder()
     session.restore()
-    session.start()
+    session.start(in_flight=[f"{step}/{row}" for step in steps for row in range(PROMPTS)])
     return session
+
+
+def submit(session, step, batch):
+    """Have the same prompts planned in the same batch, whoever asks."""
+    prompts = random.Random(batch).choices(range(POOL), k=PROMPTS)
+    uids = [f"{batch}/{row}" for row in range(PROMPTS)]
+    session.plan(step=step, uids=uids, messages=[f"prompt {p}" for p in prompts], labels=["x"] * PROMPTS)
 
 
 def take(session, steps):
     """Train on the same prompts in the same steps, whose rollouts earn the same whoever asks."""
+    ahead = session.settings.batches_ahead
+    for step in range(steps.start, steps.start + ahead):  # those that a checkpoint has already keep their counts
+        submit(session, steps.start, step)
     for step in steps:
-        prompts = random.Random(step).choices(range(POOL), k=PROMPTS)
-        uids = [f"{step}/{row}" for row in range(PROMPTS)]
-        counts = session.plan(step=step, uids=uids, messages=[f"prompt {p}" for p in prompts], labels=["x"] * PROMPTS)
+        submit(session, step, step + ahead)
+        planned = session.state.plans.counts
+        uids = session.planned_uids(step)
+        counts = [planned[uid] for uid in uids]
         rows = [(uid, number) for uid, count in zip(uids, counts, strict=True) for number in range(count)]
         # A rollout in twenty fails, and one in twenty has no reward.
         fates = [random.Random(f"{uid}/{number}").random() for uid, number in rows]
@@ -72,7 +84,20 @@ CONFIGS += [{"strategy": "random_permutation"}, {"strategy": "uniform"}, {"objec
 
 @pytest.mark.parametrize("vip", CONFIGS, ids=lambda vip: "-".join(vip.values()))
 def test_a_run_interrupted_after_any_step_goes_on_as_if_it_had_not_been(tmp_path, demo_settings, vip):
-    settings = dataclasses.replace(demo_settings, vip=dataclasses.replace(demo_settings.vip, **vip))
+    compare(tmp_path, dataclasses.replace(demo_settings, vip=dataclasses.replace(demo_settings.vip, **vip)))
+
+
+@pytest.mark.parametrize(
+    ("ahead", "strategy", "predictor"),
+    [(1, "vip", "drifting_gp"), (3, "vip", "beta_table"), (2, "random_permutation", "beta_table")],
+)
+def test_so_does_one_that_samples_batches_ahead(tmp_path, demo_settings, ahead, strategy, predictor):
+    vip = dataclasses.replace(demo_settings.vip, strategy=strategy, predictor=predictor)
+    compare(tmp_path, dataclasses.replace(demo_settings, vip=vip, batches_ahead=ahead))
+
+
+def compare(tmp_path, settings):
+    """Interrupt a run after each step, and hold its continuation against the whole run."""
     take(opened(settings, tmp_path / "whole"), range(1, STEPS + 1))
     whole = told(tmp_path / "whole")
     assert len({tuple(step.predicted) for step in whole}) > 1

@@ -1,0 +1,77 @@
+"""Decides how many rollouts the prompts of a batch get, before any is sampled."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from verl_vip.workers.outcomes import Plan
+from verl_vip.workers.run_settings import RunSettings
+from verl_vip.workers.run_state import RunState
+from verl_vip.workers.stopwatch import Stopwatch
+
+from verl_vip.prediction.embedding import PromptEmbedder
+from verl_vip.prediction.identity import prompt_id, prompt_text
+from verl_vip.prediction.predictor import Prompts
+from verl_vip.strategies.step import Step
+from verl_vip.strategies.strategy import Budget
+
+logger = logging.getLogger("verl_vip")
+
+
+class Planner:
+    """Identifies prompts, predicts them and asks the strategy for counts.
+
+    Args:
+        settings: The checked settings of the run.
+
+    Attributes:
+        embedder: What turns prompts into vectors.
+    """
+
+    def __init__(self, settings: RunSettings) -> None:
+        vip = settings.vip
+        self._settings = settings
+        self._told_of_repetition = False
+        self.embedder = PromptEmbedder(vip.embedding_model, cache_dir=vip.cache_path)
+
+    def plan(
+        self, state: RunState, *, step: int, uids: Sequence[str], messages: Sequence[Any], labels: Sequence[str]
+    ) -> Plan:
+        """Plan one batch with the run's predictor and strategy.
+
+        Args:
+            state: Predictor and strategy; the strategy's state moves on.
+            step: The training step that takes the batch.
+            uids: `B` identifiers that verl drew.
+            messages: `B` chat prompts, each a list of messages.
+            labels: `B` data sources.
+
+        Raises:
+            IntegrationError: If the strategy broke the budget.
+        """
+        watch = Stopwatch()
+        ids = tuple(prompt_id(message) for message in messages)
+        self._tell_of_repetition(step, ids)
+        prompts = Prompts(ids, self.embedder.embed(ids, [prompt_text(message) for message in messages]))
+        watch.lap("embed")
+        prediction = state.predictor.predict(prompts)
+        watch.lap("predict")
+        nominal = self._settings.budget
+        total = nominal.total * len(ids) // self._settings.prompts_per_step
+        budget = Budget(total=total, lower=nominal.lower, upper=nominal.upper)
+        name = self._settings.vip.strategy
+        rounds = Step(state.strategy, prompts, prediction, budget, name=name)
+        watch.lap("allocate")
+        return Plan(step, name, list(uids), list(labels), prompts, prediction, budget, rounds, watch.seconds)
+
+    def _tell_of_repetition(self, step: int, ids: Sequence[str]) -> None:
+        repeated = len(ids) - len(set(ids))
+        if repeated and not self._told_of_repetition:
+            self._told_of_repetition = True
+            logger.warning(
+                "step %d: %d of %d prompts repeat another prompt of the batch word for word. Each is sampled by its "
+                "own count; they share one prediction, and what they earn is pooled. Said once a run.",
+                step,
+                repeated,
+                len(ids),
+            )
