@@ -71,6 +71,8 @@ class Launcher:
     def start(self, name: str, *overrides: str, **environment: str) -> Run:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
+        agents = self.folder / "agents.yaml"  # every rollout has a seed, so that runs can be compared
+        agents.write_text("- name: seeded\n  _target_: verl_vip.workers.seeded_agent.SeededAgent\n")
         log = folder / "train.log"
         command = [
             sys.executable,
@@ -85,6 +87,8 @@ class Launcher:
             "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=64",
             "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=64",
             "vip.upper=16",
+            f"actor_rollout_ref.rollout.agent.agent_loop_config_path={agents}",
+            "actor_rollout_ref.rollout.agent.default_agent_loop=seeded",
             "trainer.test_freq=-1",
             "trainer.logger=[console]",
             *overrides,
