@@ -70,6 +70,7 @@ class Victim:
             "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=64",
             f"actor_rollout_ref.rollout.agent.agent_loop_config_path={agents.resolve()}",
             "actor_rollout_ref.rollout.agent.default_agent_loop=seeded",
+            "actor_rollout_ref.rollout.enable_chunked_prefill=False",
             *(f"trainer.total_training_steps={steps}", f"trainer.save_freq={SAVE_FREQ}"),
             *("trainer.test_freq=-1", "trainer.val_before_train=False", "trainer.logger=[console]"),
         ]
@@ -79,7 +80,13 @@ class Victim:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, "VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", _MARKER: self._marker},
+                env={
+                    **os.environ,
+                    "VERL_PLATFORM": "cpu",
+                    "HF_HUB_OFFLINE": "1",
+                    "RAY_worker_niceness": "0",
+                    _MARKER: self._marker,
+                },
             )
 
     @property

@@ -130,6 +130,16 @@ VERL: tuple[Reliance, ...] = (
         remote_method_has("_agent_loop_postprocess", "'response_len': response_len"),
     ),
     Reliance(
+        "verl.experimental.agent_loop.agent_loop:AgentLoopManager._init_agent_loop_workers",
+        "the workers that are watched while the buffer waits",
+        _source_has("self.agent_loop_workers.append("),
+    ),
+    Reliance(
+        "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer.sample",
+        "every wait for rollouts passes here",
+        _source_has("self._wait_for_next_poll(partition_id, last_debug_time)"),
+    ),
+    Reliance(
         "verl.experimental.agent_loop.agent_loop:AgentLoopOutput.as_dict",
         "a rollout's reward is the sum of its token rewards",
         source_has("rm_scores[-1] = reward_score"),

@@ -7,6 +7,7 @@ import transfer_queue as tq
 from tensordict import TensorDict
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
 from verl.utils import tensordict_utils
+from verl_vip.workers.liveness import Liveness
 from verl_vip.workers.prompt_fields import COUNT_FIELD, ROUND_FIELD
 from verl_vip.workers.session import current_session
 
@@ -29,6 +30,10 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
             sampler=self.sample_further,
             in_flight=_restored_prompts(),
         )
+
+    async def _init_agent_loop_workers(self) -> None:
+        await super()._init_agent_loop_workers()
+        current_session().liveness = Liveness(self.agent_loop_workers)
 
     def generate_sequences(self, prompts: TensorDict) -> None:
         """Plan the counts of training prompts, note what a validation batch holds, and sample.

@@ -7,7 +7,9 @@ agent in a YAML file, and the file in `actor_rollout_ref.rollout.agent.agent_loo
     - name: seeded
       _target_: verl_vip.workers.seeded_agent.SeededAgent
 
-and set `actor_rollout_ref.rollout.agent.default_agent_loop=seeded`.
+and set `actor_rollout_ref.rollout.agent.default_agent_loop=seeded`. On a CPU set
+`actor_rollout_ref.rollout.enable_chunked_prefill=False` too: vLLM cannot go on with a seeded request there whose
+prompt it has read in pieces.
 """
 
 import hashlib

@@ -57,6 +57,8 @@ class Training:
                 "VERL_PLATFORM": "cpu",
                 "HF_HUB_OFFLINE": "1",
                 "PYTHONUNBUFFERED": "1",
+                # Ray would let everything else on the machine go first.
+                "RAY_worker_niceness": "0",
                 "VERL_FILE_LOGGER_PATH": str(self.run_folder / "verl_metrics_{attempt}.jsonl"),
             },
         )

@@ -89,6 +89,7 @@ class Launcher:
             "vip.upper=16",
             f"actor_rollout_ref.rollout.agent.agent_loop_config_path={agents}",
             "actor_rollout_ref.rollout.agent.default_agent_loop=seeded",
+            "actor_rollout_ref.rollout.enable_chunked_prefill=False",
             "trainer.test_freq=-1",
             "trainer.logger=[console]",
             *overrides,
@@ -136,3 +137,11 @@ def killed_and_resumed(launcher):
     state = read_state(first.folder / "global_step_2" / STATE_FILE)
     second = launcher.run("killed", *settings)
     return before, state, second
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(launcher):
+    """Four steps without a checkpoint, of the same seeds as every other run."""
+    return launcher.run(
+        "uninterrupted", "trainer.total_training_steps=4", "trainer.save_freq=-1", "trainer.val_before_train=False"
+    )

@@ -1,0 +1,64 @@
+"""Two Ray nodes on this machine: an FSDP2 rank and a vLLM server on each, and one of them is killed."""
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from verl_vip.reporting.records import read_run
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1500)]
+
+BUDGET = 8 * 8
+#: A job goes on waiting for a dead node at most so long, in seconds.
+NOTICED_WITHIN_S = 180
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    # Workers inherit the environment of their node, not of the command that uses the cluster.
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
+    node = {"num_cpus": 8, "num_gpus": 1, "object_store_memory": 200_000_000}
+    started = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    started.second = started.add_node(**node)
+    yield started
+    started.shutdown()
+
+
+def on_both(cluster):
+    return [
+        f"ray_kwargs.ray_init.address={cluster.address}",
+        "~ray_kwargs.ray_init.num_cpus",
+        "~ray_kwargs.ray_init.num_gpus",
+        "trainer.nnodes=2",
+        "actor_rollout_ref.rollout.agent.num_workers=2",  # one on each node
+        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=32",
+        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=32",
+        "trainer.val_before_train=False",
+        "trainer.save_freq=2",
+    ]
+
+
+def test_a_killed_node_ends_the_job_and_a_restart_goes_on(launcher, cluster, uninterrupted):
+    first = launcher.start("two_nodes", *on_both(cluster), "trainer.total_training_steps=50")
+    try:
+        first.wait_for((first.folder / "latest_checkpointed_iteration.txt").exists)
+        cluster.remove_node(cluster.second, allow_graceful=False)
+        assert first.wait(NOTICED_WITHIN_S) != 0
+    finally:
+        first.kill()
+    steps = read_run(first.folder).steps
+    assert len(steps) >= 2
+    assert all(step.requested == step.observed for step in steps)
+    assert all(sum(step.observed) == step.budget == BUDGET for step in steps)
+
+    cluster.second = cluster.add_node(num_cpus=8, num_gpus=1, object_store_memory=200_000_000)
+    second = launcher.run("two_nodes", *on_both(cluster), "trainer.total_training_steps=4")
+    after = second.records
+    assert after.headers[-1].resumed_from >= 2
+    assert after.steps[-1].rollouts_total == after.steps[-1].step * BUDGET
+
+    # Two ranks add gradients up in another order; what was sampled from them is the same at this size.
+    for step, alone in zip(after.steps, uninterrupted.records.steps, strict=True):
+        assert step.ids == alone.ids
+        assert step.requested == alone.requested
+        assert step.successes == alone.successes
