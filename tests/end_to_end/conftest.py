@@ -21,6 +21,9 @@ from verl_vip.workers.run_state import STATE_FILE
 from verl_vip.reporting.records import RunRecords, read_run
 from verl_vip.state_file import read_state
 
+#: The model is hardly trained: by the demo's own reward it would never be right.
+REWARD = Path(__file__).with_name("even_length_reward.py")
+
 #: A run that takes longer than this hangs.
 RUN_TIMEOUT_S = 420
 
@@ -87,6 +90,8 @@ class Launcher:
             "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=64",
             "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=64",
             "vip.upper=16",
+            f"reward.custom_reward_function.path={REWARD}",
+            "reward.custom_reward_function.name=always_right_about_numbers",
             f"actor_rollout_ref.rollout.agent.agent_loop_config_path={agents}",
             "actor_rollout_ref.rollout.agent.default_agent_loop=seeded",
             "actor_rollout_ref.rollout.enable_chunked_prefill=False",

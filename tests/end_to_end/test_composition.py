@@ -1,7 +1,5 @@
 """What verl offers beside plain policy gradients, all at once, through our hooks."""
 
-from pathlib import Path
-
 import pytest
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
@@ -13,8 +11,6 @@ OVERRIDES = [
     "vip.lower=1",
     "vip.upper=16",
     "vip.utility=sqrt_success",
-    f"reward.custom_reward_function.path={Path(__file__).parent / 'even_length_reward.py'}",
-    "reward.custom_reward_function.name=always_right_about_numbers",
     # a KL penalty in the reward and one in the loss
     "algorithm.use_kl_in_reward=True",
     "actor_rollout_ref.actor.use_kl_loss=True",

@@ -34,6 +34,7 @@ def run(launcher):
         "trainer.save_freq=-1",
         "trainer.val_before_train=False",
         f"reward.custom_reward_function.path={REWARD}",
+        "reward.custom_reward_function.name=compute_score",
     )
 
 
