@@ -1,8 +1,9 @@
 """What does each strategy buy? All of them on simulated prompts, without a language model, on one thread.
 
 Every strategy runs with the predictor "beta_table", on the same data sets, and VIP with every other predictor too;
-"oracle" is told the truth. Two further questions: how well success probabilities must be known for a given share
-of the attainable variance reduction, and what the share is in easier and harder worlds.
+"oracle" is told the truth. Three further questions: how well success probabilities must be known for a given share
+of the attainable variance reduction, what the share is in easier and harder worlds, and how it grows with the
+visits that a prompt gets while the policy moves more slowly; the default world has three.
 
 All arms have one learning rate, which is tuned for none of them, and the model of learning is a model: read shares
 and rollouts without signal as measurements, success as an illustration.
@@ -36,6 +37,8 @@ WORLDS = {
     "embeddings tell all of the difficulty": WorldSettings(own_spread=0.0),
     "embeddings tell little": WorldSettings(family_spread=0.7, related_spread=0.7, own_spread=2.0),
 }
+#: Visits of a prompt: prompts of the data set, steps, learning rate of the simulated policy.
+VISITS = {24: (256, 96, 0.5), 100: (256, 400, 0.1), 200: (128, 400, 0.05), 400: (64, 400, 0.05)}
 
 
 def all_arms() -> list[Arm]:
@@ -72,15 +75,29 @@ def share_by_error(settings: RunSettings, batches: int = 200) -> dict[str, float
     return shares
 
 
-def share_by_world(settings: RunSettings, seeds: int) -> dict[str, Any]:
-    """Return the share that VIP with the best predictor gets in other worlds, mean and half width."""
+def share_elsewhere(others: dict[str, RunSettings], seeds: int) -> dict[str, Any]:
+    """Return the share that VIP with the best predictor gets under other settings, mean and half width."""
     shares = {}
-    for name, world in WORLDS.items():
-        (summary,) = compare([Arm("vip", BEST)], replace(settings, world=world), seeds)
+    for name, settings in others.items():
+        (summary,) = compare([Arm("vip", BEST)], settings, seeds)
         estimate = summary.measures["attainable_share"]
         assert estimate is not None
         shares[name] = {"mean": estimate.mean, "half_width": estimate.half_width}
+        print(f"{name}: vip with {BEST} gets {100 * estimate.mean:.1f} ± {100 * estimate.half_width:.1f} %", flush=True)
     return shares
+
+
+def visited_more(settings: RunSettings) -> dict[str, RunSettings]:
+    """Return settings under which every prompt is seen more often, by the number of visits."""
+    return {
+        f"{visits} visits": replace(
+            settings,
+            world=replace(settings.world, num_prompts=prompts),
+            learner=replace(settings.learner, learning_rate=rate),
+            steps=steps,
+        )
+        for visits, (prompts, steps, rate) in VISITS.items()
+    }
 
 
 def main() -> None:
@@ -96,12 +113,13 @@ def main() -> None:
     by_error = share_by_error(settings)
     for error, share in by_error.items():
         print(f"success logits known up to an error of {error}: {100 * share:.1f} % of the attainable reduction")
-    by_world = share_by_world(settings, min(options.seeds, 3))
-    for name, estimate in by_world.items():
-        print(f"{name}: vip with {BEST} gets {100 * estimate['mean']:.1f} ± {100 * estimate['half_width']:.1f} %")
+    others = {name: replace(settings, world=world) for name, world in WORLDS.items()}
+    by_world = share_elsewhere(others, min(options.seeds, 3))
+    by_visits = share_elsewhere(visited_more(settings), min(options.seeds, 3))
     data = comparison_data(summaries, settings, options.seeds)
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({**data, "share_by_error": by_error, "share_by_world": by_world}, indent=1) + "\n")
+    further = {"share_by_error": by_error, "share_by_world": by_world, "share_by_visits": by_visits}
+    RESULTS.write_text(json.dumps({**data, **further}, indent=1) + "\n")
     if options.plots is not None:
         write_comparison(summaries, settings, options.seeds, options.plots)
 
