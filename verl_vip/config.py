@@ -52,6 +52,8 @@ class VipConfig:
     """A sentence-transformers model: a name on the Hub or a folder."""
     cache_dir: str = "~/.cache/verl_vip"
     """Where prompt embeddings are kept between runs."""
+    embed_at_start: bool = True
+    """Whether the prompts that the run will serve are embedded before the first step, or each batch as it arrives."""
     on_missing_state: Literal["error", "fresh"] = "error"
     """What to do when a checkpoint has no usable predictor state: stop, or go on with an untrained predictor."""
     poll_seconds: float = 0.1
@@ -143,6 +145,7 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
 
 def _plain(name: str, value: Any, kind: type) -> Any:
     accepted: type | types.UnionType = (int | float) if kind is float else kind
-    if isinstance(value, bool) or not isinstance(value, accepted):
+    # To Python, True is the integer 1.
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, accepted):
         raise ConfigError(f"{name} must be of type {kind.__name__}; got {value!r}.")
     return kind(value)

@@ -110,6 +110,16 @@ VERL: tuple[Reliance, ...] = (
         source_has("row_dict['raw_prompt']", ".get('index', 0)"),
     ),
     Reliance(
+        "verl.trainer.ppo.utils:create_rl_dataset",
+        "the training set is embedded before the first step",
+        takes("data_paths", "data_config", "tokenizer", "processor", "is_train", "max_samples"),
+    ),
+    Reliance(
+        "verl.trainer.ppo.v1.trainer_base:PPOTrainer._init_dataloader",
+        "which prompts a run serves is known before the first step",
+        source_has("create_rl_sampler(self.config.data, self.train_dataset)"),
+    ),
+    Reliance(
         "verl.trainer.ppo.v1.agent_loop_tq:AgentLoopWorkerTQ",
         "a session that fails leaves its prompt's other rollouts usable, and ends its group",
         remote_method_has("_run_prompt", "_settle_session_tasks(tasks)", "status = 'failure'"),

@@ -10,6 +10,7 @@ from verl.utils import tensordict_utils
 from verl_vip.workers.liveness import Liveness
 from verl_vip.workers.prompt_fields import COUNT_FIELD, ROUND_FIELD
 from verl_vip.workers.session import current_session
+from verl_vip.workers.training_set import embed_training_set
 
 
 class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
@@ -25,11 +26,11 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
         self._row_of: dict[str, int] = {}
         # verl writes the number of steps that it is about to train into its own config before it builds a manager.
         last_step = self.config.actor_rollout_ref.actor.optim.total_training_steps
-        current_session().start(
-            last_step=int(last_step) if last_step and last_step > 0 else None,
-            sampler=self.sample_further,
-            in_flight=_restored_prompts(),
-        )
+        steps = int(last_step) if last_step and last_step > 0 else None
+        session = current_session()
+        session.start(last_step=steps, sampler=self.sample_further, in_flight=_restored_prompts())
+        if session.settings.vip.embed_at_start:
+            embed_training_set(self.config, session.planner.embedder, steps)
 
     async def _init_agent_loop_workers(self) -> None:
         await super()._init_agent_loop_workers()

@@ -1,5 +1,6 @@
 """Sentence embeddings of prompts, each computed once."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Prompts embedded between two writes to the cache: what a kill can cost.
 _CHUNK = 512
+#: Threads beyond which a small model on the CPU gains nothing.
+_MOST_THREADS = 16
 
 
 class PromptEmbedder:
@@ -94,11 +97,18 @@ class PromptEmbedder:
     def _embed_missing(self, keys: list[bytes], texts: list[str], *, progress: bool) -> None:
         from tqdm.auto import tqdm
 
-        with tqdm(total=len(keys), desc="embedding prompts", unit="prompt", disable=not progress) as bar:
-            for start in range(0, len(keys), _CHUNK):
-                chunk = slice(start, start + _CHUNK)
-                self._cache.add(keys[chunk], self._encode(texts[chunk]))
-                bar.update(len(keys[chunk]))
+        threads = torch.get_num_threads()
+        if progress:
+            # Ray leaves a driver one thread, and little else goes on while a pool is embedded.
+            torch.set_num_threads(max(threads, min(_MOST_THREADS, len(os.sched_getaffinity(0)) // 2)))
+        try:
+            with tqdm(total=len(keys), desc="embedding prompts", unit="prompt", disable=not progress) as bar:
+                for start in range(0, len(keys), _CHUNK):
+                    chunk = slice(start, start + _CHUNK)
+                    self._cache.add(keys[chunk], self._encode(texts[chunk]))
+                    bar.update(len(keys[chunk]))
+        finally:
+            torch.set_num_threads(threads)
 
     def _encode(self, texts: list[str]) -> Tensor:
         vectors = self._load().encode(
