@@ -6,9 +6,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from verl_vip.errors import ConfigError, IntegrationError
+from verl_vip.errors import IntegrationError
 from verl_vip.evaluation.models import ModelSource
 
 _MARKER = "merged_from.json"
@@ -20,28 +21,30 @@ def merged_model(model: ModelSource, target: Path) -> Path:
     """Return `target` with the whole model in it; shards that were merged before are not merged again.
 
     The merger runs in a process of its own, which gives back its memory before sampling begins. It rounds the
-    weights to bfloat16.
+    weights to bfloat16. What LoRA has trained is folded into the weights.
 
     Args:
         model: A checkpoint of kind "fsdp".
         target: The folder to make.
 
     Raises:
-        IntegrationError: If the merger fails; its log lies beside `target`.
-        ConfigError: If the checkpoint is of a LoRA adapter.
+        IntegrationError: If the merger fails, or a LoRA adapter cannot be folded into its model; the log lies beside
+            `target`.
     """
     marker = target / _MARKER
     content = {"shards": str(model.path), "sha256": model.sha256}
     if marker.is_file() and json.loads(marker.read_text()).get("sha256") == model.sha256:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    log = target.parent / _LOG_NAME
+    log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         fresh = Path(scratch) / target.name
-        _merge(model.path, fresh, target.parent / _LOG_NAME)
+        places = ["--local_dir", str(model.path), "--target_dir", str(fresh)]
+        merge = ["verl.model_merger", "merge", "--backend", "fsdp", *places]
+        _run(merge, log, f"verl could not merge {model.path}")
         if (fresh / "lora_adapter").exists():
-            raise ConfigError(
-                f"{model.path} holds a LoRA adapter, which is not evaluated yet; merge it into its base model first."
-            )
+            _run(["verl_vip.workers.folded_adapter", str(fresh)], log, f"the LoRA adapter in {model.path} is of no use")
         (fresh / _MARKER).write_text(json.dumps(content))
         if target.exists():
             shutil.rmtree(target)
@@ -49,12 +52,10 @@ def merged_model(model: ModelSource, target: Path) -> Path:
     return target
 
 
-def _merge(shards: Path, target: Path, log: Path) -> None:
-    command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
-    command += ["--local_dir", str(shards), "--target_dir", str(target)]
-    with log.open("w") as output:
+def _run(module: Sequence[str], log: Path, failure: str) -> None:
+    with log.open("a") as output:
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", *module],
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
@@ -63,4 +64,4 @@ def _merge(shards: Path, target: Path, log: Path) -> None:
         )
     if done.returncode != 0:
         lines = log.read_text(errors="replace").strip().splitlines()
-        raise IntegrationError(f"verl could not merge {shards} ({lines[-1] if lines else 'no output'}); see {log}.")
+        raise IntegrationError(f"{failure} ({lines[-1] if lines else 'no output'}); see {log}.")

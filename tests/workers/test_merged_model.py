@@ -1,6 +1,5 @@
 """FSDP2 shards of two ranks become the model they were, by verl's own merger."""
 
-import json
 import os
 import subprocess
 import sys
@@ -19,24 +18,44 @@ from verl_vip.evaluation.models import find_models
 # verl's merger imports all of verl, in a process of its own.
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
-#: What one rank of a trainer does: shard the model with FSDP2 and save its part as verl lays it out.
+#: What one rank of a trainer does: shard the model with FSDP2, and let verl save its part of it.
 RANK = """
 import sys
 from pathlib import Path
 import torch
+from peft import LoraConfig, get_peft_model
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from transformers import Qwen2ForCausalLM
+from transformers import AutoTokenizer, Qwen2ForCausalLM
+from verl.utils.checkpoint.fsdp_checkpoint_manager import FSDPCheckpointManager
 
-whole, actor = map(Path, sys.argv[1:])
+folder, whole, full, lora, lora_only = sys.argv[1:]
 torch.distributed.init_process_group("gloo")
 rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-model = Qwen2ForCausalLM.from_pretrained(whole, dtype=torch.float32)
 mesh = init_device_mesh("cpu", (size,), mesh_dim_names=("fsdp",))
-for layer in model.model.layers:
-    fully_shard(layer, mesh=mesh)
-fully_shard(model, mesh=mesh)
-torch.save(model.state_dict(), actor / f"model_world_size_{size}_rank_{rank}.pt")
+tokenizer = AutoTokenizer.from_pretrained(whole)
+
+def save(model, layers, actor, **settings):
+    for layer in layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    contents = {"save_contents": ["model"], "load_contents": ["model"]}
+    manager = FSDPCheckpointManager(model, processing_class=tokenizer, checkpoint_config=contents | settings)
+    manager.save_checkpoint(actor)
+
+model = Qwen2ForCausalLM.from_pretrained(whole, dtype=torch.float32)
+save(model, model.model.layers, full)
+for actor in (lora, lora_only):
+    torch.manual_seed(1)
+    base = Qwen2ForCausalLM.from_pretrained(whole, dtype=torch.float32)
+    layers = base.model.layers
+    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear"))
+    for name, weight in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    if rank == 0 and actor == lora:
+        torch.save({k: v.clone() for k, v in model.state_dict().items()}, folder + "/lora.pt")
+    save(model, layers, actor, save_lora_only=actor == lora_only)
 torch.distributed.destroy_process_group()
 """
 
@@ -61,27 +80,30 @@ def whole(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(whole, tmp_path_factory) -> Path:
-    """A run folder with a complete checkpoint of step 6."""
-    folder = tmp_path_factory.mktemp("runs") / "vip"
-    actor = folder / "global_step_6" / "actor"
-    (actor / "huggingface").mkdir(parents=True)
-    for path in whole.iterdir():
-        if path.suffix != ".safetensors":
-            (actor / "huggingface" / path.name).write_bytes(path.read_bytes())
+def runs(whole, tmp_path_factory) -> Path:
+    """Run folders, each with a complete checkpoint of step 6: whole, with a LoRA adapter, and with that alone."""
+    folder = tmp_path_factory.mktemp("runs")
+    names = ("vip", "lora", "lora-only")
+    actors = [folder / name / "global_step_6" / "actor" for name in names]
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    environment["VERL_PLATFORM"] = "cpu"
     ranks = [
-        subprocess.Popen([sys.executable, "-c", RANK, whole, actor], env={**environment, "RANK": str(rank)})
+        subprocess.Popen([sys.executable, "-c", RANK, folder, whole, *actors], env={**environment, "RANK": str(rank)})
         for rank in range(2)
     ]
     try:
-        assert [rank.wait(timeout=200) for rank in ranks] == [0, 0]
+        assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
     finally:
         for rank in ranks:
             rank.kill()
-    (actor / "fsdp_config.json").write_text(json.dumps({"FSDP_version": 2, "world_size": 2}))
-    (folder / "latest_checkpointed_iteration.txt").write_text("6")
+    for name in names:
+        (folder / name / "latest_checkpointed_iteration.txt").write_text("6")
     return folder
+
+
+@pytest.fixture(scope="module")
+def run(runs) -> Path:
+    return runs / "vip"
 
 
 def free_port() -> int:
@@ -122,3 +144,30 @@ def test_damaged_shards_are_refused_with_verls_reason_and_its_log(run, tmp_path)
     with pytest.raises(IntegrationError, match=r"verl could not merge .*; see .*merge\.log"):
         merged_model(source, tmp_path / "out" / "model")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["merge.log"]
+
+
+def test_an_adapter_is_folded_into_the_weights_that_it_is_for(runs, whole, tmp_path):
+    (source,) = find_models([str(runs / "lora")])
+    target = merged_model(source, tmp_path / "lora-step6" / "model")
+    merged = load_file(target / "model.safetensors")
+    trained = torch.load(runs / "lora.pt")
+    changed = 0
+    for name, weight in load_file(whole / "model.safetensors").items():
+        stem = f"base_model.model.{name.removesuffix('.weight')}"
+        expected = weight
+        if (down := trained.get(f"{stem}.lora_A.default.weight")) is not None:
+            up = trained[f"{stem}.lora_B.default.weight"]
+            # verl's merger rounds weights and adapter to bfloat16 first.
+            expected = weight.bfloat16() + 8 / 4 * up.bfloat16().float() @ down.bfloat16().float()
+            changed += not torch.equal(merged[name], weight.bfloat16())
+        torch.testing.assert_close(merged[name], expected.bfloat16(), rtol=2**-7, atol=1e-6)
+    assert changed == 2 * 7  # the linear layers of two blocks
+    assert not (target / "lora_adapter").exists()
+    (found,) = find_models([str(target)])
+    assert found.kind == "huggingface"
+
+
+def test_an_adapter_without_its_model_is_refused(runs, tmp_path):
+    (source,) = find_models([str(runs / "lora-only")])
+    with pytest.raises(IntegrationError, match="no complete model weights"):
+        merged_model(source, tmp_path / "out" / "model")

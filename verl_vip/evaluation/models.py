@@ -54,7 +54,9 @@ class ModelSource:
         if self.kind == "huggingface":
             found = [path for path in self.path.iterdir() if path.suffix in _CONTENT and path.is_file()]
         else:
-            found = [*self.path.glob("model_world_size_*.pt"), self.path / "fsdp_config.json"]
+            # The scale of a LoRA adapter is in a file of its own.
+            found = [*self.path.glob("model_world_size_*.pt"), *self.path.glob("lora_train_meta.json")]
+            found.append(self.path / "fsdp_config.json")
             found += [path for path in (self.path / "huggingface").iterdir() if path.is_file()]
         return sorted(path for path in found if not path.name.startswith("."))
 
