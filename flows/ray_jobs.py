@@ -16,7 +16,7 @@ from ray.job_submission import JobDetails, JobSubmissionClient
 from ray.job_submission import JobStatus as RayStatus
 
 from verl_vip.errors import ConfigError, JobError, UnreachableError
-from verl_vip.execution.job import Job, JobState, JobStatus
+from verl_vip.execution.job import Job, JobState, JobStatus, environment_of
 
 _REQUEST_S = 60.0
 _STOP_S = 120.0
@@ -109,9 +109,10 @@ class RayExecutor:
         try:
             with self._answering():
                 self._client.submit_job(
-                    entrypoint=shlex.join(job.command),
+                    # Ray starts it by a shell, which would turn the signal that ended the job into a status.
+                    entrypoint=f"exec {shlex.join(job.command)}",
                     submission_id=submission_id,
-                    runtime_env={"env_vars": job.environment_of(attempt)},
+                    runtime_env={"env_vars": environment_of(job.environment, attempt)},
                     metadata={"fingerprint": job.fingerprint, "name": job.name, "folder": str(job.folder)},
                 )
         except RuntimeError as error:

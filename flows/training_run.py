@@ -86,7 +86,7 @@ class TrainingRun:
             environment={
                 "PYTHONUNBUFFERED": "1",
                 # verl's file logger empties its file at every start.
-                "VERL_FILE_LOGGER_PATH": str(self.folder / "verl_metrics_{attempt}.jsonl"),
+                "VERL_FILE_LOGGER_PATH": str(self.folder / "verl_metrics_{attempt}_{time}.jsonl"),
                 **self.environment,
             },
         )

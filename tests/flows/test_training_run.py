@@ -1,9 +1,12 @@
 """From a flow's parameters to a job."""
 
+import re
+
 import pytest
 from verl_vip.flows.training_run import TrainingRun, recipes
 
 from verl_vip.errors import ConfigError, InvalidInputError
+from verl_vip.execution.job import environment_of
 
 
 def make(**changes) -> TrainingRun:
@@ -26,7 +29,8 @@ def test_the_job_is_verls_own_command():
         "vip.upper=9",
     )
     assert str(job.folder) == "/runs/a"
-    assert job.environment_of(3)["VERL_FILE_LOGGER_PATH"] == "/runs/a/verl_metrics_3.jsonl"
+    file = environment_of(job.environment, 3)["VERL_FILE_LOGGER_PATH"]
+    assert re.fullmatch(r"/runs/a/verl_metrics_3_\d{10}\.jsonl", file)
 
 
 def test_a_cluster_has_its_own_interpreter():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -45,7 +46,7 @@ class Job:
         folder: Absolute. What belongs to the job lies there; the local executor keeps its files there too.
         fingerprint: Of the settings that make the job what it is; a live job with another one is not attached to.
         environment: Added to the environment that the executor gives. `{attempt}` in a value becomes the
-            attempt's number.
+            attempt's number, and `{time}` the Unix time of its start; a new cluster counts attempts from 1 again.
 
     Raises:
         InvalidInputError: If the name has other characters, or the folder is relative.
@@ -65,10 +66,6 @@ class Job:
             )
         if not self.folder.is_absolute():
             raise InvalidInputError(f"a job's folder must be absolute, since others look for it; got {self.folder}.")
-
-    def environment_of(self, attempt: int) -> dict[str, str]:
-        """Return the variables to add for the attempt of this number."""
-        return {key: value.replace("{attempt}", str(attempt)) for key, value in self.environment.items()}
 
 
 @dataclass(frozen=True)
@@ -145,3 +142,9 @@ class Executor(Protocol):
 def fingerprint(settings: Any) -> str:
     """Return the SHA-256 of settings that JSON can hold."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def environment_of(environment: Mapping[str, str], attempt: int) -> dict[str, str]:
+    """Return a job's variables as the attempt of this number, which begins now, is to have them."""
+    number, now = str(attempt), str(int(time.time()))
+    return {name: value.replace("{attempt}", number).replace("{time}", now) for name, value in environment.items()}

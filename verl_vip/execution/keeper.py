@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_vip.execution.files import LOCK_FILE, LOG_FILE, Entry, read_entry, start_time, write_entry
-from verl_vip.execution.job import JobState
+from verl_vip.execution.job import JobState, environment_of
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -51,7 +51,7 @@ class Keeper:
         libc = ctypes.CDLL("libc.so.6")
         # Orphans of the job come back to the keeper, so that it can end them.
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        environment = {key: value.replace("{attempt}", str(entry.attempt)) for key, value in self._environment.items()}
+        environment = environment_of(self._environment, entry.attempt)
         keeper = os.getpid()
 
         def die_with_keeper() -> None:
