@@ -203,17 +203,6 @@ def test_a_damaged_entry_is_named(executor, tmp_path):
         executor.status(Job("run", ("true",), tmp_path, "a"))
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, timeout=10, check=False).returncode != 0:
-        pytest.skip("a file system of its own needs the right to mount one")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], timeout=10, check=True)
-
-
 def test_a_full_disk_is_named_and_a_start_on_it_refused(executor, small_disk):
     # Four megabytes at most: whatever becomes of the mount, the machine's own disk is safe.
     code = "import os; f = os.open('FILE', os.O_CREAT | os.O_WRONLY)\nfor _ in range(1024): os.write(f, bytes(4096))"

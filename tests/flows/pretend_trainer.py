@@ -2,6 +2,7 @@
 
 Settings are read from the command line as Hydra overrides:
     steps=N seconds=S save_every=K   how long, how fast, how often
+    kilobytes=N                      what a checkpoint takes
     fail_at=N fail_once=N kill_once=N   an error at a step: always, the first time; the first time by SIGKILL
 """
 
@@ -50,8 +51,8 @@ def main(arguments: list[str]) -> None:
         print(f"step:{step} - done", flush=True)
         if step % save_every == 0 or step == steps:
             actor = folder / f"global_step_{step}" / "actor"
-            actor.mkdir(parents=True)
-            (actor / "weights").write_text(str(step))
+            actor.mkdir(parents=True, exist_ok=True)  # a checkpoint that was broken off is written over
+            (actor / "weights").write_bytes(bytes(1024 * int(settings.get("kilobytes", 1))))
             tracker.write_text(str(step))
             right = float(settings.get("accuracy", 0.5))
             if settings.get("validate") == "0":

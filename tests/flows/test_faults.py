@@ -88,3 +88,21 @@ def test_a_killed_keeper_is_an_attempt_lost(parameters, tmp_path, start_flow, wa
     assert flow.wait() == 0, flow.text
     assert read_entry(folder).attempt == 2
     assert [step.step for step in read_run(folder).steps] == list(range(1, 9))
+
+
+def test_a_full_disk_is_named_and_after_it_the_run_goes_on(parameters, small_disk, start_flow):
+    chosen = parameters("steps=8", "seconds=0.05", "kilobytes=300", name="full", root=str(small_disk))
+    folder = small_disk / "full"
+    ballast = small_disk / "ballast"  # two megabytes at most: whatever becomes of the mount, the machine's disk is safe
+    ballast.write_bytes(bytes(1_300_000))
+    flow = start_flow("train", chosen)
+    assert flow.wait() != 0
+    assert f"the disk of {folder} is full" in flow.text
+    assert flow_states("full") == ["Failed"]
+    assert not is_locked(folder)
+    ballast.unlink()
+    train(**chosen)
+    begun = starts(folder)
+    assert begun[0] == 0
+    assert begun[-1] >= 2
+    assert [step.step for step in read_run(folder).steps] == list(range(1, 9))

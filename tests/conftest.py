@@ -1,0 +1,17 @@
+"""What tests of several rooms need."""
+
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of two megabytes, which may be filled."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, timeout=10, check=False).returncode != 0:
+        pytest.skip("a file system of its own needs the right to mount one")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], timeout=10, check=True)
