@@ -3,7 +3,8 @@
     python benchmarks/prediction_on_traces.py [TRACE ...]
 
 Replays `benchmarks/traces/*.jsonl.gz` (see the README there) through every predictor: each step is predicted and then
-observed, as in training. Visits to prompts never seen before and later visits are judged apart.
+observed, as in training. Recordings of verl and of the in-process loop are judged apart, and in each the visits to
+prompts never seen before and later visits.
 
 The true probabilities are unknown; what was sampled is not, and no prediction could know it.
 
@@ -50,6 +51,7 @@ PREDICTORS: dict[str, Callable[[], Predictor]] = {
     "ridge": lambda: build_predictor("ridge"),
 }
 LOWER, UPPER, EPS, RESAMPLES = 3, 24, 1e-3, 1000
+SOURCES = ("verl", "one PyTorch process")
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results" / "prediction_on_traces.json"
 
@@ -209,6 +211,7 @@ def judge(visits: Visits) -> dict[str, Any]:
             "log_loss_above_ours": interval(loss_means[:, column] - loss_means[:, 0]),
             "brier": float(squares[:, column].mean()),
             "ece": ece(visits.mean[name], k, n),
+            "bias": float((visits.mean[name] - rate).mean()),
             "spearman": spearman(visits.mean[name], k, n),
             "variance_left": float(visits.variances[name].sum() / visits.variances["even"].sum()),
             "variance_left_interval": interval(ratios[name]),
@@ -232,17 +235,23 @@ def show(regime: str, result: dict[str, Any]) -> None:
     floor = result["floor"]
     print(f"\n{regime}: {result['visits']} visits in {result['steps']} steps")
     print(f"  floors: log loss at least {floor['log_loss']:.4f}, Brier {floor['brier']:.4f}")
-    print(f"  {'':20} {'log loss':>8} {'above ours':>18} {'Brier':>7} {'ECE':>6} {'rho':>6} {'variance left':>23}")
+    titles = f"{'Brier':>7} {'ECE':>6} {'bias':>6} {'rho':>6}"
+    print(f"  {'':20} {'log loss':>8} {'above ours':>18} {titles} {'variance left':>23}")
     for name in [*PREDICTORS, "hindsight"]:
         row = result[name]
         low, high = row["variance_left_interval"]
         left = f"{row['variance_left']:.3f} [{low:.3f}, {high:.3f}]"
         if name == "hindsight":
-            print(f"  {name:20} {'':49} {left:>23}")
+            print(f"  {name:20} {'':56} {left:>23}")
             continue
         above = "[{:+.4f}, {:+.4f}]".format(*row["log_loss_above_ours"])
-        scores = f"{row['brier']:7.4f} {row['ece']:6.3f} {row['spearman']:6.3f}"
+        scores = f"{row['brier']:7.4f} {row['ece']:6.3f} {row['bias']:+6.3f} {row['spearman']:6.3f}"
         print(f"  {name:20} {row['log_loss']:8.4f} {above:>18} {scores} {left:>23}")
+
+
+def source_of(path: Path) -> str:
+    """Return what was recorded, by the file's name; see `traces/README.md`."""
+    return SOURCES[1] if path.name.startswith("torch-") else SOURCES[0]
 
 
 def main() -> None:
@@ -254,13 +263,17 @@ def main() -> None:
     torch.set_num_threads(1)
     paths = options.traces or sorted((FOLDER / "traces").glob("*.jsonl.gz"))
     embedder = PromptEmbedder(EMBEDDING_MODEL, cache_dir=options.cache)
-    visits = replay([read_trace(path, embedder) for path in paths])
-    results = {regime: judge(rows) for regime, rows in visits.items()}
-    for regime, result in results.items():
-        show(regime, result)
+    sources: dict[str, Any] = {}
+    for source in SOURCES:
+        of_it = [path for path in paths if source_of(path) == source]
+        if of_it:
+            visits = replay([read_trace(path, embedder) for path in of_it])
+            regimes = {regime: judge(rows) for regime, rows in visits.items()}
+            sources[source] = {"traces": [path.name for path in of_it], "regimes": regimes}
+            for regime, result in regimes.items():
+                show(f"{source}, {regime}", result)
     if not options.no_result:
-        data = {"traces": [path.name for path in paths], "regimes": results}
-        RESULTS.write_text(json.dumps(data, indent=1) + "\n")
+        RESULTS.write_text(json.dumps({"sources": sources}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

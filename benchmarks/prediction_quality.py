@@ -1,30 +1,47 @@
 """How well each predictor foresees drifting success probabilities, on simulated prompts.
 
-    python benchmarks/prediction_quality.py [--seeds 5]
+    python benchmarks/prediction_quality.py [--seeds 5] [--json]
 
 A pool of prompts lies in families in embedding space. A prompt's logit is the sum of its family's, a smooth
 function of its embedding and a part of its own; each family improves at its own pace, with a jump at some time,
 and each prompt wanders by itself. Every prompt is sampled once an epoch with 8 rollouts; each is predicted just
-before it is sampled. Printed, per epoch: the log loss beyond that of the true probability (nats a rollout), and
-the mean squared error, with the standard error over seeds. In the first epoch no prompt was seen before.
+before it is sampled. In the first epoch no prompt was seen before. Printed, per epoch, each with a 95 % interval over
+seeds:
+
+- the log loss beyond that of the true probability, in nats a rollout;
+- the regret of the allocation: by how much the summed RLOO variance of the counts that follow from the predictions,
+  3 to 24 rollouts a prompt and 8 on average, exceeds that of the counts that the true probabilities ask for, in
+  percent. "even counts" are 8 for every prompt.
+
+The JSON has the mean squared error and differences from our predictor, paired by seed, as well.
 """
 
 import argparse
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from verl_vip.allocation import allocate
 from verl_vip.prediction.predictor import Predictor, Prompts
 from verl_vip.prediction.registry import build_predictor
+from verl_vip.simulation.measures import variance_of_counts
+from verl_vip.simulation.summary import Estimate
 
 POOL, BATCH, EPOCHS, ROLLOUTS, WIDTH = 1536, 64, 4, 8, 384
 STEPS = EPOCHS * POOL // BATCH
+LOWER, UPPER = 3, 24
+OURS, EVEN = "drifting_gp", "even counts"
+SCORES = ("excess log loss", "squared error", "regret, %")
+RESULTS = Path(__file__).parent / "results" / "prediction_quality.json"
 
 PREDICTORS: dict[str, Callable[[], Predictor]] = {
-    "drifting_gp": lambda: build_predictor("drifting_gp"),
+    OURS: lambda: build_predictor(OURS),
     "paper's GP": lambda: build_predictor("gaussian_process"),
     "paper's GP, eps .05": lambda: build_predictor("gaussian_process", eps=0.05),
     "paper's GP, noise, h .5": lambda: build_predictor("gaussian_process", lengthscale=0.5, observation_noise=True),
@@ -107,39 +124,86 @@ def excess(mean: Tensor, truth: Tensor) -> tuple[float, float]:
     return float(loss(mean) - loss(truth)), float((mean - truth).square().mean())
 
 
+def variance(truth: Tensor, weight: Tensor) -> float:
+    """Return the summed variance, at the true probabilities, of the counts that these weights ask for."""
+    counts = allocate(None, ROLLOUTS * len(truth), lower=LOWER, upper=UPPER, weight=weight.clamp_min(0))
+    return variance_of_counts(truth, counts, "rloo")
+
+
 def run(scenario: Scenario, seed: int) -> dict[str, Tensor]:
-    """Return an `EPOCHS x 2` tensor of scores for each predictor."""
+    """Return an `EPOCHS x 3` tensor of scores for each predictor; of even counts, only the regret is a number."""
     pool = DriftingPool(scenario, seed)
     order = torch.Generator().manual_seed(1000 + seed)
     predictors = {name: build() for name, build in PREDICTORS.items()}
-    scores: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in predictors}
+    # Of each batch: excess log loss, squared error, and the summed variance.
+    scores: dict[str, list[list[tuple[float, float, float]]]] = {name: [] for name in [*predictors, EVEN, "truth"]}
     for _ in range(EPOCHS):
-        for name in predictors:
-            scores[name].append([])
+        for rows_of_epoch in scores.values():
+            rows_of_epoch.append([])
         for rows in torch.randperm(POOL, generator=order).split(BATCH):  # type: ignore[no-untyped-call]
             prompts, truth = pool.prompts.select(rows), pool.probabilities()[rows]
             trials = torch.full((len(rows),), ROLLOUTS)
             successes = torch.binomial(trials.double(), truth, generator=order)
             for name, predictor in predictors.items():
-                scores[name][-1].append(excess(predictor.predict(prompts).mean, truth))
+                prediction = predictor.predict(prompts)
+                found = variance(truth, prediction.reward_variance)
+                scores[name][-1].append((*excess(prediction.mean, truth), found))
                 predictor.observe(prompts, successes, trials)
+            even = variance_of_counts(truth, trials, "rloo")
+            scores[EVEN][-1].append((math.nan, math.nan, even))
+            scores["truth"][-1].append((0.0, 0.0, variance(truth, truth * (1 - truth))))
             pool.advance()
-    return {name: torch.tensor(values).mean(1) for name, values in scores.items()}
+    means = {name: torch.tensor(values, dtype=torch.float64).mean(1) for name, values in scores.items()}
+    least = means.pop("truth")[:, 2]
+    for values in means.values():
+        values[:, 2] = 100 * (values[:, 2] / least - 1)
+    return means
+
+
+def summarise(runs: list[dict[str, Tensor]]) -> dict[str, Any]:
+    """Return each predictor's scores by epoch with intervals over seeds, and how far they exceed ours."""
+    found: dict[str, Any] = {}
+    for name in runs[0]:
+        found[name] = {}
+        for column, score in enumerate(SCORES):
+            if name == EVEN and column < 2:
+                continue
+            values, ours = ([scores[which][:, column] for scores in runs] for which in (name, OURS))
+            found[name][score] = [vars(Estimate.of([float(v[epoch]) for v in values])) for epoch in range(EPOCHS)]
+            found[name][f"{score}, above ours"] = [
+                vars(Estimate.of([float(v[epoch] - o[epoch]) for v, o in zip(values, ours, strict=True)]))
+                for epoch in range(EPOCHS)
+            ]
+    return found
+
+
+def show(title: str, found: dict[str, Any]) -> None:
+    """Print a scenario's scores; a star marks where ours is better and the interval of the difference excludes 0."""
+    print(f"\n{title}\n{'':26}excess log loss, epochs 1 to {EPOCHS}{'':34}regret, %")
+    for name, scores in found.items():
+        cells = []
+        for score, digits in ((SCORES[0], 3), (SCORES[2], 1)):
+            for epoch in range(EPOCHS):
+                if score not in scores:
+                    cells.append(" " * 14)
+                    continue
+                value, above = scores[score][epoch], scores[f"{score}, above ours"][epoch]
+                star = "*" if above["mean"] - above["half_width"] > 0 else " "
+                cells.append(f"{value['mean']:7.{digits}f}±{value['half_width']:.{digits}f}{star}".ljust(14))
+        print(f"{name:24}  " + "".join(cells), flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
-    seeds = parser.parse_args().seeds
+    parser.add_argument("--json", action="store_true", help=f"write {RESULTS.name} as well")
+    options = parser.parse_args()
+    results = {}
     for title, scenario in SCENARIOS.items():
-        print(f"\n{title} ({seeds} seeds)\n{'':26}excess log loss, epochs 1 to {EPOCHS}{'':22}mean squared error")
-        runs = [run(scenario, seed) for seed in range(seeds)]
-        for name in PREDICTORS:
-            values = torch.stack([scores[name] for scores in runs])
-            mean, error = values.mean(0), values.std(0, correction=1 if seeds > 1 else 0) / math.sqrt(seeds)
-            losses = "  ".join(f"{m:.3f}±{e:.3f}" for m, e in zip(mean[:, 0], error[:, 0], strict=True))
-            squares = "  ".join(f"{m:.4f}" for m in mean[:, 1].tolist())
-            print(f"{name:24}  {losses}   {squares}", flush=True)
+        results[title] = summarise([run(scenario, seed) for seed in range(options.seeds)])
+        show(f"{title} ({options.seeds} seeds)", results[title])
+    if options.json:
+        RESULTS.write_text(json.dumps({"seeds": options.seeds, "scenarios": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
