@@ -5,6 +5,14 @@ import subprocess
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Matrices are small here, and on a busy machine threads wait for each other far longer than they work."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A folder on a file system of two megabytes, which may be filled."""
