@@ -30,6 +30,10 @@ class VipConfig:
     prior_strength_cap: float = 16.0
     """With the predicted baseline: the most rollouts that a prediction may count for against the group's own. A
     predictor that gives no variance always counts for that many."""
+    score_coupling: float = 0.0
+    """With the predicted baseline: how far the size of a rollout's score goes with its reward. 0 takes them for
+    unrelated, as the paper's analysis does, and the baseline is p; 1 is for answers of a few tokens, where a right one
+    moves the policy the less the likelier it was, and the baseline of least variance is p (1 - p) / (1 + p)."""
     lower: int = 3
     """Least rollouts of a prompt. Dr.GRPO needs 3 for its variance to be convex, and the paper uses 3 for both
     estimators; RLOO can do with 2, the predicted baseline with 1."""
@@ -79,6 +83,8 @@ class VipConfig:
             raise ConfigError(f"vip.utility_floor must be between 0 and 0.5; got {self.utility_floor}.")
         if not self.prior_strength_cap >= 0.1:
             raise ConfigError(f"vip.prior_strength_cap must be at least 0.1; got {self.prior_strength_cap}.")
+        if not 0 <= self.score_coupling <= 2:
+            raise ConfigError(f"vip.score_coupling must lie in [0, 2]; got {self.score_coupling}.")
         if self.budget is not None and self.budget < 1:
             raise ConfigError(f"vip.budget must be at least 1 rollout; got {self.budget}.")
         if self.poll_seconds <= 0:

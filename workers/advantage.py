@@ -32,6 +32,7 @@ def row_advantages(
     prompt_weight: PromptWeight = "equal",
     reward_range: tuple[float, float] = (0.0, 1.0),
     penalised: bool = False,
+    score_coupling: float = 0.0,
     rows: int | None = None,
 ) -> Tensor:
     """Return the advantage of every row of a padded batch.
@@ -46,6 +47,7 @@ def row_advantages(
         prompt_weight: See `verl_vip.config`.
         reward_range: See `verl_vip.config`.
         penalised: See `GroupedRewards`.
+        score_coupling: See `verl_vip.config`.
         rows: What the loss divides by; see `compute_advantages`.
 
     Returns:
@@ -64,7 +66,13 @@ def row_advantages(
             "trainer.v1.sampler.custom_sampler set to verl_vip's Observer?"
         ) from error
     batch = GroupedRewards(
-        rewards[real].double(), group, len(terms.position), reward_range, terms.belief, penalised=penalised
+        rewards[real].double(),
+        group,
+        len(terms.position),
+        reward_range,
+        terms.belief,
+        penalised=penalised,
+        score_coupling=score_coupling,
     )
     batch = replace(batch, unused=terms.unused_rewards(batch))
     found = compute_advantages(batch, estimator=estimator, prompt_weight=prompt_weight, weight=terms.weight, rows=rows)
@@ -90,6 +98,7 @@ def _for_verl(estimator: str) -> Callable[..., tuple[Tensor, Tensor]]:
                 prompt_weight=settings.vip.prompt_weight,
                 reward_range=settings.vip.reward_range,
                 penalised=settings.kl_in_reward,
+                score_coupling=settings.vip.score_coupling,
                 rows=settings.update_rows,
             )
             tokens = rows.unsqueeze(-1) * response_mask

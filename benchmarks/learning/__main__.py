@@ -1,7 +1,7 @@
 """How many rollouts does each way to spend them need for the same accuracy?
 
-    python -m benchmarks.learning tune      # learning rates and group sizes, on the tuning task set
-    python -m benchmarks.learning run       # all arms, five seeds, on the report task set
+    python -m benchmarks.learning tune      # every arm's settings, on the tuning task set
+    python -m benchmarks.learning run       # all arms as tuned, five seeds, on the report task set
     python -m benchmarks.learning report    # the figures and pictures, from what has finished
 
 All three can be interrupted and started again. One core, no GPU.
@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.learning.plan import SHOWN, TARGET, report_jobs, tuning_jobs
+from benchmarks.learning.plan import SHOWN, TARGET, candidates, report_jobs, tuning_jobs
 from benchmarks.learning.report import table, write
 from benchmarks.learning.runner import read_results, run_jobs
+from benchmarks.learning.tuning import choose
 
 _HERE = Path(__file__).resolve().parent
 RESULTS = _HERE.parent / "results"
@@ -37,7 +38,8 @@ def main() -> None:
     if options.stage == "tune":
         jobs, name = tuning_jobs(), "learning_tuning.jsonl"
     else:
-        jobs, name = report_jobs(options.seeds), "learning_runs.jsonl"
+        chosen = choose(candidates(), read_results(RESULTS / "learning_tuning.jsonl"))
+        jobs, name = report_jobs(options.seeds, chosen), "learning_runs.jsonl"
     run_jobs(jobs, RESULTS / name, options.cache, workers=options.workers, minutes=options.minutes)
 
 

@@ -37,6 +37,7 @@ class Job:
         seed: Of prompt order and sampling; the base model is the same for all.
         max_rollouts: Where the run ends.
         evaluate_every: Rollouts between two points of the curve.
+        stop_at: The run ends earlier once two points in a row have this accuracy.
     """
 
     arm: Arm
@@ -45,6 +46,7 @@ class Job:
     seed: int
     max_rollouts: int
     evaluate_every: int
+    stop_at: float
 
     def key(self) -> dict[str, Any]:
         """Return all that the result depends on, as JSON can hold it."""
@@ -83,14 +85,17 @@ class Run:
     Args:
         job: What to run.
         world: The prompts and base model of the job's task set.
+
+    Attributes:
+        policy: As trained so far.
     """
 
     def __init__(self, job: Job, world: World) -> None:
         arm = job.arm
         self._job, self._world, self._arm = job, world, arm
-        self._policy = world.policy()
+        self.policy = world.policy()
         self._optimizer = torch.optim.AdamW(
-            self._policy.parameters(), lr=job.learning_rate, weight_decay=0.01, foreach=True
+            self.policy.parameters(), lr=job.learning_rate, weight_decay=0.01, foreach=True
         )
         self._stream = PromptStream(len(world.prompts), job.seed)
         self._generator = torch.Generator().manual_seed(job.seed)
@@ -103,7 +108,7 @@ class Run:
     def train(self) -> list[Point]:
         """Train to the end and return the learning curve, its first point before training."""
         curve = [self._point()]
-        while self._spent["rollouts"] < self._job.max_rollouts:
+        while self._spent["rollouts"] < self._job.max_rollouts and not self._has_arrived(curve):
             before = self._spent["rollouts"] // self._job.evaluate_every
             self._step()
             if self._spent["rollouts"] // self._job.evaluate_every > before:
@@ -115,15 +120,19 @@ class Run:
         """Processor seconds of each part, evaluation left out."""
         return self._clock.seconds
 
+    def _has_arrived(self, curve: list[Point]) -> bool:
+        last = [point.accuracy for point in curve[-2:]]
+        return len(last) == 2 and min(last) >= self._job.stop_at
+
     def _point(self) -> Point:
-        accuracy = float(success(self._policy, self._world.held_out).mean())
+        accuracy = float(success(self.policy, self._world.held_out).mean())
         return Point(**self._spent, seconds=sum(self.seconds.values()), accuracy=accuracy)
 
     def _step(self) -> None:
         rows = self._stream.take(round(self._strategy.pool_ratio * self._arm.prompts))
         prompts, tokens = self._world.prompts.select(rows), self._world.train.select(rows)
         if isinstance(self._predictor, Oracle):
-            self._predictor.tell(prompts.ids, success(self._policy, tokens))
+            self._predictor.tell(prompts.ids, success(self.policy, tokens))
         with self._clock.measure("predict"):
             prediction = self._predictor.predict(prompts)
             rounds = self._strategy.rounds(prompts, prediction, self._budget)
@@ -148,7 +157,7 @@ class Run:
             counts = next(rounds)
         while True:
             with self._clock.measure("sample"):
-                parts.append(sample(self._policy, tokens, counts, self._generator))
+                parts.append(sample(self.policy, tokens, counts, self._generator))
             rewards = torch.split(parts[-1].rewards, counts.tolist())
             try:
                 with self._clock.measure("predict"):
@@ -161,9 +170,9 @@ class Run:
         if not len(used):
             return
         log_p = log_probability(
-            self._policy, tokens, rollouts.prompt[used], rollouts.tokens[used], rollouts.lengths[used]
+            self.policy, tokens, rollouts.prompt[used], rollouts.tokens[used], rollouts.lengths[used]
         )
         self._optimizer.zero_grad()
         (-(coefficient[used].float() * log_p).sum()).backward()
-        torch.nn.utils.clip_grad_norm_(self._policy.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
         self._optimizer.step()

@@ -13,15 +13,19 @@ _POINTS = 60
 
 
 def plot_curves(curves: Sequence[Curves], labels: Mapping[str, str], highlight: str, target: float, ax: Axes) -> None:
-    """Draw accuracy against rollouts, the mean over seeds with its 95 % bootstrap interval as a band."""
-    end = min(max(curve.column(k, "rollouts")[-1] for k in range(len(curve.runs))) for curve in curves)
-    grid = np.linspace(0, end, _POINTS)
+    """Draw accuracy against rollouts, the mean over seeds with its 95 % bootstrap interval as a band.
+
+    Runs end when they have learned enough; each arm is drawn as far as its shortest run goes.
+    """
+    ends = [min(curve.column(k, "rollouts")[-1] for k in range(len(curve.runs))) for curve in curves]
+    end = max(ends)
     ax.axhline(target, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
     ax.annotate(
         f"target {100 * target:.0f} %", (end, target), (0, 2), textcoords="offset points", ha="right", fontsize=7
     )
     others = [curve.name for curve in curves if curve.name != highlight]
-    for curve in curves:
+    for curve, last in zip(curves, ends, strict=True):
+        grid = np.linspace(0, last, _POINTS)
         bands = [bootstrap_mean(accuracy_per_seed(curve, x)) for x in grid]
         colour = SERIES[0] if curve.name == highlight else SERIES[1 + others.index(curve.name) % (len(SERIES) - 1)]
         ax.fill_between(grid, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.15, linewidth=0)

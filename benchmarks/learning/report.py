@@ -19,12 +19,15 @@ from benchmarks.learning.analysis import (
 from benchmarks.learning.plots import plot_curves, plot_ratios
 from verl_vip.reporting.style import draw, save_png
 
+#: The strongest uniform baseline that was found.
 UNIFORM = "uniform"
+#: What others compare with: a second reference.
+RLOO = "uniform_rloo"
 OURS = "ours"
 #: Arms with fewer seeds are left out.
 LEAST_SEEDS = 3
 #: Where else the ratio of rollouts is taken.
-OTHER_TARGETS = (0.6, 0.65, 0.75)
+OTHER_TARGETS = (0.6, 0.65, 0.75, 0.8)
 
 
 def paired(curve: Curves, base: Curves) -> tuple[Curves, Curves]:
@@ -52,6 +55,10 @@ def compare(curves: Mapping[str, Curves], target: float) -> dict[str, Any]:
             arm, base = (spent_per_seed(one, target, quantity)[0] for one in paired(curve, curves[UNIFORM]))
             ratios[name] = _plain(paired_ratio(base, arm))
         result[f"{quantity}_to_target_vs_uniform"] = ratios
+    if RLOO in curves:
+        result["rollouts_to_target_vs_uniform_rloo"] = {
+            name: _ratio_at(curve, curves[RLOO], target) for name, curve in curves.items()
+        }
     accuracy = {}
     for name, curve in curves.items():
         arm, base = (accuracy_per_seed(one, budget) for one in paired(curve, curves[UNIFORM]))
@@ -84,7 +91,8 @@ def write(
         )
     result = {
         "what": (
-            "Ratios to the tuned uniform baseline. *_to_target_vs_uniform: what uniform spends until the target "
+            "Ratios to the strongest uniform baseline found, plain REINFORCE, and to tuned uniform RLOO where the name "
+            "says so. *_to_target_vs_uniform: what uniform spends until the target "
             "divided by what the arm spends, so that 2 means half of it. accuracy_at_fixed_budget_vs_uniform: the "
             "arm's accuracy divided by uniform's after as many rollouts as uniform needs for the target. answer_tokens "
             "are sampled, all_tokens include each prompt once a step; seconds are processor time in this loop, "
@@ -98,7 +106,7 @@ def write(
     picture = draw(plot_curves, [curves[name] for name in shown if name in curves], labels, OURS, target, height=3.4)
     save_png(picture, plots / "learning_curves.png", "Accuracy against rollouts")
     ratios = {name: Interval(**value) for name, value in result["rollouts_to_target_vs_uniform"].items()}
-    picture = draw(plot_ratios, ratios, labels, OURS, "times fewer rollouts than tuned uniform", height=4.2)
+    picture = draw(plot_ratios, ratios, labels, OURS, "times fewer rollouts than uniform REINFORCE", height=4.2)
     save_png(picture, plots / "learning_ratios.png", f"Rollouts to {100 * target:.0f} % accuracy")
     return result
 
@@ -122,7 +130,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 def _ratio_at(curve: Curves, base: Curves, target: float) -> dict[str, float]:
     arm, even = (spent_per_seed(one, target, "rollouts") for one in paired(curve, base))
-    missed = {"arm_runs_that_missed": arm[1], "uniform_runs_that_missed": even[1]}
+    missed = {"arm_runs_that_missed": arm[1], "reference_runs_that_missed": even[1]}
     return {**_plain(paired_ratio(even[0], arm[0])), **missed}
 
 

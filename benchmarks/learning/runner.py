@@ -42,12 +42,9 @@ def run_jobs(
     worlds = {task_set: load_world(cache, task_set) for task_set in dict.fromkeys(job.task_set for job in missing)}
     deadline = time.monotonic() + 60 * minutes
     context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
-    for job in missing:
-        queue.put(job)
-    for _ in range(workers):
-        queue.put(None)
-    processes = [context.Process(target=_work, args=(queue, worlds, results, deadline)) for _ in range(workers)]
+    turn = context.Value("l", 0)  # which job is next; the list itself is inherited
+    arguments = (missing, turn, worlds, results, deadline)
+    processes = [context.Process(target=_work, args=arguments) for _ in range(workers)]
     for process in processes:
         process.start()
     for process in processes:
@@ -56,8 +53,14 @@ def run_jobs(
         raise RuntimeError("a worker failed; its message is above. Start the command again to run what is missing.")
 
 
-def _work(queue: Any, worlds: dict[str, World], results: Path, deadline: float) -> None:
-    while (job := queue.get()) is not None and time.monotonic() < deadline:
+def _work(jobs: Sequence[Job], turn: Any, worlds: dict[str, World], results: Path, deadline: float) -> None:
+    while time.monotonic() < deadline:
+        with turn.get_lock():
+            place = turn.value
+            turn.value = place + 1
+        if place >= len(jobs):
+            return
+        job = jobs[place]
         run = Run(job, worlds[job.task_set])
         curve = [asdict(point) for point in run.train()]
         record = {"job": job.key(), "curve": curve, "seconds": run.seconds}

@@ -19,16 +19,19 @@ class Estimator:
     """How advantages are computed.
 
     Attributes:
-        kind: A key of the library's `ADVANTAGES`, or "grpo" for verl's own, divided by the group's deviation.
+        kind: A key of the library's `ADVANTAGES`; "grpo" for verl's own, divided by the group's deviation; or
+            "reinforce", the reward without a baseline, which is what verl's own GRPO gives groups of one.
         utility: What is ascended; its slope at the predicted probability weighs each prompt.
         utility_floor: See `utility_slope`.
         strongest: Most rollouts that a prediction is worth against the group's own.
+        score_coupling: Of the predicted baseline.
     """
 
     kind: str = "rloo"
     utility: UtilityName = "success"
     utility_floor: float = 0.05
     strongest: float = 16.0
+    score_coupling: float = 0.0
 
 
 def coefficients(
@@ -47,13 +50,14 @@ def coefficients(
     """
     belief = BetaBelief.from_prediction(prediction, strongest=estimator.strongest)
     size = len(prediction.mean)
-    compute = _grpo if estimator.kind == "grpo" else ADVANTAGES[estimator.kind]
+    compute = {**ADVANTAGES, "grpo": _grpo, "reinforce": lambda batch: batch.rewards}[estimator.kind]
     keep = torch.ones_like(group, dtype=torch.bool) if selection.keep is None else torch.cat(selection.keep)
-    kept = GroupedRewards(rewards[keep], group[keep], size, belief=belief)
+    known = {"belief": belief, "score_coupling": estimator.score_coupling}
+    kept = GroupedRewards(rewards[keep], group[keep], size, **known)
     if selection.baseline == "kept":
         advantages = compute(kept)
     else:
-        advantages = compute(GroupedRewards(rewards, group, size, belief=belief))[keep]
+        advantages = compute(GroupedRewards(rewards, group, size, **known))[keep]
     weight = utility_slope(estimator.utility, prediction.mean, floor=estimator.utility_floor)
     if selection.prompt_weight is not None:
         weight = weight * selection.prompt_weight.double()

@@ -2,8 +2,8 @@
 
     python -m benchmarks.learning.verl_runs uniform --steps 60
 
-Needs the `cpu` extra. Two arms can be run: those that draw from a larger pool of candidates cannot, since verl's
-batch holds the prompts that are served and no others. Accuracy is sampled here, four answers a held-out prompt.
+Needs the `cpu` extra. The arm that draws from a pool has the pool as verl's batch, and its budget serves a third of
+it. Accuracy is sampled here, four answers a held-out prompt.
 """
 
 import argparse
@@ -19,14 +19,22 @@ from verl_vip.recipes.demo.dataset import row
 from benchmarks.learning.base_model import base_folder
 from benchmarks.learning.world import draw_tasks
 
-#: Prompts a step, rollouts a prompt, learning rate, and what else differs.
-ARMS = {
-    "uniform": (8, 4, 5e-4, ["vip.strategy=uniform"]),
-    "predicted_baseline": (
-        64, 1, 1e-3,
-        ["vip=predicted_baseline", "vip.lower=1", "vip.strategy=uniform", "vip.predictor=drifting_gp"],
-    ),
-}  # fmt: skip
+_STOCK = [
+    "actor_rollout_ref.rollout.agent.agent_loop_manager_class=null",
+    "trainer.v1.sampler.custom_sampler.path=null",
+    "trainer.v1.sampler.custom_sampler.name=null",
+    "trainer.checkpoint_callback_class=null",
+    "algorithm.adv_estimator=grpo",
+]
+_DRAWN = ["vip=predicted_baseline", "vip.lower=1", "vip.strategy=prioritized", "+vip.strategy_settings.exponent=1.0"]
+#: Prompts of verl's batch, prompts of an optimiser step, rollouts a prompt, learning rate, and what else differs.
+#: verl's own GRPO gives groups of one their reward as the advantage: REINFORCE without a baseline.
+ARMS: dict[str, tuple[int, int, int, float, list[str]]] = {
+    "uniform": (16, 16, 1, 1e-3, _STOCK),
+    "uniform_rloo": (8, 8, 4, 5e-4, ["vip.strategy=uniform", "vip.lower=2"]),
+    "drawn_predicted_baseline": (96, 32, 1, 5e-4, [*_DRAWN, "vip.budget=32"]),
+    "ours": (48, 16, 1, 1e-3, [*_DRAWN, "vip.budget=16", "vip.score_coupling=1.0"]),
+}
 
 
 def write_inputs(folder: Path, task_set: str) -> None:
@@ -41,19 +49,22 @@ def write_inputs(folder: Path, task_set: str) -> None:
 
 def overrides(arm: str, folder: Path, model: Path, steps: int, seed: int) -> list[str]:
     """Return the Hydra overrides of the demo recipe that make one run of an arm."""
-    prompts, group, rate, others = ARMS[arm]
+    batch, prompts, group, rate, others = ARMS[arm]
     return [
         f"demo_dir={folder}",
         f"actor_rollout_ref.model.path={model}",
-        f"data.train_batch_size={prompts}",
+        f"data.train_batch_size={batch}",
         f"data.seed={seed}",
         f"actor_rollout_ref.actor.ppo_mini_batch_size={prompts}",
+        f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={prompts * group}",
+        f"actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu={prompts * group}",
         f"actor_rollout_ref.rollout.n={group}",
         f"actor_rollout_ref.actor.optim.lr={rate}",
         "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-sum",
         "actor_rollout_ref.rollout.val_kwargs.n=4",
         f"trainer.total_training_steps={steps}",
         "trainer.test_freq=10",
+        "trainer.val_before_train=False",
         "trainer.save_freq=-1",
         f"trainer.default_local_dir={folder / f'{arm}-seed{seed}'}",
         *others,
@@ -72,7 +83,13 @@ def main() -> None:
     write_inputs(folder, "report")
     command = [sys.executable, "-m", "verl.trainer.main_ppo", "--config-path=pkg://verl_vip.recipes"]
     command += ["--config-name=demo", *overrides(options.arm, folder, model, options.steps, options.seed)]
-    environment = {**os.environ, "VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1"}
+    log = folder / f"{options.arm}-seed{options.seed}.jsonl"
+    environment = {
+        **os.environ,
+        "VERL_PLATFORM": "cpu",
+        "HF_HUB_OFFLINE": "1",
+        "VERL_FILE_LOGGER_PATH": str(log),
+    }
     sys.exit(subprocess.run(command, env=environment, check=False).returncode)
 
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from verl_vip.advantages.compute import ADVANTAGES, compute_advantages
 from verl_vip.advantages.grouped_rewards import GroupedRewards
+from verl_vip.advantages.predicted_baseline import least_variance_baseline
 from verl_vip.errors import InvalidInputError
 from verl_vip.prediction.beta_belief import BetaBelief
 
@@ -84,15 +86,48 @@ def test_a_common_penalty_does_not_move_the_predicted_baselines_advantages(group
         torch.testing.assert_close(first, second, atol=1e-9, rtol=0)
 
 
-def test_a_penalised_baseline_still_does_not_see_its_own_reward():
+@pytest.mark.parametrize("coupling", [0.0, 1.0])
+def test_a_penalised_baseline_still_does_not_see_its_own_reward(coupling):
     beliefs = [(0.5, 4.0), (0.2, 2.0)]
     groups = [[1.0, 0.0, 0.0], [1.0]]
-    before = batch_of(groups, beliefs, penalised=True)
+    before = replace(batch_of(groups, beliefs, penalised=True), score_coupling=coupling)
     groups[0][1] = 0.75
-    after = batch_of(groups, beliefs, penalised=True)
+    after = replace(batch_of(groups, beliefs, penalised=True), score_coupling=coupling)
     baseline = [batch.rewards - ADVANTAGES["predicted_baseline"](batch) for batch in (before, after)]
     assert baseline[0][1] == baseline[1][1]
     assert (baseline[0] != baseline[1]).sum() == 3
+
+
+@settings(deadline=None, derandomize=True)
+@given(groups=GROUPS, beliefs=BELIEFS, order=st.randoms(use_true_random=False), wide=st.booleans())
+def test_a_coupled_baseline_is_the_plain_one_mapped(groups, beliefs, order, wide):
+    low, high = (-1.0, 1.0) if wide else (0.0, 1.0)
+    batch = batch_of(groups, beliefs, low, high, order)
+    plain = (batch.rewards - ADVANTAGES["predicted_baseline"](batch) - low) / (high - low)
+    found = ADVANTAGES["predicted_baseline"](replace(batch, score_coupling=1.0))
+    mapped = plain.clamp(0, 1) * (1 - plain.clamp(0, 1)) / (1 + plain.clamp(0, 1))
+    torch.testing.assert_close(batch.rewards - found, low + (high - low) * mapped, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("success", [0.01, 0.2, 0.5, 0.8, 0.99])
+def test_the_least_variance_baseline_is_that_of_a_softmax_over_one_right_answer_and_many_wrong_ones(success):
+    wrong = 20_000
+    mass = torch.full((wrong + 1,), (1 - success) / wrong, dtype=torch.float64)
+    mass[0] = success
+    reward = torch.zeros_like(mass)
+    reward[0] = 1
+    size = 1 - 2 * mass + mass.square().sum()  # |e_y - pi|^2
+    best = (mass * size * reward).sum() / (mass * size).sum()
+    p = torch.tensor(success, dtype=torch.float64)
+    assert float(least_variance_baseline(p, 1.0)) == pytest.approx(float(best), rel=0.01)
+    assert float(least_variance_baseline(p, 0.0)) == pytest.approx(success)
+    noise = {b: float((mass * size * (reward - b).square()).sum()) for b in (float(best), 0.0, success)}
+    assert noise[float(best)] == min(noise.values())
+
+
+def test_the_least_variance_baseline_of_a_certain_prompt_is_finite():
+    certain = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    assert least_variance_baseline(certain, 1.0).tolist() == [0.0, 0.0]
 
 
 def kalman_loop(shares):

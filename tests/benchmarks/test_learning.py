@@ -1,17 +1,23 @@
 """The learning benchmark's own parts: the model, the sampling, the reading of curves, the resuming."""
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from benchmarks.learning import runner
 from benchmarks.learning.analysis import Curves, accuracy_per_seed, paired_ratio, smooth, spent_at
+from benchmarks.learning.arms import Arm
+from benchmarks.learning.loop import Job, Point
+from benchmarks.learning.plan import candidates
 from benchmarks.learning.policy import Policy
 from benchmarks.learning.rollouts import PromptTokens, Rollouts, log_probability, sample, success
 from benchmarks.learning.runner import read_results
 from benchmarks.learning.task_sets import TASK_SETS
+from benchmarks.learning.tuning import choose
 from benchmarks.learning.update import Estimator, coefficients
 from verl_vip.prediction.predictor import Prediction
 from verl_vip.strategies.strategy import Selection
@@ -112,6 +118,46 @@ def test_ratios_are_paired():
     top = np.array([100.0, 200.0, 300.0])
     ratio = paired_ratio(top, top / 2)
     assert (ratio.mean, ratio.low, ratio.high) == (2.0, 2.0, 2.0)
+
+
+def _finished(run, accuracies):
+    curve = [{"rollouts": 100 * k, "accuracy": accuracy} for k, accuracy in enumerate(accuracies)]
+    return {"job": run.key(), "curve": curve}
+
+
+def test_the_candidate_with_the_fewest_rollouts_is_chosen_on_the_seeds_that_all_have():
+    found = {name: options[:2] for name, options in candidates().items() if name in ("uniform", "pods")}
+    slow, fast = [0.4, 0.4, 0.6, 0.7, 0.8, 0.8], [0.4, 0.7, 0.8, 0.8]
+    records = []
+    for first, second in found.values():
+        records += [_finished(run, slow) for run in first]
+        records += [_finished(run, fast) for run in second[:2]]  # the third seed, where it has no run, does not count
+    chosen = choose(found, records)
+    for name, (_, second) in found.items():
+        assert (chosen[name].arm, chosen[name].learning_rate) == (second[0].arm, second[0].learning_rate)
+        assert chosen[name].seeds == (0, 1)
+    with pytest.raises(SystemExit, match="arm uniform has no seed with all its tuning runs"):
+        choose(found, [])
+
+
+def test_more_jobs_than_a_pipe_holds_are_each_run_once(tmp_path, monkeypatch):
+    @dataclass
+    class Instant:
+        job: Job
+        world: None
+        seconds: tuple[float, ...] = ()
+
+        def train(self):
+            return [Point(0, 0, 0, 0, 0.0, 0.5)]
+
+    monkeypatch.setattr(runner, "Run", Instant)  # workers are forked, and so have it too
+    monkeypatch.setattr(runner, "load_world", lambda *_: None)
+    arm = Arm("any")
+    jobs = [Job(arm, "tuning", 1e-3, seed, 1, 1, 1.0) for seed in range(400)]
+    for _ in range(2):
+        runner.run_jobs(jobs, tmp_path / "runs.jsonl", tmp_path, workers=2)
+    seeds = [record["job"]["seed"] for record in read_results(tmp_path / "runs.jsonl")]
+    assert sorted(seeds) == list(range(400))
 
 
 def test_a_line_cut_short_is_not_a_result(tmp_path):

@@ -55,6 +55,10 @@ def test_utility_and_the_strategys_weight_multiply_their_prompt():
 def test_one_rollout_learns_from_the_prediction():
     found = row_advantages(torch.tensor([1.0]), ["a"], terms(["a"], mean=0.25), estimator="predicted_baseline")
     torch.testing.assert_close(found, torch.tensor([0.75]))
+    coupled = row_advantages(
+        torch.tensor([1.0]), ["a"], terms(["a"], mean=0.25), estimator="predicted_baseline", score_coupling=1.0
+    )
+    torch.testing.assert_close(coupled, torch.tensor([1 - 0.25 * 0.75 / 1.25]))
 
 
 @pytest.mark.parametrize("estimator", ["rloo", "dr_grpo", "predicted_baseline", "max_rl"])

@@ -24,6 +24,7 @@ class GroupedRewards:
             does with `algorithm.use_kl_in_reward`.
         unused: Sum and number (`B` float64 tensors each) of further rewards of each prompt whose rollouts are not
             among the rows: sampled, but not trained on. Baselines know of them; None where there are none.
+        score_coupling: See `predicted_baseline.least_variance_baseline`.
     """
 
     rewards: Tensor
@@ -33,6 +34,7 @@ class GroupedRewards:
     belief: BetaBelief | None = None
     penalised: bool = False
     unused: tuple[Tensor, Tensor] | None = None
+    score_coupling: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rewards.ndim != 1 or self.rewards.shape != self.group.shape:

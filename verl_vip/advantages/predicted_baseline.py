@@ -1,5 +1,6 @@
 """A baseline from what was predicted before sampling, sharpened by the other rollouts of the group."""
 
+import torch
 from torch import Tensor
 
 from verl_vip.advantages.grouped_rewards import GroupedRewards
@@ -18,6 +19,9 @@ def predicted_baseline(batch: GroupedRewards) -> Tensor:
     is too high by the mean penalty. It is then moved by the mean of r - m over all other rollouts of the batch,
     which keeps rollout i out of its own baseline.
 
+    `batch.score_coupling` above 0 lowers each b_i as `least_variance_baseline` says; it still does not depend on
+    rollout i.
+
     Raises:
         InvalidInputError: If the batch carries no belief.
     """
@@ -26,9 +30,36 @@ def predicted_baseline(batch: GroupedRewards) -> Tensor:
         raise InvalidInputError("the predicted baseline needs a belief; give GroupedRewards one.")
     low, high = batch.reward_range
     prior = (low + (high - low) * belief.mean)[batch.group]
+    shift = torch.zeros_like(prior)
     if batch.penalised and len(batch.rewards) > 1:
         surprise = batch.rewards - prior
-        prior = prior + (surprise.sum() - surprise) / (len(surprise) - 1)
+        shift = (surprise.sum() - surprise) / (len(surprise) - 1)
     strength = belief.strength[batch.group]
     others = batch.sampled_sums[batch.group] - batch.rewards
-    return batch.rewards - (strength * prior + others) / (strength + batch.sampled_sizes[batch.group] - 1)
+    baseline = (strength * (prior + shift) + others) / (strength + batch.sampled_sizes[batch.group] - 1)
+    if batch.score_coupling:
+        share = ((baseline - shift - low) / (high - low)).clamp(0, 1)
+        baseline = low + (high - low) * least_variance_baseline(share, batch.score_coupling) + shift
+    return batch.rewards - baseline
+
+
+def least_variance_baseline(probability: Tensor, coupling: float) -> Tensor:
+    """Return the baseline b of a 0/1 reward that makes E[|s|^2 (r - b)^2] least, s being the rollout's score.
+
+    It is `b = E[|s|^2 r] / E[|s|^2]` (Greensmith, Bartlett & Baxter, JMLR 2004), which is p only if the score's size
+    has nothing to do with the reward. It has: what a policy does as a rule moves its weights less than what it does
+    rarely. For a softmax over one right answer of probability p and many wrong ones of little mass each, |s|^2 is
+    (1 - p)^2 for the right one and 1 + p^2 for a wrong one. With the ratio of the two to the power of `coupling`,
+
+        rho = ((1 - p)^2 / (1 + p^2))^coupling,    b = rho p / (rho p + 1 - p),
+
+    0 gives p, and 1 gives p (1 - p) / (1 + p).
+
+    Args:
+        probability: A tensor of p in [0, 1].
+        coupling: How far the score's size goes with the reward.
+    """
+    ratio = ((1 - probability).square() / (1 + probability.square())).pow(coupling)
+    weighed = ratio * probability
+    total = weighed + 1 - probability
+    return torch.where(total > 0, weighed / total.clamp_min(torch.finfo(total.dtype).tiny), 0.0)
