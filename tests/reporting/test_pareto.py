@@ -47,6 +47,8 @@ def test_picture_shows_points_whiskers_and_the_stair(run_of):
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in points] == [(16, 0.4), (32, 0.6), (32, 0.3)]
     assert [line.get_color() for line in points] == [SERIES[0], SERIES[0], SERIES[7]]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["front", "vip", "uniform"]
+    shapes = [line.get_marker() for line in points]  # as in the legend, which names strategies
+    assert shapes[0] == shapes[1] != shapes[2]
     whiskers = [collection.get_segments()[0][:, 1].tolist() for collection in axes.collections]
     assert whiskers == [pytest.approx(wilson_interval(count, 100)) for count in (40, 60, 30)]
     low, high = axes.get_ylim()

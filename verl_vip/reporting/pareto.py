@@ -80,7 +80,6 @@ def plot_pareto(results: Sequence[Outcome], ax: Axes) -> None:
         results: What `outcomes` returned, at least one.
         ax: Where to draw.
     """
-    style = series_style(result.group for result in results)
     best = [result for result in results if result.on_front]
     largest = max(result.rollouts for result in results)
     ax.step(
@@ -97,11 +96,13 @@ def plot_pareto(results: Sequence[Outcome], ax: Axes) -> None:
     # The colour is the strategy; what else differs need not be said where it shows in what was spent.
     told_by_cost = len({(strategies[result.group], result.rollouts) for result in results}) == len(results)
     by_strategy = (told_by_cost and len(set(strategies.values())) > 1) or len(strategies) > _MOST_NAMED
+    names = {group: strategy if by_strategy else group for group, strategy in strategies.items()}
+    style = series_style(names.values())
     labels: list[str] = []
     for result, apart in zip(results, _apart([result.rollouts for result in results]), strict=True):
-        look = {**style[result.group], "linestyle": "none", "markeredgecolor": PAPER, "markeredgewidth": 0.6}
+        label = names[result.group]
+        look = {**style[label], "linestyle": "none", "markeredgecolor": PAPER, "markeredgewidth": 0.6}
         aside = ax.transData + ScaledTranslation(_APART_PT / 72 * apart, 0, ax.figure.dpi_scale_trans)
-        label = strategies[result.group] if by_strategy else result.group
         known, labels = label in labels, [*labels, *([] if label in labels else [label])]
         ax.vlines(result.rollouts, result.low, result.high, color=look["color"], linewidth=1.1, transform=aside)
         shown = "_nolegend_" if known else label
