@@ -46,8 +46,8 @@ class Batches:
         return Prompts(tuple(f"{row:032x}" for row in rows), points)
 
     def random(self) -> Prompts:
-        """Return a batch of prompts drawn at random."""
-        return self.of(torch.randint(self.pool, (BATCH,), generator=self.generator).tolist())
+        """Return a batch of different prompts drawn at random."""
+        return self.of(torch.randperm(self.pool, generator=self.generator)[:BATCH].tolist())
 
 
 def observe(predictor: Predictor, prompts: Prompts) -> None:

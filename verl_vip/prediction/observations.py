@@ -67,24 +67,18 @@ def pool(prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | 
     square = _squares(won, tried, second, slack)
     if len(set(prompts.ids)) == rows and (tried > 0).all():
         return Observations(prompts, won, tried, square)
-    first: dict[str, int] = {}
-    keep: list[int] = []
-    target, source = [], []
-    for row, (name, count) in enumerate(zip(prompts.ids, tried.tolist(), strict=True)):
-        if count == 0:
-            continue
-        if name not in first:
-            first[name] = len(keep)
-            keep.append(row)
-        target.append(first[name])
-        source.append(row)
-    into, rows_used = torch.tensor(target, dtype=torch.long), torch.tensor(source, dtype=torch.long)
+    used = tried.nonzero()[:, 0]
+    names = [prompts.ids[row] for row in used.tolist()]
+    number: dict[str, int] = {}
+    into = torch.tensor([number.setdefault(name, len(number)) for name in names], dtype=torch.long)
+    first = dict(zip(reversed(names), reversed(used.tolist()), strict=True))
+    keep = [first[name] for name in number]
     empty = torch.zeros(len(keep), dtype=torch.float64)
     return Observations(
         prompts.select(keep),
-        empty.index_add(0, into, won[rows_used]),
-        empty.index_add(0, into, tried[rows_used]),
-        empty.index_add(0, into, square[rows_used]),
+        empty.index_add(0, into, won[used]),
+        empty.index_add(0, into, tried[used]),
+        empty.index_add(0, into, square[used]),
     )
 
 
