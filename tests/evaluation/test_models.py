@@ -65,6 +65,14 @@ def test_whole_weights_in_a_checkpoint_need_no_merging(tmp_path):
     (actor / "huggingface" / "model.safetensors").write_bytes(b"weights")
     (model,) = find_models([str(actor.parent)])
     assert (model.kind, model.path, model.step) == ("huggingface", actor / "huggingface", 6)
+    whole = model.sha256
+    (actor / "lora_train_meta.json").write_text('{"r": 4, "lora_alpha": 8}')  # then what verl calls whole is not
+    (model,) = find_models([str(actor)])
+    assert (model.kind, model.path) == ("fsdp", actor)
+    adapted = model.sha256
+    (actor / "lora_train_meta.json").write_text('{"r": 4, "lora_alpha": 16}')
+    (model,) = find_models([str(actor)])
+    assert len({whole, adapted, model.sha256}) == 3
 
 
 @pytest.mark.parametrize("change", ["weights", "config", "name"])

@@ -39,8 +39,8 @@ def save(model, layers, actor, **settings):
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    contents = {"save_contents": ["model"], "load_contents": ["model"]}
-    manager = FSDPCheckpointManager(model, processing_class=tokenizer, checkpoint_config=contents | settings)
+    config = {"save_contents": ["model"], "load_contents": ["model"]} | settings
+    manager = FSDPCheckpointManager(model, processing_class=tokenizer, checkpoint_config=config)
     manager.save_checkpoint(actor)
 
 model = Qwen2ForCausalLM.from_pretrained(whole, dtype=torch.float32)
@@ -55,7 +55,10 @@ for actor in (lora, lora_only):
             torch.nn.init.normal_(weight, std=0.3)
     if rank == 0 and actor == lora:
         torch.save({k: v.clone() for k, v in model.state_dict().items()}, folder + "/lora.pt")
-    save(model, layers, actor, save_lora_only=actor == lora_only)
+    if actor == lora:
+        save(model, layers, actor, save_contents=["model", "hf_model"])
+    else:
+        save(model, layers, actor, save_lora_only=True)
 torch.distributed.destroy_process_group()
 """
 
@@ -147,7 +150,11 @@ def test_damaged_shards_are_refused_with_verls_reason_and_its_log(run, tmp_path)
 
 
 def test_an_adapter_is_folded_into_the_weights_that_it_is_for(runs, whole, tmp_path):
+    actor = runs / "lora" / "global_step_6" / "actor"
+    unfolded = load_file(actor / "huggingface" / "model.safetensors")
+    assert any("lora_A" in name for name in unfolded), "verl has learnt to save a LoRA model whole"
     (source,) = find_models([str(runs / "lora")])
+    assert source.path == actor
     target = merged_model(source, tmp_path / "lora-step6" / "model")
     merged = load_file(target / "model.safetensors")
     trained = torch.load(runs / "lora.pt")

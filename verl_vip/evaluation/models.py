@@ -19,6 +19,8 @@ from verl_vip.errors import ConfigError
 _STEP = re.compile(r"global_step_(\d+)")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w.-]+)?")
 _WEIGHTS = ("*.safetensors", "*.bin")
+#: In a checkpoint of a LoRA run: rank and alpha.
+_ADAPTER_SCALE = "lora_train_meta.json"
 _CONTENT = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".tiktoken")
 
 
@@ -54,8 +56,7 @@ class ModelSource:
         if self.kind == "huggingface":
             found = [path for path in self.path.iterdir() if path.suffix in _CONTENT and path.is_file()]
         else:
-            # The scale of a LoRA adapter is in a file of its own.
-            found = [*self.path.glob("model_world_size_*.pt"), *self.path.glob("lora_train_meta.json")]
+            found = [*self.path.glob("model_world_size_*.pt"), *self.path.glob(_ADAPTER_SCALE)]
             found.append(self.path / "fsdp_config.json")
             found += [path for path in (self.path / "huggingface").iterdir() if path.is_file()]
         return sorted(path for path in found if not path.name.startswith("."))
@@ -139,7 +140,8 @@ def _checkpoint(path: Path) -> ModelSource | None:
     step = None if match is None else int(match[1])
     run = actor.parent.parent.name if match is not None else actor.parent.name
     label = _label(run if step is None else f"{run}-step{step}")
-    if _has_weights(actor / "huggingface"):  # verl was asked to save the whole model too
+    # verl may be asked to save the whole model too; with LoRA it writes base model and adapter apart there.
+    if _has_weights(actor / "huggingface") and not (actor / _ADAPTER_SCALE).is_file():
         return ModelSource(label, actor / "huggingface", "huggingface", step, str(actor))
     size = json.loads((actor / "fsdp_config.json").read_text())["world_size"]
     missing = [
