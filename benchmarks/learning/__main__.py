@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.learning.plan import SHOWN, TARGET, candidates, report_jobs, tuning_jobs
-from benchmarks.learning.report import table, write
+from benchmarks.learning.report import table, with_earlier, write
 from benchmarks.learning.runner import read_results, run_jobs
 from benchmarks.learning.tuning import choose
 
@@ -31,7 +31,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.stage == "report":
-        records = read_results(RESULTS / "learning_runs.jsonl")
+        earlier = read_results(RESULTS / "learning_runs_first_round.jsonl")
+        records = with_earlier(read_results(RESULTS / "learning_runs.jsonl"), earlier)
         result = write(records, TARGET, RESULTS / "learning.json", RESULTS, SHOWN)
         print(table(result))
         return

@@ -88,12 +88,14 @@ class Run:
 
     Attributes:
         policy: As trained so far.
+        rewards: The mean reward of each step's rollouts.
     """
 
     def __init__(self, job: Job, world: World) -> None:
         arm = job.arm
         self._job, self._world, self._arm = job, world, arm
         self.policy = world.policy()
+        self.rewards: list[float] = []
         self._optimizer = torch.optim.AdamW(
             self.policy.parameters(), lr=job.learning_rate, weight_decay=0.01, foreach=True
         )
@@ -145,6 +147,7 @@ class Run:
         seen = trials.nonzero()[:, 0]
         with self._clock.measure("predict"):
             self._predictor.observe(prompts.select(seen), wins[seen], trials[seen])
+        self.rewards.append(float(rollouts.rewards.mean()))
         self._spent["steps"] += 1
         self._spent["rollouts"] += len(rollouts.rewards)
         self._spent["prompt_tokens"] += int(tokens.lengths[seen].sum())

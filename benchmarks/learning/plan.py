@@ -101,12 +101,19 @@ def report_jobs(seeds: int, chosen: dict[str, Choice]) -> list[Job]:
 
     Args:
         seeds: How many.
-        chosen: Each arm as it was tuned. The oracle is ours with the truth in place of the prediction. Dr.GRPO runs
+        chosen: Each arm as it was tuned. The oracle is ours with the truth in place of the prediction; Dr.GRPO runs
             with RLOO's setting: at equal counts it is RLOO up to a factor, which AdamW takes out.
     """
     ours, rloo = chosen["ours"], chosen["uniform_rloo"]
     derived = {
         "oracle": replace(ours, arm=replace(ours.arm, name="oracle", predictor="oracle")),
+        # The rule may have chosen badly for uniform: ours' step size and rate, beside its own.
+        "uniform_as_ours": replace(
+            ours,
+            arm=replace(
+                chosen["uniform"].arm, name="uniform_as_ours", prompts=ours.arm.rollouts, rollouts=ours.arm.rollouts
+            ),
+        ),
         "uniform_dr_grpo": replace(rloo, arm=replace(rloo.arm, name="uniform_dr_grpo", estimator=Estimator("dr_grpo"))),
     }
     arms = {**chosen, **derived}
@@ -124,6 +131,6 @@ def _tuning_job(arm: Arm, rate: float, seed: int) -> Job:
 
 
 #: Run with all seeds before the others.
-FIRST = ("uniform", "uniform_rloo", "ours", "oracle")
+FIRST = ("uniform", "uniform_as_ours", "uniform_rloo", "ours", "oracle")
 #: Arms whose curves are drawn.
-SHOWN = ("uniform", "uniform_rloo", "vip_paper", "dapo", "drawn_predicted_baseline", "ours", "oracle")
+SHOWN = ("uniform_as_ours", "uniform_rloo", "uniform", "ours", "oracle")

@@ -21,7 +21,7 @@ def plot_curves(curves: Sequence[Curves], labels: Mapping[str, str], highlight: 
     end = max(ends)
     ax.axhline(target, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
     ax.annotate(
-        f"target {100 * target:.0f} %", (end, target), (0, 2), textcoords="offset points", ha="right", fontsize=7
+        f"target {100 * target:.0f} %", (end, target), (-2, -9), textcoords="offset points", ha="right", fontsize=7
     )
     others = [curve.name for curve in curves if curve.name != highlight]
     for curve, last in zip(curves, ends, strict=True):

@@ -2,13 +2,14 @@
 
     python -m benchmarks.learning.verl_agreement
 
-Both start from the report set's base model with the same settings. verl's accuracy is sampled, four answers to each
-of the 216 held-out prompts; the loop's is exact. Writes `results/learning_verl.json` and its picture.
+Both start from the report set's base model with the same settings; prompts come in another order. What is compared is
+the mean reward of the rollouts that each step samples, which verl logs. One verl run is set against the spread of many
+runs of the loop. Writes `results/learning_verl.json` and its picture.
 """
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
 
 from benchmarks.learning.arms import Arm
 from benchmarks.learning.loop import Job, Run
@@ -25,7 +27,9 @@ from benchmarks.learning.world import World, load_world
 from verl_vip.reporting.style import SERIES, draw, save_png
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-SEEDS = 3
+SEEDS = 20
+#: Fewer steps than this say nothing.
+LEAST_STEPS = 5
 _DRAWN: dict[str, Any] = {
     "strategy": "prioritized",
     "predictor": "drifting_gp",
@@ -40,57 +44,51 @@ LOOP: dict[str, dict[str, Any]] = {
 }
 
 
-def verl_curve(log: Path, rollouts: int) -> list[tuple[int, float]]:
-    """Return rollouts and validation accuracy of each validated step of verl's log; a cut last line is left out."""
-    points = []
-    for line in log.read_text().split("\n")[:-1]:
-        record = json.loads(line)
-        for name, value in record["data"].items():
-            if name.startswith("val-core/") and "/mean@" in name:
-                points.append((record["step"] * rollouts, float(value)))
-    return points
+def verl_rewards(log: Path) -> list[float]:
+    """Return the mean reward of each step in verl's log; a last line that a kill cut short is left out."""
+    if not log.exists():
+        return []
+    records = [json.loads(line) for line in log.read_text().split("\n")[:-1]]
+    return [float(record["data"]["critic/score/mean"]) for record in records]
 
 
-def loop_curves(arm: str, world: World, end: int) -> list[list[tuple[int, float]]]:
-    """Return rollouts and accuracy of the in-process loop, one list a seed."""
+def loop_rewards(arm: str, world: World, steps: int) -> NDArray[np.float64]:
+    """Return the mean reward of each step of the loop, `SEEDS x steps`."""
     _, prompts, group, rate, _ = ARMS[arm]
-    settings = Arm(arm, prompts=prompts, rollouts=prompts * group, **LOOP[arm])
-    every = 5 * prompts * group
-    return [
-        [
-            (point.rollouts, point.accuracy)
-            for point in Run(Job(settings, "report", rate, k, end, every, 1.0), world).train()
-        ]
-        for k in range(SEEDS)
-    ]
+    size = prompts * group
+    settings = Arm(arm, prompts=prompts, rollouts=size, **LOOP[arm])
+    runs = [Run(Job(settings, "report", rate, seed, steps * size, steps * size, 1.0), world) for seed in range(SEEDS)]
+    for run in runs:
+        run.train()
+    return np.array([run.rewards for run in runs])
 
 
-def plot(curves: Mapping[str, Mapping[str, Any]], ax: Axes) -> None:
-    """Draw the loop's runs as lines and verl's as dots."""
-    for colour, (name, curve) in zip(SERIES, curves.items(), strict=False):
-        for seed, points in enumerate(curve["loop"]):
-            x, y = zip(*points, strict=True)
-            label = f"{name.replace('_', ' ')}, loop" if seed == 0 else None
-            ax.plot(x, y, color=colour, alpha=0.7, linewidth=1, label=label)
-        x, y = zip(*curve["verl"], strict=True)
-        error = 2 * np.sqrt(np.array(y) * (1 - np.array(y)) / (4 * 216))
-        ax.errorbar(x, y, error, color=colour, marker="o", linestyle="none", label=f"{name.replace('_', ' ')}, verl")
-    ax.set_xlabel("rollouts")
-    ax.set_ylabel("accuracy on held-out prompts")
+def compare(verl: list[float], loop: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the mean reward over both halves of the steps, verl's beside mean and standard deviation of the loop's."""
+    half = len(verl) // 2
+    found: dict[str, Any] = {"steps": len(verl), "verl": verl, "loop": loop.mean(0).tolist()}
+    for name, steps in (("first_half", slice(half)), ("second_half", slice(half, None))):
+        each = loop[:, steps].mean(1)
+        mine = float(np.mean(verl[steps]))
+        mean, deviation = float(each.mean()), float(each.std(ddof=1))
+        found[name] = {"verl": mine, "loop": mean, "loop_deviation": deviation, "z": (mine - mean) / deviation}
+    found["band"] = np.percentile(loop, [2.5, 97.5], axis=0).tolist()
+    return found
+
+
+def plot(arms: Mapping[str, Mapping[str, Any]], ax: Axes) -> None:
+    """Draw the loop's mean and 95 % of its seeds at each step, and verl's run as dots."""
+    for colour, (name, found) in zip(SERIES, arms.items(), strict=False):
+        steps = np.arange(1, found["steps"] + 1)
+        ax.fill_between(steps, *found["band"], color=colour, alpha=0.12, linewidth=0)
+        ax.plot(steps, found["loop"], color=colour, label=f"{name.replace('_', ' ')}, loop")
+        ax.plot(
+            steps, found["verl"], color=colour, marker="o", linestyle="none", label=f"{name.replace('_', ' ')}, verl"
+        )
+    ax.set_xlabel("step of 16 rollouts")
+    ax.set_ylabel("mean reward of the step")
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     ax.legend(loc="lower right")
-
-
-def differences(
-    verl: Sequence[tuple[int, float]], loop: Sequence[Sequence[tuple[int, float]]]
-) -> list[dict[str, float]]:
-    """Return at each of verl's points its accuracy, and the loop's mean, least and largest over seeds."""
-    found = []
-    for rollouts, accuracy in verl:
-        there = [float(np.interp(rollouts, *zip(*points, strict=True))) for points in loop]
-        spread = {"loop": float(np.mean(there)), "loop_least": min(there), "loop_largest": max(there)}
-        found.append({"rollouts": rollouts, "verl": accuracy, **spread})
-    return found
 
 
 def main() -> None:
@@ -99,18 +97,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     world = load_world(options.cache, "report")
-    curves: dict[str, dict[str, Any]] = {}
-    for arm, (_, prompts, group, _, _) in ARMS.items():
-        log = options.cache / "verl" / f"{arm}-seed0.jsonl"
-        verl = verl_curve(log, prompts * group) if log.exists() else []
-        if verl:
-            loop = loop_curves(arm, world, verl[-1][0])
-            curves[arm] = {"verl": verl, "loop": loop, "at_verls_points": differences(verl, loop)}
-            print(arm, json.dumps(curves[arm]["at_verls_points"], indent=1))
-    if not curves:
+    arms = {}
+    for arm in ARMS:
+        verl = verl_rewards(options.cache / "verl" / f"{arm}-seed0.jsonl")
+        if len(verl) >= LEAST_STEPS:
+            arms[arm] = compare(verl, loop_rewards(arm, world, len(verl)))
+            print(arm, arms[arm]["steps"], json.dumps([arms[arm][half] for half in ("first_half", "second_half")]))
+    if not arms:
         raise SystemExit("no verl run has been logged; run `python -m benchmarks.learning.verl_runs ARM` first.")
-    (RESULTS / "learning_verl.json").write_text(json.dumps(curves, indent=1) + "\n")
-    save_png(draw(plot, curves, height=3.2), RESULTS / "learning_verl.png", "verl and the in-process loop")
+    (RESULTS / "learning_verl.json").write_text(json.dumps(arms, indent=1) + "\n")
+    save_png(draw(plot, arms, height=3.2), RESULTS / "learning_verl.png", "verl and the in-process loop")
 
 
 if __name__ == "__main__":
