@@ -123,7 +123,7 @@ def write(
     picture = draw(plot_curves, [curves[name] for name in shown if name in curves], labels, OURS, target, height=3.4)
     save_png(picture, plots / "learning_curves.png", "Accuracy against rollouts")
     ratios = {name: Interval(**value) for name, value in result["rollouts_to_target_vs_uniform"].items()}
-    picture = draw(plot_ratios, ratios, labels, OURS, "times fewer rollouts than uniform REINFORCE", height=4.2)
+    picture = draw(plot_ratios, ratios, labels, OURS, "times fewer rollouts", height=4.2)
     save_png(picture, plots / "learning_ratios.png", f"Rollouts to {100 * target:.0f} % accuracy")
     return result
 
