@@ -3,6 +3,11 @@
 import subprocess
 
 import pytest
+from hypothesis import settings
+
+# On a machine with other work a single example may take any time.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session", autouse=True)
