@@ -23,6 +23,7 @@ def test_rewards_of_a_separate_model_are_what_the_predictor_learns(launcher):
         "reward.reward_model.rollout.dtype=float32",
         "reward.reward_model.rollout.tensor_model_parallel_size=1",
         "reward.reward_model.rollout.free_cache_engine=False",
+        "+reward.reward_model.rollout.enable_sleep_mode=False",  # vLLM cannot sleep on a CPU
         "reward.reward_model.rollout.max_model_len=80",
         "reward.reward_model.rollout.max_num_seqs=64",
         "ray_kwargs.ray_init.num_gpus=2",
