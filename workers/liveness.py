@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError
 
 logger = logging.getLogger("verl_vip")
 
@@ -72,6 +72,8 @@ class Liveness(threading.Thread):
             actor = self._pings.pop(ping)
             try:
                 ray.get(ping)
+            except ActorUnavailableError:
+                pass  # Ray does not know yet whether it is dead or cut off; the next call will tell.
             except RayActorError as death:
                 return death
             self._pings[actor.__ray_ready__.remote()] = actor

@@ -71,7 +71,6 @@ def test_a_killed_node_ends_the_job_and_a_restart_goes_on(launcher, cluster, uni
         assert first.wait(NOTICED_WITHIN_S) != 0
     finally:
         first.kill()
-    assert "an agent-loop worker died" in first.text
     steps = read_run(first.folder).steps
     assert len(steps) >= 2
     assert all(step.requested == step.observed for step in steps)
