@@ -21,8 +21,8 @@ def cluster(monkeypatch):
     # Workers inherit the environment of their node, not of the command that uses the cluster.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
-    # The command belongs to a head that runs nothing, so that either of the others can die.
-    head = {**NODE, "num_cpus": 0, "num_gpus": 0, "include_dashboard": False}
+    # The command belongs to a head that trains nothing, so that either of the others can die.
+    head = {**NODE, "num_gpus": 0, "include_dashboard": False}
     started = Cluster(initialize_head=True, head_node_args=head)
     started.add_node(**NODE)
     started.add_node(**NODE)
@@ -31,15 +31,14 @@ def cluster(monkeypatch):
 
 
 def node_without_trainer(cluster):
-    """Return the node that does not run verl's own process: what dies with it is waited for by one that lives."""
+    """Return a node that does not run verl's own process: what dies with it is waited for by one that lives."""
     trainers = [process for process in psutil.process_iter() if is_trainer(process)]
     raylets = {node: node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes}
-    (without,) = (
+    return next(
         node
         for node, raylet in raylets.items()
         if not any(parent.pid == raylet for trainer in trainers for parent in trainer.parents())
     )
-    return without
 
 
 def is_trainer(process):
@@ -55,7 +54,7 @@ def on_both(cluster):
         "~ray_kwargs.ray_init.num_cpus",
         "~ray_kwargs.ray_init.num_gpus",
         "trainer.nnodes=2",
-        "actor_rollout_ref.rollout.agent.num_workers=2",  # one on each node
+        "actor_rollout_ref.rollout.agent.num_workers=3",  # one on each node, the head included
         "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=32",
         "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=32",
         "trainer.val_before_train=False",
