@@ -43,7 +43,7 @@ def test_values_are_kept_and_whole_numbers_may_stand_for_floats():
         ({"utility": "log"}, "vip.utility must be one of 'success', 'log_success'"),
         ({"utility_floor": 0.5}, "vip.utility_floor must be between 0 and 0.5; got 0.5"),
         ({"prior_strength_cap": 0}, "vip.prior_strength_cap must be at least 0.1; got 0.0"),
-        ({"score_coupling": -1}, "vip.score_coupling must lie in [0, 2]; got -1"),
+        ({"score_coupling": -1}, "vip.score_coupling must lie in [0, 1]; got -1"),
         ({"poll_seconds": 0}, "vip.poll_seconds must be positive"),
     ],
 )

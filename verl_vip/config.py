@@ -31,9 +31,10 @@ class VipConfig:
     """With the predicted baseline: the most rollouts that a prediction may count for against the group's own. A
     predictor that gives no variance always counts for that many."""
     score_coupling: float = 0.0
-    """With the predicted baseline: how far the size of a rollout's score goes with its reward. 0 takes them for
-    unrelated, as the paper's analysis does, and the baseline is p; 1 is for answers of a few tokens, where a right one
-    moves the policy the less the likelier it was, and the baseline of least variance is p (1 - p) / (1 + p)."""
+    """With the predicted baseline: how far the size of a rollout's score goes with its reward, from 0 to 1. 0 takes
+    them for unrelated, as the paper's analysis does, and the baseline is p; 1 is for answers of a few tokens, where a
+    right one moves the policy the less the likelier it was, and the baseline of least variance is
+    p (1 - p) / (1 + p). Between them a part of the answer has nothing to do with the reward."""
     lower: int = 3
     """Least rollouts of a prompt. Dr.GRPO needs 3 for its variance to be convex, and the paper uses 3 for both
     estimators; RLOO can do with 2, the predicted baseline with 1."""
@@ -83,8 +84,8 @@ class VipConfig:
             raise ConfigError(f"vip.utility_floor must be between 0 and 0.5; got {self.utility_floor}.")
         if not self.prior_strength_cap >= 0.1:
             raise ConfigError(f"vip.prior_strength_cap must be at least 0.1; got {self.prior_strength_cap}.")
-        if not 0 <= self.score_coupling <= 2:
-            raise ConfigError(f"vip.score_coupling must lie in [0, 2]; got {self.score_coupling}.")
+        if not 0 <= self.score_coupling <= 1:
+            raise ConfigError(f"vip.score_coupling must lie in [0, 1]; got {self.score_coupling}.")
         if self.budget is not None and self.budget < 1:
             raise ConfigError(f"vip.budget must be at least 1 rollout; got {self.budget}.")
         if self.poll_seconds <= 0:

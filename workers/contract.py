@@ -141,8 +141,13 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.experimental.agent_loop.agent_loop:AgentLoopManager._init_agent_loop_workers",
-        "the workers that are watched",
+        "the workers that are watched while the buffer waits",
         source_has("self.agent_loop_workers.append("),
+    ),
+    Reliance(
+        "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer.sample",
+        "every wait for rollouts passes here",
+        source_has("self._wait_for_next_poll(partition_id, last_debug_time)"),
     ),
     Reliance(
         "verl.experimental.agent_loop.agent_loop:AgentLoopOutput.as_dict",

@@ -4,7 +4,8 @@
     python -m benchmarks.learning run       # all arms as tuned, five seeds, on the report task set
     python -m benchmarks.learning report    # the figures and pictures, from what has finished
 
-All three can be interrupted and started again. One core, no GPU.
+`--bench short_answers` does the same for the first benchmark. All can be interrupted and started again. One core, no
+GPU.
 """
 
 import argparse
@@ -12,36 +13,57 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.learning.plan import SHOWN, TARGET, candidates, report_jobs, tuning_jobs
+from benchmarks.learning.bench import Bench
+from benchmarks.learning.benches import BENCHES, RESULTS
 from benchmarks.learning.report import table, with_earlier, write
 from benchmarks.learning.runner import read_results, run_jobs
-from benchmarks.learning.tuning import choose
-
-_HERE = Path(__file__).resolve().parent
-RESULTS = _HERE.parent / "results"
+from benchmarks.learning.tuning import Scores, choose, finalists
+from benchmarks.learning.working import WORKING
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("tune", "run", "report"))
+    parser.add_argument("--bench", choices=sorted(BENCHES), default=WORKING.name)
     parser.add_argument("--cache", type=Path, default=Path("runs/learning"), help="base models, embeddings, runs")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--arms", nargs="*", help="these only")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after so many minutes")
     parser.add_argument("--workers", type=int, default=1, help="runs at the same time, one core each")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    bench = BENCHES[options.bench]
     if options.stage == "report":
-        earlier = read_results(RESULTS / "learning_runs_first_round.jsonl")
-        records = with_earlier(read_results(RESULTS / "learning_runs.jsonl"), earlier)
-        result = write(records, TARGET, RESULTS / "learning.json", RESULTS, SHOWN)
-        print(table(result))
-        return
-    if options.stage == "tune":
-        jobs, name = tuning_jobs(), "learning_tuning.jsonl"
+        earlier = read_results(RESULTS / f"{bench.files}_runs_first_round.jsonl")
+        records = with_earlier(read_results(RESULTS / f"{bench.files}_runs.jsonl"), earlier)
+        print(table(write(records, bench, RESULTS)))
+    elif options.stage == "tune":
+        _tune(bench, options)
     else:
-        chosen = choose(candidates(), read_results(RESULTS / "learning_tuning.jsonl"))
-        jobs, name = report_jobs(options.seeds, chosen), "learning_runs.jsonl"
-    run_jobs(jobs, RESULTS / name, options.cache, workers=options.workers, minutes=options.minutes)
+        scores = Scores(read_results(RESULTS / f"{bench.files}_tuning.jsonl"), bench.tuning_targets)
+        wanted = options.arms or [*bench.grids, *bench.derived]
+        tuned = {bench.derived[name][0] if name in bench.derived else name for name in wanted}
+        candidates = {name: found for name, found in bench.candidates().items() if name in tuned}
+        jobs = bench.report_jobs(options.seeds, choose(candidates, scores, final=bench.finalists))
+        jobs = [job for job in jobs if job.arm.name in wanted]
+        path = RESULTS / f"{bench.files}_runs.jsonl"
+        run_jobs(jobs, path, options.cache, workers=options.workers, minutes=options.minutes)
+
+
+def _tune(bench: Bench, options: argparse.Namespace) -> None:
+    """Run all candidates with the first seed, then the finalists with the others."""
+    path = RESULTS / f"{bench.files}_tuning.jsonl"
+    candidates = {name: found for name, found in bench.candidates().items() if not options.arms or name in options.arms}
+    settings = {"workers": options.workers, "minutes": options.minutes}
+    run_jobs([runs[0] for found in candidates.values() for runs in found], path, options.cache, **settings)
+    scores = Scores(read_results(path), bench.tuning_targets)
+    further = [
+        runs
+        for found in candidates.values()
+        for runs in (found if bench.finalists is None else finalists(found, scores, bench.finalists))
+    ]
+    jobs = [runs[seed] for seed in range(1, bench.tuning_seeds) for runs in further]
+    run_jobs(jobs, path, options.cache, **settings)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """The language models that learning starts from, one for each task set, built once."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from random import Random
+from string import ascii_lowercase
 
 import torch
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
@@ -17,6 +19,19 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
+class WithFreeLetters(Example):
+    """A task whose answers follow `free` random ones of `letters`, different each time."""
+
+    free: int
+    letters: list[int]
+
+    def draw(self, rng: Random, *, only_right: bool) -> tuple[list[int], list[int]]:
+        """Return the prompt and what to teach this time."""
+        prompt, answer = super().draw(rng, only_right=only_right)
+        return prompt, [*rng.choices(self.letters, k=self.free), *answer]
+
+
+@dataclass(frozen=True)
 class BaseSettings:
     """Size and supervised training. As in the demo: right answers first, then mixed with wrong ones at fixed rates."""
 
@@ -28,9 +43,13 @@ class BaseSettings:
     )
 
 
-def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings | None = None) -> bool:
+#: Longer answers are learned more slowly.
+_LONGER = replace(BaseSettings().training, right_steps=1500, mixed_steps=600)
+SETTINGS = {name: BaseSettings(training=_LONGER) if tasks.free else BaseSettings() for name, tasks in TASK_SETS.items()}
+
+
+def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings) -> bool:
     """Train the base model of a task set into `folder`, unless it is there; returns whether it was trained."""
-    settings = settings or BaseSettings()
 
     def build(output: Path) -> None:
         training = settings.training
@@ -38,12 +57,14 @@ def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings | None = 
         tasks = task_set.draw(training.tasks_per_cell, training.seed)
         tokenizer = build_tokenizer(instruction_words(task.prompt for task in tasks))
         user, assistant = tokenizer.convert_tokens_to_ids(["<|user|>", "<|assistant|>"])
+        letters = tokenizer.convert_tokens_to_ids(list(ascii_lowercase))
         examples = []
         for task in tasks:
             answers = tokenizer([task.answer, *wrong_answers(task)])["input_ids"]
             prompt = [user, *tokenizer(task.prompt)["input_ids"], assistant]
             rate = task_set.right_rate[task.family][task.difficulty - 1]
-            examples.append(Example(prompt, [[*ids, tokenizer.eos_token_id] for ids in answers], rate))
+            ended = [[*ids, tokenizer.eos_token_id] for ids in answers]
+            examples.append(WithFreeLetters(prompt, ended, rate, task_set.free, letters))
         heads = settings.hidden_size // 32
         model = Qwen2ForCausalLM(
             Qwen2Config(
@@ -69,12 +90,12 @@ def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings | None = 
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 
-    fingerprint = {"version": _VERSION, "rates": task_set.right_rate, **asdict(settings)}
+    fingerprint = {"version": _VERSION, "rates": task_set.right_rate, "free": task_set.free, **asdict(settings)}
     return build_once(folder, fingerprint, build)
 
 
 def base_folder(root: Path, task_set: str) -> Path:
     """Return the folder of a task set's base model, built if need be."""
     folder = root / f"base-{task_set}"
-    build_base(folder, TASK_SETS[task_set])
+    build_base(folder, TASK_SETS[task_set], SETTINGS[task_set])
     return folder

@@ -17,46 +17,59 @@ import torch
 from torch import Tensor
 
 from benchmarks.learning.arms import Arm
+from benchmarks.learning.benches import BENCHES, RESULTS
 from benchmarks.learning.loop import Job, Run
 from benchmarks.learning.policy import Policy
 from benchmarks.learning.rollouts import log_probability, sample
 from benchmarks.learning.update import Estimator
+from benchmarks.learning.working import WORKING
 from benchmarks.learning.world import World, load_world
 from verl_vip.advantages.predicted_baseline import least_variance_baseline
 
 PROMPTS, ANSWERS = 72, 100
+#: How far the policy is trained for the second half of the figures.
+ROLLOUTS = 2_048
 EDGES = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.999)
-RESULT = Path(__file__).resolve().parent.parent / "results" / "learning_gradient_noise.json"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The different answers to one prompt: scores `A x P`, how often each came, and their 0/1 rewards."""
+    """Some answers to one prompt, the different ones once each.
 
-    scores: Tensor
+    Attributes:
+        size: `A`, the squared norm of each one's score.
+        share: `A`, how often each came.
+        reward: `A`, 0 or 1.
+        gradient: `P`, estimated from all of them with their mean reward as baseline.
+    """
+
+    size: Tensor
     share: Tensor
     reward: Tensor
+    gradient: Tensor
 
     @property
     def success(self) -> Tensor:
         """The share of right answers."""
         return (self.share * self.reward).sum()
 
+    def second_moment(self, baseline: Tensor) -> float:
+        """Return the mean squared norm of one rollout's gradient."""
+        return float((self.share * self.size * (self.reward - baseline).square()).sum())
+
     @property
-    def gradient(self) -> Tensor:
-        """The `P` gradient of the success probability."""
-        return ((self.share * (self.reward - self.success))[:, None] * self.scores).sum(0)
+    def squared_gradient(self) -> float:
+        """The squared norm of the gradient, less what the noise of `ANSWERS` answers adds to it."""
+        return (float(self.gradient.square().sum()) - self.second_moment(self.success) / ANSWERS) / (1 - 1 / ANSWERS)
 
     def noise(self, baseline: Tensor) -> float:
         """Return the summed variance of one rollout's gradient."""
-        size = self.scores.square().sum(1)
-        second = (self.share * size * (self.reward - baseline).square()).sum()
-        return float(second - self.gradient.square().sum())
+        return self.second_moment(baseline) - self.squared_gradient
 
     @property
     def best(self) -> Tensor:
         """The baseline of least noise, E[|s|^2 r] / E[|s|^2]."""
-        weight = self.share * self.scores.square().sum(1)
+        weight = self.share * self.size
         return (weight * self.reward).sum() / weight.sum().clamp_min(1e-12)
 
 
@@ -69,15 +82,19 @@ def answers_of(policy: Policy, world: World, generator: torch.Generator) -> list
         rows = (drawn.prompt == prompt).nonzero()[:, 0]
         _, which, counts = torch.unique(drawn.tokens[rows], dim=0, return_inverse=True, return_counts=True)
         first = torch.stack([rows[which == k][0] for k in range(len(counts))])
-        scores = []
-        for row in first:
+        share, reward = counts / ANSWERS, drawn.rewards[first].float()
+        success = (share * reward).sum()
+        size, gradient = torch.zeros(len(first)), torch.zeros(sum(weight.numel() for weight in policy.parameters()))
+        for k, row in enumerate(first.tolist()):
             for weight in policy.parameters():
                 weight.grad = None
-            one = slice(int(row), int(row) + 1)
+            one = slice(row, row + 1)
             log_p = log_probability(policy, prompts, drawn.prompt[one], drawn.tokens[one], drawn.lengths[one])
             log_p.sum().backward()
-            scores.append(torch.cat([weight.grad.flatten() for weight in policy.parameters()]))
-        found.append(Answers(torch.stack(scores), counts / ANSWERS, drawn.rewards[first].float()))
+            score = torch.cat([weight.grad.flatten() for weight in policy.parameters()])
+            size[k] = score.square().sum()
+            gradient += share[k] * (reward[k] - success) * score
+        found.append(Answers(size, share, reward, gradient))
     return found
 
 
@@ -85,8 +102,11 @@ def judge(found: list[Answers]) -> dict[str, object]:
     """Return `V`, the mean `a` under each baseline, and the best baseline in bins of p."""
     success = torch.stack([each.success for each in found])
     gradients = torch.stack([each.gradient for each in found])
-    between = float(gradients.var(0).sum())
+    # The noise of each prompt's gradient shows in the variance between them, and is taken out.
+    between = float(gradients.var(0).sum()) - sum(each.noise(each.success) for each in found) / len(found) / ANSWERS
     baselines = {"p": success, "0": torch.zeros_like(success), "p(1-p)/(1+p)": least_variance_baseline(success, 1.0)}
+    for coupling in (0.3, 0.5, 0.65, 0.8):
+        baselines[f"coupling {coupling}"] = least_variance_baseline(success, coupling)
     baselines["best of each prompt"] = torch.stack([each.best for each in found])
     noise = {
         name: sum(each.noise(b) for each, b in zip(found, values, strict=True)) / len(found)
@@ -98,24 +118,34 @@ def judge(found: list[Answers]) -> dict[str, object]:
         if there.any():
             means = {name: round(float(values[there].mean()), 3) for name, values in baselines.items()}
             bins.append({"p_from": low, "prompts": int(there.sum()), **means})
-    return {"V": between, "a": noise, "baselines": bins}
+    return {"V": between, "a": noise, "score_sizes": _score_sizes(found), "baselines": bins}
+
+
+def _score_sizes(found: list[Answers]) -> dict[str, float]:
+    """Return the mean squared norm of the scores of right and of wrong answers, on prompts that have both."""
+    mixed = [each for each in found if 0 < each.success < 1]
+    right = [(each.share * each.size * each.reward).sum() / each.success for each in mixed]
+    wrong = [(each.share * each.size * (1 - each.reward)).sum() / (1 - each.success) for each in mixed]
+    return {"right": float(sum(right)) / len(mixed), "wrong": float(sum(wrong)) / len(mixed)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path("runs/learning"), help="base models and embeddings")
+    parser.add_argument("--bench", choices=sorted(BENCHES), default=WORKING.name)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    world = load_world(options.cache, "tuning")
+    bench = BENCHES[options.bench]
+    world = load_world(options.cache, bench.tuning_set)
     arm = Arm("uniform", estimator=Estimator("rloo"), prompts=8, rollouts=32)
-    run = Run(Job(arm, "tuning", 5e-4, 0, 2048, 2048, 1.0), world)
+    run = Run(Job(arm, bench.tuning_set, 5e-4, 0, ROLLOUTS, ROLLOUTS, 1.0), world)
     result = {}
-    for name, trained in (("base model", False), ("after 2,048 rollouts of RLOO", True)):
+    for name, trained in (("base model", False), (f"after {ROLLOUTS:,} rollouts of RLOO", True)):
         if trained:
             run.train()
         result[name] = judge(answers_of(run.policy, world, torch.Generator().manual_seed(0)))
         print(name, json.dumps(result[name], indent=1))
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / f"{bench.files}_gradient_noise.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes `results/learning.json`, the table and the pictures from finished runs."""
+"""Writes a benchmark's figures, table and pictures from finished runs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,24 +16,15 @@ from benchmarks.learning.analysis import (
     paired_ratio,
     spent_per_seed,
 )
+from benchmarks.learning.bench import Bench
 from benchmarks.learning.plots import plot_curves, plot_ratios
 from verl_vip.reporting.style import draw, save_png
 
-#: The strongest uniform baseline on the report set. The tuning rule chose twice its rate ("uniform"), which is worse
-#: there; the reference was changed to this one after both had been seen, to ours' disadvantage.
-UNIFORM = "uniform_as_ours"
 #: What others compare with: a second reference.
 RLOO = "uniform_rloo"
 OURS = "ours"
 #: Arms with fewer seeds are left out.
 LEAST_SEEDS = 3
-LABELS = {
-    "uniform": "uniform, REINFORCE, rate 1e-3",
-    "uniform_as_ours": "uniform, REINFORCE, ours' rate",
-    "uniform_rloo": "uniform, RLOO",
-}
-#: Where else the ratio of rollouts is taken.
-OTHER_TARGETS = (0.6, 0.65, 0.75, 0.8)
 
 
 def with_earlier(records: Sequence[dict[str, Any]], earlier: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -57,19 +48,24 @@ def paired(curve: Curves, base: Curves) -> tuple[Curves, Curves]:
     return on_shared(curve), on_shared(base)
 
 
-def compare(curves: Mapping[str, Curves], target: float) -> dict[str, Any]:
+def compare(curves: Mapping[str, Curves], bench: Bench) -> dict[str, Any]:
     """Compare every arm with the uniform one, each on the seeds that both have.
 
     Args:
-        curves: All arms, `UNIFORM` among them.
-        target: The accuracy to reach.
+        curves: All arms, the bench's reference among them.
+        bench: The benchmark.
     """
-    budget = float(spent_per_seed(curves[UNIFORM], target, "rollouts")[0].mean())
-    result: dict[str, Any] = {"target_accuracy": target, "fixed_budget_rollouts": round(budget)}
+    target, reference = bench.target, curves[bench.reference]
+    budget = float(spent_per_seed(reference, target, "rollouts")[0].mean())
+    result: dict[str, Any] = {
+        "reference": bench.reference,
+        "target_accuracy": target,
+        "fixed_budget_rollouts": round(budget),
+    }
     for quantity in ("rollouts", "answer_tokens", "all_tokens", "seconds"):
         ratios = {}
         for name, curve in curves.items():
-            arm, base = (spent_per_seed(one, target, quantity)[0] for one in paired(curve, curves[UNIFORM]))
+            arm, base = (spent_per_seed(one, target, quantity)[0] for one in paired(curve, reference))
             ratios[name] = _plain(paired_ratio(base, arm))
         result[f"{quantity}_to_target_vs_uniform"] = ratios
     if RLOO in curves:
@@ -78,53 +74,49 @@ def compare(curves: Mapping[str, Curves], target: float) -> dict[str, Any]:
         }
     accuracy = {}
     for name, curve in curves.items():
-        arm, base = (accuracy_per_seed(one, budget) for one in paired(curve, curves[UNIFORM]))
+        arm, base = (accuracy_per_seed(one, budget) for one in paired(curve, reference))
         accuracy[name] = _plain(paired_ratio(arm, base))
     result["accuracy_at_fixed_budget_vs_uniform"] = accuracy
     result["rollouts_to_other_targets_vs_uniform"] = {
-        str(other): {name: _ratio_at(curve, curves[UNIFORM], other) for name, curve in curves.items()}
-        for other in OTHER_TARGETS
+        str(other): {name: _ratio_at(curve, reference, other) for name, curve in curves.items()}
+        for other in bench.other_targets
     }
     result["arms"] = {name: _facts(curve, target, budget) for name, curve in curves.items()}
     return result
 
 
-def write(
-    records: Sequence[dict[str, Any]], target: float, output: Path, plots: Path, shown: Sequence[str]
-) -> dict[str, Any]:
-    """Write the comparison to `output` and its pictures to the folder `plots`; return the comparison.
+def write(records: Sequence[dict[str, Any]], bench: Bench, folder: Path) -> dict[str, Any]:
+    """Write a bench's comparison and its pictures to a folder; return the comparison.
 
     Args:
         records: Finished jobs of the reported task set.
-        target: The accuracy to reach.
-        output: The JSON file.
-        plots: The folder of the pictures.
-        shown: Which arms the curves are drawn of.
+        bench: The benchmark.
+        folder: Where the files go, their names beginning with `bench.files`.
     """
     curves = {name: curve for name, curve in group_runs(records).items() if len(curve.seeds) >= LEAST_SEEDS}
-    if UNIFORM not in curves:
+    if bench.reference not in curves:
         raise SystemExit(
-            f"fewer than {LEAST_SEEDS} runs of the uniform baseline have finished; run more of them first."
+            f"fewer than {LEAST_SEEDS} runs of the uniform baseline {bench.reference} have finished; run more first."
         )
     result = {
         "what": (
-            "Ratios to the strongest uniform baseline found, plain REINFORCE, and to tuned uniform RLOO where the name "
+            "Ratios to the strongest uniform baseline found (`reference`), and to tuned uniform RLOO where the name "
             "says so. *_to_target_vs_uniform: what uniform spends until the target "
             "divided by what the arm spends, so that 2 means half of it. accuracy_at_fixed_budget_vs_uniform: the "
             "arm's accuracy divided by uniform's after as many rollouts as uniform needs for the target. answer_tokens "
             "are sampled, all_tokens include each prompt once a step; seconds are processor time in this loop, "
             "evaluation left out. 95 % bootstrap intervals over seeds."
         ),
-        **compare(curves, target),
+        **compare(curves, bench),
     }
-    output.write_text(json.dumps(result, indent=1) + "\n")
-    plots.mkdir(parents=True, exist_ok=True)
-    labels = {name: LABELS.get(name, name.replace("_", " ")) for name in curves}
-    picture = draw(plot_curves, [curves[name] for name in shown if name in curves], labels, OURS, target, height=3.4)
-    save_png(picture, plots / "learning_curves.png", "Accuracy against rollouts")
+    (folder / f"{bench.files}.json").write_text(json.dumps(result, indent=1) + "\n")
+    labels = {name: bench.labels.get(name, name.replace("_", " ")) for name in curves}
+    shown = [curves[name] for name in bench.shown if name in curves]
+    picture = draw(plot_curves, shown, labels, OURS, bench.target, height=3.4)
+    save_png(picture, folder / f"{bench.files}_curves.png", "Accuracy against rollouts")
     ratios = {name: Interval(**value) for name, value in result["rollouts_to_target_vs_uniform"].items()}
     picture = draw(plot_ratios, ratios, labels, OURS, "times fewer rollouts", height=4.2)
-    save_png(picture, plots / "learning_ratios.png", f"Rollouts to {100 * target:.0f} % accuracy")
+    save_png(picture, folder / f"{bench.files}_ratios.png", f"Rollouts to {100 * bench.target:.0f} % accuracy")
     return result
 
 

@@ -11,7 +11,7 @@ from benchmarks.learning.policy import Policy
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """Tokenised prompts, and the tokens of the one right answer, its end token included.
+    """Tokenised prompts, and the tokens of the right answer, its end token included.
 
     Attributes:
         tokens: `Q x P` int64, padded on the right.
@@ -20,6 +20,7 @@ class PromptTokens:
         answer_lengths: `Q` int64.
         pad: Padding token.
         end: End token.
+        free: How many tokens of free choice come before the answer.
     """
 
     tokens: Tensor
@@ -28,12 +29,17 @@ class PromptTokens:
     answer_lengths: Tensor
     pad: int
     end: int
+    free: int = 0
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of what is right, those of free choice and the end token counted."""
+        return self.free + self.answers.shape[1]
 
     def select(self, rows: Tensor) -> "PromptTokens":
         """Return the prompts of the given rows."""
-        return PromptTokens(
-            self.tokens[rows], self.lengths[rows], self.answers[rows], self.answer_lengths[rows], self.pad, self.end
-        )
+        parts = (part[rows] for part in (self.tokens, self.lengths, self.answers, self.answer_lengths))
+        return PromptTokens(*parts, self.pad, self.end, self.free)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Rollouts:
         prompt: `N` int64, the prompt's row.
         tokens: `N x R` int64 with the end token, padding after it.
         lengths: `N` int64, of `tokens`, the end token counted.
-        rewards: `N` float64, one for exactly the right answer.
+        rewards: `N` float64, one for exactly the right answer after the free tokens.
     """
 
     prompt: Tensor
@@ -63,15 +69,24 @@ class Rollouts:
         return cls(prompt[order], tokens, lengths, rewards)
 
 
-@torch.no_grad()
 def sample(policy: Policy, prompts: PromptTokens, counts: Tensor, generator: torch.Generator) -> Rollouts:
-    """Sample `counts[q]` answers of prompt q at temperature 1, of at most two tokens more than the longest answer.
+    """Sample `counts[q]` answers of prompt q at temperature 1, up to two tokens longer than the right one."""
+    prompt, tokens, lengths = _write(policy, prompts, counts, generator, prompts.longest + 2)
+    right = (tokens[:, prompts.free : prompts.longest] == prompts.answers[prompt]).all(1)
+    right &= lengths == prompts.free + prompts.answer_lengths[prompt]
+    return Rollouts(prompt, tokens, lengths, right.to(torch.float64))
+
+
+@torch.no_grad()
+def _write(
+    policy: Policy, prompts: PromptTokens, counts: Tensor, generator: torch.Generator, limit: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Write `counts[q]` answers of at most `limit` tokens to prompt q; return prompt, tokens and lengths of each.
 
     Each prompt is read once, whatever its count.
     """
     served = counts.nonzero()[:, 0]
     some = prompts.select(served)
-    limit = prompts.answers.shape[1] + 2
     cache = policy.new_cache(some.lengths, int(some.lengths.max()) + limit)
     hidden = policy.hidden(some.tokens[:, : int(some.lengths.max())], cache)
     last = hidden[torch.arange(len(served)), some.lengths - 1]
@@ -92,21 +107,21 @@ def sample(policy: Policy, prompts: PromptTokens, counts: Tensor, generator: tor
         if place + 1 == limit or not running.any():
             break
         logits = policy.logits(policy.step(drawn, cache)[:, 0])
-    prompt = served[copies]
-    width = prompts.answers.shape[1]
-    right = (tokens[:, :width] == prompts.answers[prompt]).all(1) & (lengths == prompts.answer_lengths[prompt])
-    return Rollouts(prompt, tokens, lengths, right.to(torch.float64))
+    return served[copies], tokens, lengths
 
 
-def log_probability(policy: Policy, prompts: PromptTokens, rows: Tensor, answers: Tensor, lengths: Tensor) -> Tensor:
-    """Return the log probability of each answer given its prompt.
+def log_probability(
+    policy: Policy, prompts: PromptTokens, rows: Tensor, answers: Tensor, lengths: Tensor, given: int = 0
+) -> Tensor:
+    """Return the log probability of each answer given its prompt, and given its own first tokens.
 
     Args:
         policy: The model.
         prompts: `Q` prompts.
         rows: `N` int64, the prompt of each answer.
         answers: `N x R` int64, padded on the right.
-        lengths: `N` int64, how many tokens of each answer count.
+        lengths: `N` int64, of the answers.
+        given: How many tokens of each answer are taken as given.
     """
     starts = prompts.lengths[rows]
     width = int(lengths.max())
@@ -118,13 +133,28 @@ def log_probability(policy: Policy, prompts: PromptTokens, rows: Tensor, answers
     at = starts[:, None] + place
     row = torch.arange(len(rows))[:, None].expand_as(at)
     room[row[counted], at[counted]] = answers[:, :width][counted]
+    counted &= place >= given
     hidden = policy.hidden(room[:, :-1])[row[counted], at[counted] - 1]
     chosen = policy.logits(hidden).log_softmax(1).gather(1, answers[:, :width][counted][:, None])[:, 0]
     return torch.zeros(len(rows)).index_add(0, row[counted], chosen)
 
 
 @torch.no_grad()
-def success(policy: Policy, prompts: PromptTokens) -> Tensor:
-    """Return the exact probability that a sampled answer is right, `Q` float64; there is one right answer each."""
+def success(policy: Policy, prompts: PromptTokens, samples: int = 1, seed: int = 0) -> Tensor:
+    """Return the probability that a sampled answer is right, `Q` float64.
+
+    Given the free tokens it is exact, since one answer is right then. Where there are any it is the mean over `samples`
+    draws of them, with the same random numbers for the same seed, whatever the policy.
+    """
     rows = torch.arange(len(prompts.lengths))
-    return log_probability(policy, prompts, rows, prompts.answers, prompts.answer_lengths).exp().to(torch.float64)
+    answers, lengths = prompts.answers, prompts.answer_lengths
+    if prompts.free:
+        counts, generator = torch.full_like(rows, samples), torch.Generator().manual_seed(seed)
+        rows, letters, _ = _write(policy, prompts, counts, generator, prompts.free)
+        ended = (letters == prompts.end).any(1)  # too early to be right
+        answers = torch.cat([letters, answers[rows]], 1)
+        lengths = prompts.free + lengths[rows]
+    probability = log_probability(policy, prompts, rows, answers, lengths, prompts.free).exp().to(torch.float64)
+    if prompts.free:
+        probability[ended] = 0.0
+    return probability.view(len(prompts.lengths), -1).mean(1)

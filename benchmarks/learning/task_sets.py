@@ -1,4 +1,10 @@
-"""Two sets of string tasks with no family in common: strategies are tuned on one and reported on the other."""
+"""String tasks in two kinds, each in two sets with no family in common: one to tune strategies on, one to report.
+
+In the first kind an answer is the right one and nothing else. In the second ("working") letters of free choice come
+before it, as reasoning comes before an answer: answers are longer, 26^6 of them are right, and most of what a policy
+writes has nothing to do with the reward. There most prompts are nearly always solved or nearly never, as in the field
+(`LOG.md` has the figures).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,14 +58,16 @@ class TaskSet:
     """Families, and how often the base model is taught each one's right answer.
 
     Attributes:
-        name: "tuning" or "report".
+        name: Unique.
         families: Each with one difficulty a length.
         right_rate: By family name, one rate a difficulty.
+        free: Letters of free choice before the answer.
     """
 
     name: str
     families: tuple[Family, ...]
     right_rate: dict[str, tuple[float, ...]]
+    free: int = 0
 
     def draw(self, per_cell: int, seed: int) -> list[Task]:
         """Return `per_cell` different tasks of each family and difficulty."""
@@ -71,28 +79,69 @@ class TaskSet:
         ]
 
 
-def _family(name: str, wording: str, rule: Rule) -> Family:
+def _family(name: str, wording: str, rule: Rule, free: int) -> Family:
+    first = f"Write any {number_word(free)} letters first. " if free else ""
+
     def draw(length: int, rng: Random) -> Question:
         letters = "".join(rng.sample(ascii_lowercase, length))
-        return Question(f'{wording.format(size=number_word(length))}: "{letters}"', rule(letters), letters)
+        question = f'{first}{wording.format(size=number_word(length))}: "{letters}"'
+        return Question(question, rule(letters), letters)
 
     return Family(name, _LENGTHS, draw)
 
 
-def _task_set(name: str, rules: dict[str, tuple[str, Rule]], seed: int) -> TaskSet:
-    """Give the families rates spread evenly in logits, in random order; longer strings are rarer right."""
+def _even_rates(rules: dict[str, tuple[str, Rule]], seed: int) -> dict[str, tuple[float, ...]]:
+    """Return rates spread evenly in logits, in random order; longer strings are rarer right."""
     order = sorted(rules)
     Random(seed).shuffle(order)
     rates = {}
     for place, family in enumerate(order):
         centre = _HIGHEST + (_LOWEST - _HIGHEST) * place / (len(order) - 1)
         rates[family] = tuple(1 / (1 + exp(-(centre + shift))) for shift in (_SPREAD, 0.0, -_SPREAD))
-    return TaskSet(name, tuple(_family(key, *rule) for key, rule in rules.items()), rates)
+    return rates
 
 
 _HIGHEST, _LOWEST, _SPREAD = 3.5, -1.8, 0.6
 
+#: Most at one end or the other.
+_SPLIT_RATES = (
+    (0.995, 0.99, 0.98),
+    (0.995, 0.99, 0.98),
+    (0.995, 0.99, 0.98),
+    (0.995, 0.99, 0.97),
+    (0.99, 0.97, 0.92),
+    (0.97, 0.90, 0.75),
+    (0.85, 0.60, 0.35),
+    (0.60, 0.35, 0.15),
+    (0.40, 0.15, 0.06),
+    (0.15, 0.07, 0.04),
+    (0.10, 0.05, 0.03),
+    (0.08, 0.04, 0.03),
+)
+#: Whose rates these are, the most often right first: skills that a small model learns soon lead, and the others are
+#: in no order.
+_SPLIT_TUNING = (
+    "repeat", "first_thrice", "second", "last_two", "ends", "without_last",
+    "every_second", "rotate", "next_letter", "sort", "swap_ends", "earliest",
+)  # fmt: skip
+_SPLIT_REPORT = (
+    "first_two", "final", "last_thrice", "without_first", "odd_places", "latest",
+    "swap_first", "previous_letter", "last_to_front", "sort_down", "double", "backward",
+)  # fmt: skip
+_FREE = 6
+
+
+def _families(rules: dict[str, tuple[str, Rule]], free: int = 0) -> tuple[Family, ...]:
+    return tuple(_family(key, *rule, free) for key, rule in rules.items())
+
+
 TASK_SETS = {
-    "tuning": _task_set("tuning", _TUNING, seed=1),
-    "report": _task_set("report", _REPORT, seed=2),
+    "tuning": TaskSet("tuning", _families(_TUNING), _even_rates(_TUNING, seed=1)),
+    "report": TaskSet("report", _families(_REPORT), _even_rates(_REPORT, seed=2)),
+    "working_tuning": TaskSet(
+        "working_tuning", _families(_TUNING, _FREE), dict(zip(_SPLIT_TUNING, _SPLIT_RATES, strict=True)), _FREE
+    ),
+    "working_report": TaskSet(
+        "working_report", _families(_REPORT, _FREE), dict(zip(_SPLIT_REPORT, _SPLIT_RATES, strict=True)), _FREE
+    ),
 }

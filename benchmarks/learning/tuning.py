@@ -1,8 +1,8 @@
 """Chooses each arm's settings from finished runs on the tuning task set.
 
-The rule, written before any of these runs: the least geometric mean, over seeds and over the targets .70, .75 and
-.80, of rollouts until the target; a run that misses one counts there as its end. The tuning set starts higher than
-the report set, and uniform takes about as long to .75 and .80 there as to .70 on the report set.
+The rule, written before any of these runs: the least geometric mean, over seeds and over the benchmark's tuning
+targets, of rollouts until the target; a run that misses one counts there as its end. Where a benchmark has finalists,
+those are the best of an arm by its first seed, and only they are run with, and judged on, the others.
 """
 
 import json
@@ -16,7 +16,8 @@ from benchmarks.learning.analysis import spent_at
 from benchmarks.learning.arms import Arm
 from benchmarks.learning.loop import Job
 
-TUNING_TARGETS = (0.7, 0.75, 0.8)
+#: The runs of one candidate setting, one a seed.
+Candidate = Sequence[Job]
 
 
 @dataclass(frozen=True)
@@ -29,34 +30,63 @@ class Choice:
     seeds: tuple[int, ...]
 
 
-def choose(candidates: Mapping[str, Sequence[Sequence[Job]]], records: Sequence[dict[str, Any]]) -> dict[str, Choice]:
-    """Return the best candidate of each arm, judged on the seeds that all candidates of the arm have finished.
+class Scores:
+    """Mean log of rollouts until the tuning targets, of each finished run.
 
     Args:
-        candidates: By arm, candidate settings as their runs, one a seed.
         records: Finished runs.
+        targets: Accuracies.
+    """
+
+    def __init__(self, records: Sequence[dict[str, Any]], targets: Sequence[float]) -> None:
+        self._known = {_key(record["job"]): score(record["curve"], targets) for record in records}
+
+    def of(self, candidate: Candidate) -> dict[int, float]:
+        """Return the scores of a candidate's finished runs by seed."""
+        return {job.seed: self._known[key] for job in candidate if (key := _key(job.key())) in self._known}
+
+
+def finalists(candidates: Sequence[Candidate], scores: Scores, count: int) -> list[Candidate]:
+    """Return the candidates with the `count` best scores of their first seeds; none unless all have run."""
+    first = [scores.of(candidate[:1]) for candidate in candidates]
+    if not all(first):
+        return []
+    order = np.argsort([next(iter(found.values())) for found in first], kind="stable")
+    return [candidates[k] for k in order[:count]]
+
+
+def choose(
+    candidates: Mapping[str, Sequence[Candidate]], scores: Scores, *, final: int | None = None
+) -> dict[str, Choice]:
+    """Return the best candidate of each arm, judged on the seeds that all its candidates, or finalists, have finished.
+
+    Args:
+        candidates: By arm.
+        scores: Of the finished runs.
+        final: How many finalists an arm has; None for all candidates.
 
     Raises:
         SystemExit: If the candidates of an arm have no finished seed in common.
     """
-    scores = {json.dumps(record["job"], sort_keys=True): score(record["curve"]) for record in records}
     chosen = {}
     for name, options in candidates.items():
-        found = [
-            {run.seed: scores[key] for run in runs if (key := json.dumps(run.key(), sort_keys=True)) in scores}
-            for runs in options
-        ]
-        seeds = tuple(sorted(set.intersection(*map(set, found))))
+        judged = options if final is None else finalists(options, scores, final)
+        found = [scores.of(option) for option in judged]
+        seeds = tuple(sorted(set.intersection(*map(set, found)))) if found else ()
         if not seeds:
             raise SystemExit(f"arm {name} has no seed with all its tuning runs; run `tune` for longer first.")
         means = [float(np.exp(np.mean([each[seed] for seed in seeds]))) for each in found]
         best = int(np.argmin(means))
-        chosen[name] = Choice(options[best][0].arm, options[best][0].learning_rate, means[best], seeds)
+        chosen[name] = Choice(judged[best][0].arm, judged[best][0].learning_rate, means[best], seeds)
     return chosen
 
 
-def score(curve: Sequence[Mapping[str, Any]]) -> float:
-    """Return the mean log of rollouts until each of the tuning targets."""
+def score(curve: Sequence[Mapping[str, Any]], targets: Sequence[float]) -> float:
+    """Return the mean log of rollouts until each of the targets."""
     accuracy = np.array([point["accuracy"] for point in curve], dtype=np.float64)
     spent = np.array([point["rollouts"] for point in curve], dtype=np.float64)
-    return float(np.mean([np.log(max(spent_at(accuracy, spent, target)[0], 1.0)) for target in TUNING_TARGETS]))
+    return float(np.mean([np.log(max(spent_at(accuracy, spent, target)[0], 1.0)) for target in targets]))
+
+
+def _key(job: Mapping[str, Any]) -> str:
+    return json.dumps(job, sort_keys=True)

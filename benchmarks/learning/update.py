@@ -19,8 +19,9 @@ class Estimator:
     """How advantages are computed.
 
     Attributes:
-        kind: A key of the library's `ADVANTAGES`; "grpo" for verl's own, divided by the group's deviation; or
-            "reinforce", the reward without a baseline, which is what verl's own GRPO gives groups of one.
+        kind: A key of the library's `ADVANTAGES`; "grpo" for verl's own, divided by the group's deviation;
+            "reinforce", the reward without a baseline, which is what verl's own GRPO gives groups of one; or
+            "batch_mean", the reward less the mean of all other rollouts of the step, of whichever prompts.
         utility: What is ascended; its slope at the predicted probability weighs each prompt.
         utility_floor: See `utility_slope`.
         strongest: Most rollouts that a prediction is worth against the group's own.
@@ -50,7 +51,8 @@ def coefficients(
     """
     belief = BetaBelief.from_prediction(prediction, strongest=estimator.strongest)
     size = len(prediction.mean)
-    compute = {**ADVANTAGES, "grpo": _grpo, "reinforce": lambda batch: batch.rewards}[estimator.kind]
+    own = {"grpo": _grpo, "batch_mean": _batch_mean, "reinforce": lambda batch: batch.rewards}
+    compute = {**ADVANTAGES, **own}[estimator.kind]
     keep = torch.ones_like(group, dtype=torch.bool) if selection.keep is None else torch.cat(selection.keep)
     known = {"belief": belief, "score_coupling": estimator.score_coupling}
     kept = GroupedRewards(rewards[keep], group[keep], size, **known)
@@ -72,3 +74,9 @@ def _grpo(batch: GroupedRewards) -> Tensor:
     centred = batch.rewards - batch.mean(batch.rewards)
     variance = batch.mean(centred.square()) * batch.own_size / (batch.own_size - 1).clamp_min(1)
     return centred / (variance.sqrt() + 1e-6)
+
+
+def _batch_mean(batch: GroupedRewards) -> Tensor:
+    """Return r less the mean of the others, whatever their prompt; a lone rollout gets zero."""
+    others = (batch.rewards.sum() - batch.rewards) / max(len(batch.rewards) - 1, 1)
+    return batch.rewards - others if len(batch.rewards) > 1 else torch.zeros_like(batch.rewards)

@@ -4,7 +4,7 @@
 
 Both start from the report set's base model with the same settings; prompts come in another order. What is compared is
 the mean reward of the rollouts that each step samples, which verl logs. One verl run is set against the spread of many
-runs of the loop. Writes `results/learning_verl.json` and its picture.
+runs of the loop. Writes `results/learning_short_answers_verl.json` and its picture.
 """
 
 import argparse
@@ -105,8 +105,8 @@ def main() -> None:
             print(arm, arms[arm]["steps"], json.dumps([arms[arm][half] for half in ("first_half", "second_half")]))
     if not arms:
         raise SystemExit("no verl run has been logged; run `python -m benchmarks.learning.verl_runs ARM` first.")
-    (RESULTS / "learning_verl.json").write_text(json.dumps(arms, indent=1) + "\n")
-    save_png(draw(plot, arms, height=3.2), RESULTS / "learning_verl.png", "verl and the in-process loop")
+    (RESULTS / "learning_short_answers_verl.json").write_text(json.dumps(arms, indent=1) + "\n")
+    save_png(draw(plot, arms, height=3.2), RESULTS / "learning_short_answers_verl.png", "verl and the in-process loop")
 
 
 if __name__ == "__main__":

@@ -58,20 +58,21 @@ def load_world(root: Path, task_set: str) -> World:
     folder = base_folder(root, task_set)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     train, held_out = draw_tasks(task_set)
+    free = TASK_SETS[task_set].free
     messages = [[{"role": "user", "content": task.prompt}] for task in train]
     ids = [prompt_id(message) for message in messages]
     embedder = PromptEmbedder(cache_dir=root)
     embeddings = embedder.embed(ids, [prompt_text(message) for message in messages])
     return World(
         folder,
-        _tokenise(train, tokenizer),
+        _tokenise(train, free, tokenizer),
         Prompts(tuple(ids), embeddings),
-        _tokenise(held_out, tokenizer),
+        _tokenise(held_out, free, tokenizer),
         [(task.family, task.difficulty) for task in held_out],
     )
 
 
-def _tokenise(tasks: list[Task], tokenizer: PreTrainedTokenizerBase) -> PromptTokens:
+def _tokenise(tasks: list[Task], free: int, tokenizer: PreTrainedTokenizerBase) -> PromptTokens:
     user, assistant = tokenizer.convert_tokens_to_ids(["<|user|>", "<|assistant|>"])
     prompts = [[user, *tokenizer(task.prompt)["input_ids"], assistant] for task in tasks]
     answers = [[*tokenizer(task.answer)["input_ids"], tokenizer.eos_token_id] for task in tasks]
@@ -85,5 +86,5 @@ def _tokenise(tasks: list[Task], tokenizer: PreTrainedTokenizerBase) -> PromptTo
         return torch.tensor([len(row) for row in rows])
 
     return PromptTokens(
-        padded(prompts), lengths(prompts), padded(answers), lengths(answers), pad, tokenizer.eos_token_id
+        padded(prompts), lengths(prompts), padded(answers), lengths(answers), pad, tokenizer.eos_token_id, free
     )

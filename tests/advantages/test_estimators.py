@@ -109,17 +109,19 @@ def test_a_coupled_baseline_is_the_plain_one_mapped(groups, beliefs, order, wide
     torch.testing.assert_close(batch.rewards - found, low + (high - low) * mapped, atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("coupling", [0.3, 0.65, 1.0])
 @pytest.mark.parametrize("success", [0.01, 0.2, 0.5, 0.8, 0.99])
-def test_the_least_variance_baseline_is_that_of_a_softmax_over_one_right_answer_and_many_wrong_ones(success):
+def test_the_least_variance_baseline_is_that_of_a_softmax_over_one_right_answer_and_many_wrong_ones(success, coupling):
     wrong = 20_000
     mass = torch.full((wrong + 1,), (1 - success) / wrong, dtype=torch.float64)
     mass[0] = success
     reward = torch.zeros_like(mass)
     reward[0] = 1
-    size = 1 - 2 * mass + mass.square().sum()  # |e_y - pi|^2
+    decision = 1 - 2 * mass + mass.square().sum()  # |e_y - pi|^2
+    size = 1 - coupling + coupling * decision  # the rest of the answer adds the same to all
     best = (mass * size * reward).sum() / (mass * size).sum()
     p = torch.tensor(success, dtype=torch.float64)
-    assert float(least_variance_baseline(p, 1.0)) == pytest.approx(float(best), rel=0.01)
+    assert float(least_variance_baseline(p, coupling)) == pytest.approx(float(best), rel=0.01)
     assert float(least_variance_baseline(p, 0.0)) == pytest.approx(success)
     noise = {b: float((mass * size * (reward - b).square()).sum()) for b in (float(best), 0.0, success)}
     assert noise[float(best)] == min(noise.values())

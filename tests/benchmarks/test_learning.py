@@ -1,7 +1,8 @@
 """The learning benchmark's own parts: the model, the sampling, the reading of curves, the resuming."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from benchmarks.learning import runner
 from benchmarks.learning.analysis import Curves, accuracy_per_seed, paired_ratio, smooth, spent_at
 from benchmarks.learning.arms import Arm
+from benchmarks.learning.base_model import WithFreeLetters
+from benchmarks.learning.benches import BENCHES, RESULTS
 from benchmarks.learning.loop import Job, Point
-from benchmarks.learning.plan import candidates
 from benchmarks.learning.policy import Policy
 from benchmarks.learning.rollouts import PromptTokens, Rollouts, log_probability, sample, success
 from benchmarks.learning.runner import read_results
 from benchmarks.learning.task_sets import TASK_SETS
-from benchmarks.learning.tuning import choose
+from benchmarks.learning.tuning import Scores, choose, finalists
 from benchmarks.learning.update import Estimator, coefficients
 from verl_vip.prediction.predictor import Prediction
 from verl_vip.strategies.strategy import Selection
@@ -68,6 +70,44 @@ def test_answers_come_as_often_as_their_probability_says(models, prompts):
     assert torch.allclose(each[right].exp().double(), exact[drawn.prompt[right]], rtol=1e-4)
 
 
+def test_an_answer_after_free_tokens_counts_whatever_they_are(models, prompts):
+    _, policy = models
+    free = replace(prompts, free=2)
+    drawn = sample(policy, free, torch.tensor([6000, 6000]), torch.Generator().manual_seed(0))
+    known = success(policy, free, samples=3000)
+    for row in range(2):
+        mine = drawn.prompt == row
+        assert float(drawn.rewards[mine].mean()) == pytest.approx(float(known[row]), abs=0.012)
+        right = drawn.tokens[mine & (drawn.rewards == 1)]
+        assert len(right.unique(dim=0)) > 1 or float(known[row]) < 0.01
+        length = int(prompts.answer_lengths[row])
+        assert (right[:, 2 : 2 + length] == prompts.answers[row, :length]).all()
+    assert torch.equal(success(policy, free, 50, seed=1), success(policy, free, 50, seed=1))
+
+
+def test_the_base_model_is_taught_other_free_letters_each_time():
+    example = WithFreeLetters([1], [[7, 0], [8, 0]], 0.5, 3, [2, 3, 4])
+    rows = [example.draw(Random(seed), only_right=False)[1] for seed in range(40)]
+    assert {tuple(row[3:]) for row in rows} == {(7, 0), (8, 0)}
+    assert len({tuple(row[:3]) for row in rows}) > 10
+    assert {letter for row in rows for letter in row[:3]} == {2, 3, 4}
+
+
+def test_the_mean_of_the_batch_leaves_each_rollout_out_of_its_own_baseline():
+    rewards = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+    prediction = Prediction(torch.full((3,), 0.5), torch.zeros(3))
+    found = coefficients(rewards, torch.arange(3), prediction, Selection(), Estimator("batch_mean"))
+    assert found.tolist() == pytest.approx([0.5 / 3, -1 / 3, 0.5 / 3])
+    alone = coefficients(
+        rewards[:1],
+        torch.tensor([0]),
+        Prediction(torch.tensor([0.5]), torch.zeros(1)),
+        Selection(),
+        Estimator("batch_mean"),
+    )
+    assert alone.tolist() == [0.0]
+
+
 def test_rounds_are_joined_prompt_by_prompt():
     def part(prompt, rewards):
         size = len(prompt)
@@ -98,8 +138,9 @@ def test_every_prompt_served_counts_the_same_and_discards_do_not():
     assert weighted.tolist() == pytest.approx([1 / 6, -1 / 6, 1 / 24, 1 / 24, -1 / 24, -1 / 24, 1 / 6], abs=1e-5)
 
 
-def test_no_family_and_no_wording_is_in_both_task_sets():
-    tuning, report = TASK_SETS["tuning"], TASK_SETS["report"]
+@pytest.mark.parametrize("kind", ["", "working_"])
+def test_no_family_and_no_wording_is_in_both_task_sets(kind):
+    tuning, report = TASK_SETS[kind + "tuning"], TASK_SETS[kind + "report"]
     assert not set(tuning.right_rate) & set(report.right_rate)
     assert not {task.prompt for task in tuning.draw(5, 0)} & {task.prompt for task in report.draw(5, 0)}
 
@@ -126,18 +167,48 @@ def _finished(run, accuracies):
 
 
 def test_the_candidate_with_the_fewest_rollouts_is_chosen_on_the_seeds_that_all_have():
-    found = {name: options[:2] for name, options in candidates().items() if name in ("uniform", "pods")}
+    bench = BENCHES["short_answers"]
+    found = {name: options[:2] for name, options in bench.candidates().items() if name in ("uniform", "pods")}
     slow, fast = [0.4, 0.4, 0.6, 0.7, 0.8, 0.8], [0.4, 0.7, 0.8, 0.8]
     records = []
     for first, second in found.values():
         records += [_finished(run, slow) for run in first]
         records += [_finished(run, fast) for run in second[:2]]  # the third seed, where it has no run, does not count
-    chosen = choose(found, records)
+    chosen = choose(found, Scores(records, bench.tuning_targets))
     for name, (_, second) in found.items():
         assert (chosen[name].arm, chosen[name].learning_rate) == (second[0].arm, second[0].learning_rate)
         assert chosen[name].seeds == (0, 1)
     with pytest.raises(SystemExit, match="arm uniform has no seed with all its tuning runs"):
-        choose(found, [])
+        choose(found, Scores([], bench.tuning_targets))
+
+
+def test_finalists_lead_with_the_first_seed_and_are_chosen_from_by_all_seeds():
+    bench = BENCHES["short_answers"]
+    options = bench.candidates()["uniform"][:3]
+    slow, middling, fast = [*[0.4] * 9, 0.8, 0.8], [0.4, 0.4, 0.6, 0.8, 0.8], [0.4, 0.6, 0.8, 0.8]
+    records = [_finished(runs[0], curve) for runs, curve in zip(options, (fast, middling, slow), strict=True)]
+    scores = Scores(records, bench.tuning_targets)
+    assert finalists(options, scores, 2) == [options[0], options[1]]
+    assert finalists([*options, bench.candidates()["pods"][0]], scores, 2) == []
+    records += [_finished(options[0][1], slow), _finished(options[1][1], middling), _finished(options[2][1], fast)]
+    records += [_finished(options[0][2], slow), _finished(options[1][2], middling)]
+    chosen = choose({"uniform": options}, Scores(records, bench.tuning_targets), final=2)["uniform"]
+    assert (chosen.arm, chosen.learning_rate, chosen.seeds) == (
+        options[1][0].arm,
+        options[1][0].learning_rate,
+        (0, 1, 2),
+    )
+
+
+def test_the_first_benchmarks_runs_are_those_that_its_results_have():
+    bench = BENCHES["short_answers"]
+    scores = Scores(read_results(RESULTS / f"{bench.files}_tuning.jsonl"), bench.tuning_targets)
+    jobs = [json.dumps(job.key(), sort_keys=True) for job in bench.report_jobs(5, choose(bench.candidates(), scores))]
+    finished = [
+        json.dumps(record["job"], sort_keys=True) for record in read_results(RESULTS / f"{bench.files}_runs.jsonl")
+    ]
+    assert finished
+    assert set(finished) <= set(jobs)
 
 
 def test_more_jobs_than_a_pipe_holds_are_each_run_once(tmp_path, monkeypatch):

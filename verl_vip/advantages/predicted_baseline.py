@@ -49,17 +49,21 @@ def least_variance_baseline(probability: Tensor, coupling: float) -> Tensor:
     It is `b = E[|s|^2 r] / E[|s|^2]` (Greensmith, Bartlett & Baxter, JMLR 2004), which is p only if the score's size
     has nothing to do with the reward. It has: what a policy does as a rule moves its weights less than what it does
     rarely. For a softmax over one right answer of probability p and many wrong ones of little mass each, |s|^2 is
-    (1 - p)^2 for the right one and 1 + p^2 for a wrong one. With the ratio of the two to the power of `coupling`,
+    (1 - p)^2 for the right one and 1 + p^2 for a wrong one. Most of a long answer is not that decision, and adds the
+    same to both. With `coupling` c the decision's share of |s|^2, taken where p is small, and rho the ratio of right to
+    wrong,
 
-        rho = ((1 - p)^2 / (1 + p^2))^coupling,    b = rho p / (rho p + 1 - p),
+        rho = (1 - c + c (1 - p)^2) / (1 - c + c (1 + p^2)),    b = rho p / (rho p + 1 - p).
 
-    0 gives p, and 1 gives p (1 - p) / (1 + p).
+    c = 0 gives p, and 1, an answer that is nothing but the decision, p (1 - p) / (1 + p).
 
     Args:
         probability: A tensor of p in [0, 1].
-        coupling: How far the score's size goes with the reward.
+        coupling: c, in [0, 1].
     """
-    ratio = ((1 - probability).square() / (1 + probability.square())).pow(coupling)
+    other = 1 - coupling
+    right, wrong = (other + coupling * size for size in ((1 - probability).square(), 1 + probability.square()))
+    ratio = right / wrong
     weighed = ratio * probability
     total = weighed + 1 - probability
     return torch.where(total > 0, weighed / total.clamp_min(torch.finfo(total.dtype).tiny), 0.0)

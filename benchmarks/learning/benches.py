@@ -1,0 +1,9 @@
+"""The benchmarks by name, and where their results lie."""
+
+from pathlib import Path
+
+from benchmarks.learning.short_answers import SHORT_ANSWERS
+from benchmarks.learning.working import WORKING
+
+BENCHES = {bench.name: bench for bench in (WORKING, SHORT_ANSWERS)}
+RESULTS = Path(__file__).resolve().parent.parent / "results"
