@@ -11,11 +11,12 @@ from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger
 from verl_vip.flows.artifacts import show_picture, show_table, slug
 from verl_vip.flows.evaluation_run import EvaluationRun
+from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.summaries import evaluation_rows
 from verl_vip.flows.supervision import supervise
 from verl_vip.flows.tasks import another_may_help, stopping_if_torn_down
 
-from verl_vip.errors import JobError, VerlVipError
+from verl_vip.errors import ConfigError, JobError, VerlVipError
 
 _LOOK_S = 10.0
 _PICTURES = 6
@@ -25,7 +26,7 @@ def stop_evaluation(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> 
     """Stop the evaluation's live job when its flow is cancelled or crashes (a hook of Prefect's)."""
     logger = flow_run_logger(flow_run, flow)
     try:
-        run = EvaluationRun.from_parameters(flow_run.parameters)
+        run = from_parameters(EvaluationRun, flow_run.parameters)
         executor = run.executor()
         for step in run.pending():
             executor.stop(run.job(step))
@@ -69,10 +70,13 @@ def evaluate(
         The folder of the results.
 
     Raises:
-        JobError: If a checkpoint could not be evaluated, after all the others.
+        ConfigError: If there is no such run.
+        JobError: If there is no complete checkpoint, or one could not be evaluated, after all the others.
     """
     run = EvaluationRun(name, root, benchmarks, n, options or [], cluster, environment or {}, python)
     logger = get_run_logger()
+    if not follow and not run.run_folder.is_dir():
+        raise ConfigError(f"there is no run {name} in {root}.")
     failed: dict[int, str] = {}
     last_seen = time.monotonic()
     while True:
@@ -92,6 +96,10 @@ def evaluate(
             time.sleep(min(_LOOK_S, patience_s / 4))
     if failed:
         raise JobError(f"{name}: {len(failed)} checkpoint(s) not evaluated, of steps {_listed(failed)}.")
+    if not run.has_checkpoints():
+        raise JobError(
+            f"{run.run_folder} has no complete checkpoint to evaluate; trainer.save_freq says when verl saves."
+        )
     logger.info("evaluated: %s", run.output)
     return str(run.output)
 

@@ -2,9 +2,8 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from verl_vip.flows.training_run import connect
 
@@ -28,7 +27,8 @@ class EvaluationRun:
         python: The interpreter of the jobs; None for this process's own on this machine, `python` on a cluster.
 
     Raises:
-        ConfigError: If `root` is relative or no benchmark is named.
+        ConfigError: If `root` is relative, no benchmark is named, or `n` is not positive.
+        InvalidInputError: If the name cannot name a run.
     """
 
     name: str
@@ -45,12 +45,9 @@ class EvaluationRun:
             raise ConfigError(f"root must be an absolute path, since other processes look there; got {self.root!r}.")
         if not self.benchmarks:
             raise ConfigError("name at least one benchmark, such as aime24.")
-
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> "EvaluationRun":
-        """Return the evaluation that a flow with these parameters makes; other parameters are passed over."""
-        known = {entry.name for entry in fields(cls)}
-        return cls(**{key: value for key, value in parameters.items() if key in known and value is not None})
+        if self.n < 1:
+            raise ConfigError(f"n is the samples of each problem, at least 1; got {self.n}.")
+        self.job(0)
 
     @property
     def run_folder(self) -> Path:
@@ -67,6 +64,10 @@ class EvaluationRun:
         if not self.run_folder.is_dir():
             return []
         return [step for step in complete_steps(self.run_folder) if not self.is_done(step)]
+
+    def has_checkpoints(self) -> bool:
+        """Return whether any checkpoint of the run is complete."""
+        return self.run_folder.is_dir() and bool(complete_steps(self.run_folder))
 
     def is_done(self, step: int) -> bool:
         """Return whether this checkpoint has had its evaluation."""

@@ -10,6 +10,7 @@ from verl_vip.flows.artifacts import show_markdown, slug
 from verl_vip.flows.evaluate import evaluate, stop_evaluation
 from verl_vip.flows.train import stop_training, train
 
+from verl_vip.errors import VerlVipError
 from verl_vip.reporting.report import write_report
 
 
@@ -57,7 +58,11 @@ def pipeline(
         The path of the run's report; that of the evaluation lies in `evaluation/` beside it.
     """
     folder = Path(train(recipe, name, root, overrides, cluster, environment, python, retries))
-    results = evaluate(name, root, benchmarks, n, options, cluster=cluster, environment=environment, python=python)
+    try:
+        results = evaluate(name, root, benchmarks, n, options, cluster=cluster, environment=environment, python=python)
+    except VerlVipError:
+        write_report([folder], folder / "report.html")  # of the training at least
+        raise
     report = write_report([folder], folder / "report.html")
     show_markdown(
         f"report-{slug(name)}",

@@ -6,12 +6,10 @@ Ament et al., arXiv 2310.20708). Accuracy is a Gaussian process over designs; wh
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal
 
 import torch
-from verl_vip.flows.sweep_space import Design, Point
+from verl_vip.flows.sweep_space import Design, Point, Search
 
-Search = Literal["grid", "botorch"]
 Proposal = Callable[[Sequence[Design], Sequence[Point], Collection[Design], int], Design]
 
 _MC_SAMPLES = 128

@@ -17,9 +17,10 @@ from prefect.futures import PrefectFuture
 from prefect.logging.loggers import flow_run_logger
 from prefect.task_runners import ThreadPoolTaskRunner
 from verl_vip.flows.artifacts import show_picture, show_progress, show_table, slug
-from verl_vip.flows.search import PROPOSALS, Search
+from verl_vip.flows.parameters import from_parameters
+from verl_vip.flows.search import PROPOSALS
 from verl_vip.flows.sweep_report import write_sweep_page, write_sweep_report
-from verl_vip.flows.sweep_space import Design, Measurement, Trial, all_designs, measure, points
+from verl_vip.flows.sweep_space import Design, Measurement, Search, SweepPlan, Trial, measure, points
 from verl_vip.flows.train import attempt_training
 from verl_vip.flows.training_run import TrainingRun
 
@@ -35,7 +36,7 @@ def stop_trials(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> None
     """Stop the jobs of all trials when the sweep is cancelled or crashes (a hook of Prefect's)."""
     logger = flow_run_logger(flow_run, flow)
     try:
-        base = TrainingRun.from_parameters(flow_run.parameters)
+        base = from_parameters(TrainingRun, flow_run.parameters)
         executor = base.executor()
         for trial in SweepState.read(base).trials():
             executor.stop(trial.run(base).job())
@@ -88,14 +89,14 @@ def sweep(
         The path of the report; table and picture of the Pareto front lie beside it.
 
     Raises:
-        ConfigError: If another flow drives this sweep, or it was begun with another recipe or overrides.
+        ConfigError: If the plan makes no sense, another flow drives this sweep, or it was begun with another recipe
+            or overrides.
         JobError: If a trial failed; the others have had their turn.
     """
     base = TrainingRun(recipe, name, root, overrides or (), cluster, environment or {}, python)
-    grid = all_designs(strategies, budgets)
-    wanted = len(grid) if search == "grid" or designs is None else min(designs, len(grid))
+    plan = SweepPlan(strategies, budgets, seeds, search, designs, concurrency, overrides or ())
     with _alone(base.folder):
-        drive = _Drive(base, SweepState.read(base), grid, wanted, seeds, search, concurrency, retries)
+        drive = _Drive(base, plan, SweepState.read(base), retries)
         try:
             drive.run()
         except BaseException as error:
@@ -161,12 +162,8 @@ class _Drive:
     """Runs trials until all are done."""
 
     base: TrainingRun
+    plan: SweepPlan
     state: SweepState
-    grid: list[Design]
-    wanted: int
-    seeds: int
-    search: Search
-    concurrency: int
     retries: int
     measured: dict[Trial, Measurement] = field(default_factory=dict)
     failed: dict[Trial, str] = field(default_factory=dict)
@@ -176,7 +173,7 @@ class _Drive:
     def run(self) -> None:
         """Keep `concurrency` trials going, choosing designs as they are needed."""
         while True:
-            while len(self.running) < self.concurrency and (trial := self._next()) is not None:
+            while len(self.running) < self.plan.concurrency and (trial := self._next()) is not None:
                 task = attempt_training.with_options(retries=self.retries)
                 self.running[trial] = task.submit(trial.run(self.base), shown=False)
             if not self.running:
@@ -193,20 +190,20 @@ class _Drive:
 
     def _next(self) -> Trial | None:
         known = self.measured.keys() | self.failed.keys() | self.running.keys()
-        for design in [design for design in self.state.chosen if design in self.grid]:
-            for trial in (Trial(design, seed) for seed in range(1, self.seeds + 1)):
+        for design in [design for design in self.state.chosen if design in self.plan.grid]:
+            for trial in (Trial(design, seed) for seed in range(1, self.plan.seeds + 1)):
                 if trial not in known:
-                    self.state.choose(design, self.seeds)
+                    self.state.choose(design, self.plan.seeds)
                     return trial
-        tried = [design for design in self.grid if design in self.state.chosen]
-        candidates = [design for design in self.grid if design not in self.state.chosen]
-        if len(tried) >= self.wanted or not candidates:
+        tried = [design for design in self.plan.grid if design in self.state.chosen]
+        candidates = [design for design in self.plan.grid if design not in self.state.chosen]
+        if len(tried) >= self.plan.wanted or not candidates:
             return None
         seen = points(self.measured)
         finished = {point.design for point in seen}
         pending = [design for design in tried if design not in finished]
-        design = PROPOSALS[self.search](candidates, seen, pending, len(tried))
-        self.state.choose(design, self.seeds)
+        design = PROPOSALS[self.plan.search](candidates, seen, pending, len(tried))
+        self.state.choose(design, self.plan.seeds)
         return Trial(design, 1)
 
     def _finish(self, trial: Trial, state: State) -> None:
@@ -222,7 +219,7 @@ class _Drive:
             one = self.measured[trial]
             logger.info("%s: accuracy %.3f", trial.run(self.base).name, one.accuracy)
             show_sweep(self.base, self.measured)
-        done, total = len(self.measured), self.wanted * self.seeds
+        done, total = len(self.measured), self.plan.wanted * self.plan.seeds
         text = f"{self.base.name}: {done} of {total} trials" + (f", {len(self.failed)} failed" if self.failed else "")
         self.bar = show_progress(self.bar, f"progress-{slug(self.base.name)}", 100 * done / total, text)
 

@@ -3,12 +3,19 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from verl_vip.flows.training_run import TrainingRun
 
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.execution import fingerprint
 from verl_vip.reporting.records import read_run
+from verl_vip.strategies.registry import build_strategy
+
+Search = Literal["grid", "botorch"]
+
+_STRATEGY, _BUDGET, _SEED = "vip.strategy", "actor_rollout_ref.rollout.n", "data.seed"
+_AXES: Mapping[str, str] = {_STRATEGY: "--strategies", _BUDGET: "--budgets", _SEED: "--seeds"}
 
 
 @dataclass(frozen=True, order=True)
@@ -39,15 +46,70 @@ class Trial:
         """
         overrides = [
             *base.overrides,
-            f"vip.strategy={self.design.strategy}",
-            f"actor_rollout_ref.rollout.n={self.design.budget}",
-            f"data.seed={self.seed}",
+            f"{_STRATEGY}={self.design.strategy}",
+            f"{_BUDGET}={self.design.budget}",
+            f"{_SEED}={self.seed}",
         ]
         settings = fingerprint([base.recipe, overrides, dict(base.environment)])
         name = f"{self.design.strategy}-n{self.design.budget}-seed{self.seed}-{settings[:10]}"
         return TrainingRun(
             base.recipe, name, str(base.folder / "trials"), overrides, base.cluster, base.environment, base.python
         )
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """Which trials a sweep is to make, and how many at a time.
+
+    Attributes:
+        strategies: Values of `vip.strategy`.
+        budgets: Rollouts a prompt on average.
+        seeds: Trials of a design, with seeds 1, 2 and so on.
+        search: How designs are chosen.
+        designs: With "botorch", how many of them; None for all.
+        concurrency: Trials at a time.
+        overrides: Of all trials.
+
+    Raises:
+        ConfigError: If there is no strategy or no budget, one is there twice, a strategy is unknown, a number is not
+            positive, or an override sets what the sweep varies.
+    """
+
+    strategies: Sequence[str]
+    budgets: Sequence[int]
+    seeds: int = 3
+    search: Search = "grid"
+    designs: int | None = None
+    concurrency: int = 1
+    overrides: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not self.strategies or not self.budgets:
+            raise ConfigError("a sweep needs at least one strategy and one budget.")
+        for axis, values in (("strategy", self.strategies), ("budget", self.budgets)):
+            if twice := [value for value in values if list(values).count(value) > 1]:
+                raise ConfigError(f"{axis} {twice[0]!r} is named twice; name each once.")
+        if min(self.budgets) < 1:
+            raise ConfigError(f"a budget is the rollouts of a prompt on average, at least 1; got {min(self.budgets)}.")
+        for name, number in (("seeds", self.seeds), ("designs", self.designs), ("concurrency", self.concurrency)):
+            if number is not None and number < 1:
+                raise ConfigError(f"{name} must be at least 1; got {number}.")
+        for strategy in self.strategies:
+            build_strategy(strategy, objective="rloo")  # refuses unknown names
+        for override in self.overrides:
+            if (key := override.lstrip("+").partition("=")[0]) in _AXES:
+                raise ConfigError(f"{key} is what the sweep varies; leave {override} out and use {_AXES[key]}.")
+
+    @property
+    def grid(self) -> list[Design]:
+        """Each strategy with each budget."""
+        return [Design(strategy, budget) for strategy in self.strategies for budget in self.budgets]
+
+    @property
+    def wanted(self) -> int:
+        """How many designs are to be tried."""
+        every = len(self.strategies) * len(self.budgets)
+        return every if self.search == "grid" or self.designs is None else min(self.designs, every)
 
 
 @dataclass(frozen=True)
@@ -81,21 +143,6 @@ class Point:
     def accuracy(self) -> float:
         """Mean over the trials."""
         return statistics.fmean(self.accuracies)
-
-
-def all_designs(strategies: Sequence[str], budgets: Sequence[int]) -> list[Design]:
-    """Return the grid, each strategy with each budget.
-
-    Raises:
-        ConfigError: If there is none, one is there twice, or a budget is not positive.
-    """
-    if not strategies or not budgets:
-        raise ConfigError("a sweep needs at least one strategy and one budget.")
-    if len(set(strategies)) < len(strategies) or len(set(budgets)) < len(budgets):
-        raise ConfigError("a strategy or a budget is named twice.")
-    if min(budgets) < 1:
-        raise ConfigError(f"a budget is the rollouts of a prompt on average, at least 1; got {min(budgets)}.")
-    return [Design(strategy, budget) for strategy in strategies for budget in budgets]
 
 
 def measure(run: TrainingRun) -> Measurement:

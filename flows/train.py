@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger
 from verl_vip.flows.artifacts import show_markdown, show_progress, slug
+from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.summaries import run_markdown
 from verl_vip.flows.supervision import supervise
 from verl_vip.flows.tasks import another_may_help, stopping_if_torn_down
@@ -25,7 +26,7 @@ def stop_training(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> No
     """Stop the run's job when its flow is cancelled or crashes (a hook of Prefect's)."""
     logger = flow_run_logger(flow_run, flow)
     try:
-        run = TrainingRun.from_parameters(flow_run.parameters)
+        run = from_parameters(TrainingRun, flow_run.parameters)
         run.executor().stop(run.job())
     except VerlVipError as error:
         logger.error("the flow is %s, but its job may go on: %s", state.name, error)

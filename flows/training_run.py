@@ -3,10 +3,9 @@
 import difflib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from verl_vip.errors import ConfigError
 from verl_vip.execution import Executor, Job, LocalExecutor, fingerprint
@@ -28,7 +27,9 @@ class TrainingRun:
         python: The interpreter of the job; None for this process's own on this machine, `python` on a cluster.
 
     Raises:
-        ConfigError: If the recipe is unknown, `root` is relative, or an override takes the run's folder away.
+        ConfigError: If the recipe is unknown, `root` is relative, or an override is none or takes the run's folder
+            away.
+        InvalidInputError: If the name cannot name a run.
     """
 
     recipe: str
@@ -48,14 +49,11 @@ class TrainingRun:
         if not Path(self.root).is_absolute():
             raise ConfigError(f"root must be an absolute path, since other processes look there; got {self.root!r}.")
         for override in self.overrides:
+            if "=" not in override and not override.startswith("~"):
+                raise ConfigError(f"{override!r} is no override; write KEY=VALUE, +KEY=VALUE or ~KEY.")
             if override.lstrip("+").startswith(f"{_OWN}="):
                 raise ConfigError(f"{_OWN} follows from the run's root and name ({self.folder}); leave {override} out.")
-
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> "TrainingRun":
-        """Return the run that a flow with these parameters trains; other parameters are passed over."""
-        known = {entry.name for entry in fields(cls)}
-        return cls(**{key: value for key, value in parameters.items() if key in known and value is not None})
+        self.job()
 
     @property
     def folder(self) -> Path:

@@ -11,16 +11,41 @@ from typing import Any
 from verl_vip import __version__
 from verl_vip.errors import ConfigError, VerlVipError
 
+_INTERRUPTED = 130
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     try:
         status: int = options.run(options)
+        sys.stdout.flush()
     except VerlVipError as error:
         print(f"verl-vip: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("verl-vip: stopped.", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has seen enough; Python would complain when it closes it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"verl-vip: {error.filename} cannot be used: {error.strerror}.", file=sys.stderr)
+        return 2
     return status
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes the overrides up to the first option that follows them, and calls the others unknown.
+    if any(word.startswith("-") for word in rest) or (rest and "overrides" not in options):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,6 +95,7 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument(
         "--benchmark",
         nargs="+",
+        action="extend",
         required=True,
         metavar="[NAME=]BENCHMARK",
         help="aime24, aime25, offline (a few problems of our own), or a .parquet or .jsonl file of problems",
@@ -141,7 +167,7 @@ def _add_flow_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
 
 def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a recipe of verl_vip.recipes, such as demo")
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="Hydra overrides of the recipe")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="OVERRIDE", help="Hydra overrides of the recipe")
     parser.add_argument("--name", default=None, help="the run's name and folder (default: the recipe's)")
     parser.add_argument("--retries", type=int, default=2, help="further attempts when one is lost (default: 2)")
     _add_job_arguments(parser)
@@ -199,6 +225,7 @@ def _simulate(options: argparse.Namespace) -> int:
 
     settings = RunSettings()
     arms = named_arms([name for name in options.strategies.split(",") if name], options.predictor)
+    options.output.mkdir(parents=True, exist_ok=True)  # better known now than when all is computed
     summaries = compare(arms, settings, options.seeds)
     table = write_comparison(summaries, settings, options.seeds, options.output)
     print(table.read_text())
@@ -236,7 +263,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         )
     except KeyboardInterrupt:
         print("verl-vip: stopped; the same command goes on where it was.", file=sys.stderr)
-        return 130
+        return _INTERRUPTED
     print(report)
     return 0
 
@@ -305,8 +332,10 @@ def _absolute(benchmark: str) -> str:
 
 
 def _run_flow(name: str, /, **parameters: Any) -> int:
-    # Prefect reads its settings when it is imported. Where no server is configured it starts one, which may take long.
+    # Prefect reads its settings when it is imported. Where no server is configured it starts one, which may take long,
+    # and which would send usage statistics to Prefect's makers.
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     try:
         from verl_vip.flows.command import run_flow
     except ImportError as error:

@@ -141,13 +141,8 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.experimental.agent_loop.agent_loop:AgentLoopManager._init_agent_loop_workers",
-        "the workers that are watched while the buffer waits",
+        "the workers that are watched",
         source_has("self.agent_loop_workers.append("),
-    ),
-    Reliance(
-        "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer.sample",
-        "every wait for rollouts passes here",
-        source_has("self._wait_for_next_poll(partition_id, last_debug_time)"),
     ),
     Reliance(
         "verl.experimental.agent_loop.agent_loop:AgentLoopOutput.as_dict",

@@ -28,10 +28,6 @@ class Observer(ReplayBuffer):  # type: ignore[misc]
         super().__init__(**kwargs, poll_interval=current_session().settings.vip.poll_seconds)
         self._awaited: frozenset[str] = frozenset()
 
-    def _wait_for_next_poll(self, *args: Any) -> float:
-        current_session().liveness.check()
-        return float(super()._wait_for_next_poll(*args))
-
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict[str, Any]]:
         """Collect a batch as verl does, observe it, and add the `vip/*` metrics to the step's log.
 

@@ -34,7 +34,7 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
 
     async def _init_agent_loop_workers(self) -> None:
         await super()._init_agent_loop_workers()
-        current_session().liveness = Liveness(self.agent_loop_workers)
+        Liveness(self.agent_loop_workers).start()
 
     def generate_sequences(self, prompts: TensorDict) -> None:
         """Plan the counts of training prompts, note what a validation batch holds, and sample.

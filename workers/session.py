@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from verl_vip.workers.liveness import Liveness
 from verl_vip.workers.metrics import step_metrics
 from verl_vip.workers.outcomes import Rollouts, group_by_prompt, require_requested
 from verl_vip.workers.planner import Planner
@@ -71,7 +70,6 @@ class Session:
         self.planner = Planner(settings)
         self.records = RecordWriter(settings.records_path)
         self.sample_further: Sampler = _no_sampler
-        self.liveness = Liveness([])
         self._last_step: int | None = None
         self.update_terms: UpdateTerms | None = None
         self._validation = ValidationTally()

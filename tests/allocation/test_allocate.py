@@ -128,11 +128,23 @@ GOOD = {"success_probability": [0.2, 0.5], "budget": 10, "lower": 3, "upper": 8}
         ({"success_probability": [0.2, -0.1]}, InvalidInputError, "between 0 and 1; prompt 1"),
         ({"success_probability": []}, InvalidInputError, "give at least one"),
         ({"success_probability": [[0.2, 0.5]]}, InvalidInputError, r"got shape \(1, 2\)"),
-        ({"success_probability": ["easy", "hard"]}, InvalidInputError, "list of numbers"),
+        ({"success_probability": ["easy", "hard"]}, InvalidInputError, "list of real numbers"),
         ({"success_probability": 0.5}, InvalidInputError, "one dimension"),
         ({"success_probability": None}, InvalidInputError, "give success_probability, or weight"),
         ({"budget": 10.0}, InvalidInputError, "budget must be an integer"),
         ({"budget": True}, InvalidInputError, "budget must be an integer"),
+        ({"budget": np.True_}, InvalidInputError, "budget must be an integer"),
+        ({"budget": torch.tensor(True)}, InvalidInputError, "budget must be an integer"),
+        ({"budget": 10**30, "upper": 10**30}, InvalidInputError, r"at most 2\^40"),
+        ({"success_probability": ["0.5", "0.1"]}, InvalidInputError, "real numbers"),
+        ({"success_probability": [None, 0.1]}, InvalidInputError, "real numbers"),
+        (
+            {"success_probability": [[0.1], [0.2, 0.3]]},
+            InvalidInputError,
+            r"list of numbers, one a prompt; got \[\[0.1",
+        ),
+        ({"success_probability": torch.tensor([1j, 0])}, InvalidInputError, "list of"),
+        ({"success_probability": np.array([1j, 0])}, InvalidInputError, "real numbers"),
         ({"budget": 5}, InfeasibleBudgetError, "take 6 to 16 rollouts, and the budget is 5"),
         ({"budget": 17}, InfeasibleBudgetError, "take 6 to 16 rollouts, and the budget is 17"),
         ({"lower": 9}, InvalidInputError, "lower must not exceed upper"),
@@ -174,3 +186,43 @@ def test_is_exported_lazily():
     assert verl_vip.allocate is allocate
     with pytest.raises(AttributeError, match="no attribute 'alocate'"):
         _ = verl_vip.alocate
+
+
+def test_an_upper_bound_without_limit_is_the_budget():
+    p = [0.1, 0.5, 0.99]
+    assert allocate(p, 24, lower=3, upper=10**30).equal(allocate(p, 24, lower=3, upper=24))
+
+
+class Shaped(Objective):
+    """An objective of a user, with a mistake."""
+
+    def __init__(self, shape):
+        super().__init__([1.0, 1.0, 1.0])
+        self._shape = shape
+
+    def shape(self, n):
+        return self._shape(np.asarray(n, dtype=float))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (lambda n: n, "rises with the number of rollouts"),
+        (lambda n: n * np.nan, "not finite"),
+        (lambda n: (n - 6) ** 2, "rises with the number of rollouts"),
+        (lambda n: -(n**2), "do not fall"),
+        (lambda _: np.ones(7), "one number for each prompt"),
+    ],
+)
+def test_mistakes_in_an_objective_are_found(shape, message):
+    with pytest.raises(InvalidInputError, match=message):
+        allocate(None, 24, lower=3, upper=16, objective=Shaped(shape))
+
+
+def test_an_objective_without_weights_is_refused():
+    class Weightless(Shaped):
+        def __init__(self):
+            self._shape = np.exp
+
+    with pytest.raises(InvalidInputError, match="has no weights; call super"):
+        allocate(None, 24, lower=3, upper=16, objective=Weightless())

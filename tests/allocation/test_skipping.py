@@ -106,3 +106,15 @@ def test_variance_alone_cannot_say_whom_to_leave_out(objective):
 def test_bad_settings_get_one_clear_error(budget, lower, upper, error, message):
     with pytest.raises(error, match=message):
         allocate_pool(HoraValue([1.0, 2.0, 3.0], [1.0, 1.0, 1.0]), budget, lower=lower, upper=upper)
+
+
+def test_a_pool_needs_an_objective():
+    with pytest.raises(InvalidInputError, match="needs an Objective with a skipped_shape; got 'rloo'"):
+        allocate_pool("rloo", 8, lower=4, upper=5)
+
+
+def test_an_upper_bound_without_limit_is_the_budget():
+    value = HoraValue([1.0, 2.0, 3.0], [1.0, 1.0, 1.0])
+    assert allocate_pool(value, 9, lower=1, upper=10**30).rollouts.equal(
+        allocate_pool(value, 9, lower=1, upper=9).rollouts
+    )

@@ -1,5 +1,6 @@
 """Two Ray nodes on this machine: an FSDP2 rank and a vLLM server on each, and one of them is killed."""
 
+import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
@@ -12,16 +13,39 @@ BUDGET = 8 * 8
 NOTICED_WITHIN_S = 180
 
 
+NODE = {"num_cpus": 8, "num_gpus": 1, "object_store_memory": 200_000_000}
+
+
 @pytest.fixture
 def cluster(monkeypatch):
     # Workers inherit the environment of their node, not of the command that uses the cluster.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
-    node = {"num_cpus": 8, "num_gpus": 1, "object_store_memory": 200_000_000}
-    started = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-    started.second = started.add_node(**node)
+    # The command belongs to a head that trains nothing, so that either of the others can die.
+    head = {**NODE, "num_gpus": 0, "include_dashboard": False}
+    started = Cluster(initialize_head=True, head_node_args=head)
+    started.add_node(**NODE)
+    started.add_node(**NODE)
     yield started
     started.shutdown()
+
+
+def node_without_trainer(cluster):
+    """Return a node that does not run verl's own process: what dies with it is waited for by one that lives."""
+    trainers = [process for process in psutil.process_iter() if is_trainer(process)]
+    raylets = {node: node.all_processes["raylet"][0].process.pid for node in cluster.worker_nodes}
+    return next(
+        node
+        for node, raylet in raylets.items()
+        if not any(parent.pid == raylet for trainer in trainers for parent in trainer.parents())
+    )
+
+
+def is_trainer(process):
+    try:
+        return any("TaskRunner" in word for word in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def on_both(cluster):
@@ -30,7 +54,7 @@ def on_both(cluster):
         "~ray_kwargs.ray_init.num_cpus",
         "~ray_kwargs.ray_init.num_gpus",
         "trainer.nnodes=2",
-        "actor_rollout_ref.rollout.agent.num_workers=2",  # one on each node
+        "actor_rollout_ref.rollout.agent.num_workers=3",  # one on each node, the head included
         "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=32",
         "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=32",
         "trainer.val_before_train=False",
@@ -42,7 +66,7 @@ def test_a_killed_node_ends_the_job_and_a_restart_goes_on(launcher, cluster, uni
     first = launcher.start("two_nodes", *on_both(cluster), "trainer.total_training_steps=50")
     try:
         first.wait_for((first.folder / "latest_checkpointed_iteration.txt").exists)
-        cluster.remove_node(cluster.second, allow_graceful=False)
+        cluster.remove_node(node_without_trainer(cluster), allow_graceful=False)
         assert first.wait(NOTICED_WITHIN_S) != 0
     finally:
         first.kill()
@@ -51,7 +75,7 @@ def test_a_killed_node_ends_the_job_and_a_restart_goes_on(launcher, cluster, uni
     assert all(step.requested == step.observed for step in steps)
     assert all(sum(step.observed) == step.budget == BUDGET for step in steps)
 
-    cluster.second = cluster.add_node(num_cpus=8, num_gpus=1, object_store_memory=200_000_000)
+    cluster.add_node(**NODE)
     second = launcher.run("two_nodes", *on_both(cluster), "trainer.total_training_steps=4")
     after = second.records
     assert after.headers[-1].resumed_from >= 2

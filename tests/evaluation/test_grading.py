@@ -137,8 +137,38 @@ def test_bad_graders_are_refused_in_words(spec, message):
         make_grader(spec)
 
 
-def test_a_reward_without_score_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def score(:\n", "cannot be imported: .*reward.py, line 1: SyntaxError: "),
+        ("import no_such\n", "cannot be imported: .*reward.py, line 1: ModuleNotFoundError: No module named 'no_such'"),
+        ("\nx = 1 / 0\n", "cannot be imported: .*reward.py, line 2: ZeroDivisionError"),
+        ("def score(response):\n    return 1\n", r"takes \(response\); it is called as verl does, with data_source,"),
+        ("async def score(**_):\n    return 1\n", "is an async function"),
+    ],
+)
+def test_a_file_of_no_use_is_refused_before_anything_is_sampled(tmp_path, code, message):
     path = tmp_path / "reward.py"
-    path.write_text("def score(**_):\n    return {'points': 1}\n")
-    with pytest.raises(ConfigError, match="neither a score nor an acc"):
+    path.write_text(code)
+    with pytest.raises(ConfigError, match=message) as refused:
+        make_grader(f"{path}:score")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return {'points': 1}", r"returned {'points': 1}; it must return a number, or a dict"),
+        ("return 'right'", "returned 'right'; it must return a number"),
+        ("return None", "returned None; it must"),
+        (
+            "raise ValueError('two\\nlines')",
+            "response to problem p: .*reward.py, line 2: ValueError: two lines. What was",
+        ),
+    ],
+)
+def test_a_reward_that_is_none(tmp_path, body, message):
+    path = tmp_path / "reward.py"
+    path.write_text(f"def score(**_):\n    {body}\n")
+    with pytest.raises(ConfigError, match=message):
         make_grader(f"{path}:score").grade("33", problem())

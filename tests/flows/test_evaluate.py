@@ -6,6 +6,7 @@ import pytest
 from prefect.artifacts import Artifact
 from verl_vip.flows.evaluate import evaluate
 from verl_vip.flows.evaluation_run import EvaluationRun
+from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.pipeline import pipeline
 from verl_vip.flows.training_run import TrainingRun
 
@@ -58,17 +59,18 @@ def test_complete_checkpoints_once_and_new_ones_later(settings, tmp_path):
     assert "(data:image/png;base64," in Artifact.get("evaluation-late-pass-at-k").data
 
 
-def test_one_failure_does_not_keep_the_others_from_their_turn(settings, tmp_path):
+def test_one_failure_keeps_neither_the_others_from_their_turn_nor_the_training_from_its_report(
+    settings, parameters, tmp_path
+):
     folder = tmp_path / "partly"
-    for step in (1, 2, 3):
-        add_checkpoint(folder, step)
     with pytest.raises(JobError, match=r"1 checkpoint\(s\) not evaluated, of steps 2"):
-        evaluate(**settings("partly", options=["--fail", "2"]))
+        pipeline(**{**parameters("steps=3", "save_every=1"), **settings("partly", options=["--fail", "2"])})
     assert evaluated(folder) == [1, 2, 3]
+    assert "partly" in (folder / "report.html").read_text()
 
 
 def test_checkpoints_are_evaluated_while_training_goes_on(settings, parameters, tmp_path):
-    LocalExecutor().start(TrainingRun.from_parameters(parameters("steps=4", "seconds=0.4", name="live")).job())
+    LocalExecutor().start(from_parameters(TrainingRun, parameters("steps=4", "seconds=0.4", name="live")).job())
     evaluate(**settings("live", follow=True, patience_s=0.5))
     assert evaluated(tmp_path / "live") == [2, 4]
 
@@ -97,6 +99,14 @@ def test_a_checkpoint_that_verl_removed_is_passed_over(settings, tmp_path, monke
     monkeypatch.setattr(EvaluationRun, "pending", pending_then_removed)
     evaluate(**settings("removed", options=["--fail", "1"]))
     assert evaluated(folder) == [1, 2]
+
+
+def test_a_run_that_is_not_there_or_was_never_saved(settings, tmp_path):
+    with pytest.raises(ConfigError, match="there is no run nowhere in"):
+        evaluate(**settings("nowhere"))
+    (tmp_path / "unsaved").mkdir()
+    with pytest.raises(JobError, match=r"unsaved has no complete checkpoint to evaluate; trainer\.save_freq"):
+        evaluate(**settings("unsaved"))
 
 
 @pytest.mark.parametrize(

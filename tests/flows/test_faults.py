@@ -7,6 +7,7 @@ import signal
 import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.train import train
 from verl_vip.flows.training_run import TrainingRun
 
@@ -73,7 +74,7 @@ def test_a_job_that_somebody_stopped_is_not_started_again(parameters, tmp_path, 
     flow = start_flow("train", chosen)
     folder = tmp_path / "stopped"
     wait_for((folder / "global_step_2").exists, flow)
-    LocalExecutor().stop(TrainingRun.from_parameters(chosen).job())
+    LocalExecutor().stop(from_parameters(TrainingRun, chosen).job())
     assert flow.wait() != 0
     assert "stopped was stopped; start it again to go on from its last checkpoint" in flow.text
     assert starts(folder) == [0]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 from verl_vip.flows import ray_jobs
+from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.ray_jobs import RayExecutor
 from verl_vip.flows.train import train
 from verl_vip.flows.training_run import TrainingRun
@@ -248,7 +249,7 @@ class TestFlows:
         wait_for((tmp_path / "ended" / "global_step_2").exists, flow)
         flow.kill(signal.SIGTERM)
         assert flow.wait() == 128 + signal.SIGTERM
-        assert executor.status(TrainingRun.from_parameters(chosen).job()).state is JobState.STOPPED
+        assert executor.status(from_parameters(TrainingRun, chosen).job()).state is JobState.STOPPED
 
     def test_a_killed_job_is_retried_from_its_last_checkpoint(self, parameters, cluster, tmp_path):
         train(**parameters("steps=5", "kill_once=4", name="lost", cluster=address_of(cluster)))
@@ -262,7 +263,7 @@ def test_a_head_that_dies_takes_the_job_along_and_a_new_cluster_goes_on(paramete
     chosen = parameters("steps=12", "seconds=0.3", name="headless")
     folder = tmp_path / "headless"
     with head(ray_folder) as first:
-        job = TrainingRun.from_parameters({**chosen, "cluster": address_of(first)}).job()
+        job = from_parameters(TrainingRun, {**chosen, "cluster": address_of(first)}).job()
         executor = RayExecutor(address_of(first))
         executor.start(job)
         wait_for((folder / "global_step_2").exists)

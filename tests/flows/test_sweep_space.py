@@ -3,10 +3,11 @@
 import itertools
 
 import pytest
-from verl_vip.flows.sweep_space import Design, Measurement, Point, Trial, all_designs, points
+from verl_vip.flows.sweep_space import Design, Measurement, Point, SweepPlan, Trial, points
 from verl_vip.flows.training_run import TrainingRun
 
 from verl_vip.errors import ConfigError
+from verl_vip.strategies.registry import STRATEGIES
 
 BASE = TrainingRun("demo", "sweep-1", "/runs", ["trainer.total_training_steps=4"])
 
@@ -29,16 +30,40 @@ def test_a_trials_name_follows_from_its_settings():
 
 
 def test_the_grid():
-    assert all_designs(["a", "b"], [4, 8]) == [Design(*pair) for pair in itertools.product("ab", [4, 8])]
+    assert SweepPlan(["vip", "dars"], [4, 8]).grid == [
+        Design(*pair) for pair in itertools.product(["vip", "dars"], [4, 8])
+    ]
+
+
+def test_every_strategy_can_be_swept():
+    assert SweepPlan([*STRATEGIES], [4]).wanted == len(STRATEGIES)
+
+
+def test_botorch_may_be_told_how_many_designs_to_try():
+    assert SweepPlan(["vip"], [4, 8, 16], search="botorch", designs=2).wanted == 2
+    assert SweepPlan(["vip"], [4, 8, 16], search="botorch", designs=9).wanted == 3
+    assert SweepPlan(["vip"], [4, 8, 16], designs=2).wanted == 3
 
 
 @pytest.mark.parametrize(
-    ("strategies", "budgets", "message"),
-    [([], [4], "at least one"), (["a"], [], "at least one"), (["a", "a"], [4], "twice"), (["a"], [0], "got 0")],
+    ("changes", "message"),
+    [
+        ({"strategies": []}, "at least one strategy"),
+        ({"budgets": []}, "at least one"),
+        ({"strategies": ["vip", "dars", "vip"]}, "strategy 'vip' is named twice"),
+        ({"budgets": [4, 4]}, "budget 4 is named twice"),
+        ({"budgets": [0]}, "got 0"),
+        ({"strategies": ["vpi"]}, r"no strategy 'vpi'; did you mean 'vip'\?"),
+        ({"seeds": 0}, "seeds must be at least 1; got 0"),
+        ({"designs": 0}, "designs must be at least 1"),
+        ({"concurrency": 0}, "concurrency must be at least 1"),
+        ({"overrides": ["vip.strategy=vip"]}, "what the sweep varies; leave .* out and use --strategies"),
+        ({"overrides": ["++data.seed=3"]}, "use --seeds"),
+    ],
 )
-def test_no_grid(strategies, budgets, message):
+def test_no_sweep(changes, message):
     with pytest.raises(ConfigError, match=message):
-        all_designs(strategies, budgets)
+        SweepPlan(**{"strategies": ["vip"], "budgets": [4], **changes})
 
 
 def test_trials_of_a_design_are_gathered():

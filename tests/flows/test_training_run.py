@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.training_run import TrainingRun, recipes
 
 from verl_vip.errors import ConfigError, InvalidInputError
@@ -10,7 +11,7 @@ from verl_vip.execution.job import environment_of
 
 
 def make(**changes) -> TrainingRun:
-    return TrainingRun.from_parameters({"recipe": "demo", "name": "a", "root": "/runs", "retries": 3, **changes})
+    return from_parameters(TrainingRun, {"recipe": "demo", "name": "a", "root": "/runs", "retries": 3, **changes})
 
 
 def test_every_recipe_is_known():
@@ -51,6 +52,7 @@ def test_what_makes_a_run_another_run():
         ({"recipe": "quen_math_rloo"}, r"did you mean qwen_math_rloo\?"),
         ({"recipe": "zzz"}, "known: demo,"),
         ({"root": "runs"}, "must be an absolute path"),
+        ({"overrides": ["steps"]}, "'steps' is no override; write KEY=VALUE"),
         ({"overrides": ["trainer.default_local_dir=/x"]}, "follows from the run's root and name"),
         ({"overrides": ["++trainer.default_local_dir=/x"]}, "follows from the run's root and name"),
     ],
@@ -62,4 +64,4 @@ def test_refusals(changes, message):
 
 def test_a_name_that_leads_elsewhere():
     with pytest.raises(InvalidInputError, match="cannot name a run"):
-        make(name="../a").job()
+        make(name="../a")

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verl_vip.errors import StateError
+from verl_vip.errors import InvalidInputError, StateError
 from verl_vip.prediction.embedding_cache import EmbeddingCache, content_key
 
 KEYS = [content_key(str(i)) for i in range(50)]
@@ -69,12 +69,20 @@ def test_two_processes_may_write_at_once(tmp_path):
     assert torch.equal(cache.get(KEYS[:30]), torch.eye(64)[:30])
 
 
+@pytest.mark.parametrize("bad", [0.0, float("nan"), float("inf"), 0.5])
+def test_a_vector_without_direction_is_not_stored(tmp_path, bad):
+    cache = EmbeddingCache(tmp_path)
+    with pytest.raises(InvalidInputError, match="not of length 1"):
+        cache.add(KEYS[:2], torch.tensor([[1.0, 0.0], [bad, 0.0]]))
+    assert len(EmbeddingCache(tmp_path)) == 0
+
+
 def test_damage_is_reported(tmp_path):
     cache = EmbeddingCache(tmp_path)
     with pytest.raises(StateError, match="it is empty"):
         cache.get(KEYS[:1])
     cache.add(KEYS[:5], vectors(5))
-    with pytest.raises(StateError, match="length 8, and these have 9"):
+    with pytest.raises(StateError, match="dimension 8, and these have 9"):
         cache.add(KEYS[5:6], torch.ones(1, 9) / 3)
     file = tmp_path / "vectors.f32"
     whole = file.read_bytes()

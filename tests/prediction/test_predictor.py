@@ -153,6 +153,78 @@ def test_impossible_outcomes_are_refused(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("successes", "trials", "message"),
+    [
+        ([1.0, 0.0], torch.tensor([4, 4]), "successes must be a tensor; got list"),
+        (torch.tensor([1.0, 0.0]).numpy(), torch.tensor([4, 4]), "successes must be a tensor; got ndarray"),
+        (torch.tensor([1.0, 0.0]), [4, 4], "trials must be a tensor; got list"),
+        (torch.tensor([1j, 0j]), torch.tensor([4, 4]), "real numbers; got torch.complex64"),
+        (torch.tensor([1.0, 0.0]), torch.tensor([True, True]), "integer tensor"),
+    ],
+)
+def test_outcomes_of_other_types_are_refused(name, successes, trials, message):
+    with pytest.raises(InvalidInputError, match=message):
+        fresh(name).observe(pool_of_prompts().select([0, 1]), successes, trials)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name in ("drifting_gp", "gaussian_process", "ridge")])
+def test_embeddings_of_another_width_are_refused_and_nothing_is_learned(name):
+    predictor = trained(name)
+    before = through_disk(predictor.state_dict())
+    wider = Prompts(("new", "q0"), torch.eye(WIDTH + 1)[:2])
+    for call in (predictor.predict, lambda prompts: predictor.observe(prompts, torch.zeros(2), torch.tensor([4, 4]))):
+        with pytest.raises(InvalidInputError, match=f"{WIDTH} wide, as those observed before; got width {WIDTH + 1}"):
+            call(wider)
+    restored = build_predictor(name)
+    restored.load_state_dict(before)
+    step(predictor, 60)
+    step(restored, 60)
+    assert_same(predictor.predict(pool_of_prompts()), restored.predict(pool_of_prompts()))
+
+
+def damaged(state: dict) -> list[dict]:
+    """Return states in which one value, or one part of a value, is missing or of another type or shape."""
+    found = []
+    for name, value in state["values"].items():
+        others = ["x", None] if value is not None else ["x"]
+        if isinstance(value, dict) and name != "settings":
+            others += [{k: v for k, v in value.items() if k != part} for part in value]
+            others += [{**value, k: v[:-1]} for k, v in value.items() if isinstance(v, torch.Tensor) and len(v)]
+            others += [
+                {**value, k: v * float("nan")} for k, v in value.items() if isinstance(v, torch.Tensor) and len(v)
+            ]
+        found += [{**state, "values": {**state["values"], name: other}} for other in others]
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_states_are_refused_and_leave_the_predictor_as_it_was(name):
+    predictor = trained(name)
+    before = predictor.predict(pool_of_prompts())
+    states = damaged(trained(name, 3).state_dict())
+    assert len(states) > 1
+    for state in [*states, None, [1]]:
+        with pytest.raises(StateError):
+            predictor.load_state_dict(state)
+        assert_same(before, predictor.predict(pool_of_prompts()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_embeddings_give_finite_predictions(name):
+    points = pool_of_prompts().embeddings
+    kinds = [points.half(), points[:, :1], points * 1e10, points * 1e-20, points.T.clone().T, points * 0]
+    for embeddings in kinds:
+        prompts = Prompts(pool_of_prompts().ids, embeddings)
+        predictor = fresh(name)
+        for _ in range(3):
+            predictor.observe(prompts, torch.full((POOL,), 64.0), torch.full((POOL,), 64))
+        prediction = predictor.predict(prompts)
+        assert prediction.mean.isfinite().all()
+        assert prediction.reward_variance.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_metrics_are_plain_numbers(name):
     assert all(type(value) is float for value in trained(name).metrics().values())
 
@@ -160,6 +232,12 @@ def test_metrics_are_plain_numbers(name):
 def test_prompts_check_their_shape():
     with pytest.raises(InvalidInputError, match="B = 2 rows"):
         Prompts(("a", "b"), torch.zeros(3, 4))
+    with pytest.raises(InvalidInputError, match="must be a tensor; got list"):
+        Prompts(("a",), [[0.0]])
+    with pytest.raises(InvalidInputError, match="prompt 'b' has length nan"):
+        Prompts(("a", "b"), torch.tensor([[0.0], [float("nan")]]))
+    with pytest.raises(InvalidInputError, match="prompt 'a' has length inf"):
+        Prompts(("a",), torch.full((1, 3), 1e30))
     with pytest.raises(InvalidInputError, match="one length"):
         Prediction(torch.zeros(3), torch.zeros(2))
 

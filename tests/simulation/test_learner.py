@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from verl_vip.errors import InvalidInputError
 from verl_vip.simulation.learner import Learner, LearnerSettings
 from verl_vip.simulation.update import Update
 from verl_vip.simulation.world import WorldSettings, make_world
@@ -56,3 +57,12 @@ def test_rewards_are_drawn_at_the_success_probability():
     assert outcomes[0].sum() == 0
     assert outcomes[2].sum() == 7
     assert abs(float(outcomes[1].mean()) - 0.25) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("learning_rate", -1.0), ("noise", float("nan")), ("fragility", float("inf")), ("fragile_dimensions", 0)],
+)
+def test_settings_without_meaning_are_refused(name, value):
+    with pytest.raises(InvalidInputError, match=name):
+        LearnerSettings(**{name: value})

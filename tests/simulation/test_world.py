@@ -41,3 +41,22 @@ def test_difficulty_has_the_spread_asked_for():
 def test_an_empty_world_is_refused():
     with pytest.raises(InvalidInputError, match="at least one prompt"):
         WorldSettings(num_prompts=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_prompts", 1.5),
+        ("num_families", 0),
+        ("dimensions", True),
+        ("family_share", -0.1),
+        ("common_share", float("nan")),
+        ("family_spread", -1.0),
+        ("own_spread", float("inf")),
+        ("embedding_noise", float("nan")),
+        ("mean_logit", float("inf")),
+    ],
+)
+def test_settings_without_meaning_are_refused(name, value):
+    with pytest.raises(InvalidInputError, match=name if value else "at least one"):
+        WorldSettings(**{name: value})

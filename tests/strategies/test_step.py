@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verl_vip.errors import IntegrationError
+from verl_vip.errors import IntegrationError, InvalidInputError, StateError
+from verl_vip.prediction.predictor import Prediction
 from verl_vip.strategies.registry import STRATEGIES, build_strategy
 from verl_vip.strategies.step import Step
 from verl_vip.strategies.strategy import Budget, Selection, Stateless
@@ -107,3 +108,53 @@ def test_every_strategy_goes_on_when_rollouts_are_lost(name, lost, seed, batch):
     assert step.requested.sum() <= budget.total
     kept = step.selection.keep
     assert kept is None or [len(row) for row in kept] == [len(row) for row in step.outcomes]
+
+
+def test_rewards_that_were_not_asked_for_are_refused(batch):
+    _, step = start(batch, [2, 2, 0])
+    for wrong in (rewards([1, 0, 1], [0, 0], []), rewards([1, 0], [0, 0])):
+        with pytest.raises(InvalidInputError, match=r"asked for \[2, 2, 0\] rollouts and was given"):
+            step.receive(wrong)
+    with pytest.raises(InvalidInputError, match="a reward is not finite"):
+        step.receive(rewards([1, float("nan")], [0, 0], []))
+    step.receive(rewards([1, 0], [0], []))
+    with pytest.raises(IntegrationError, match="has ended its step"):
+        step.receive(rewards([1, 0], [0, 0], []))
+
+
+@pytest.mark.parametrize("mean", [[0.5, float("nan"), 0.5], [0.5, 1.5, 0.5], [0.5, -0.1, 0.5]])
+def test_predictions_that_are_no_probabilities_are_refused(batch, mean):
+    prompts, _ = batch([0.5, 0.5, 0.5])
+    prediction = Prediction(torch.tensor(mean), torch.zeros(3))
+    with pytest.raises(InvalidInputError, match=r"must lie in \[0, 1\]"):
+        Step(Scripted([2, 2, 2]), prompts, prediction, BUDGET, name="scripted")
+
+
+def test_a_step_needs_prompts_and_a_prediction_for_each(batch):
+    prompts, prediction = batch([0.5, 0.5, 0.5])
+    for few in (prompts.select([]), prompts.select([0, 1])):
+        with pytest.raises(InvalidInputError, match="at least one prompt and a prediction for each"):
+            Step(Scripted([2, 2, 2]), few, prediction, BUDGET, name="scripted")
+
+
+@pytest.mark.parametrize("numbers", [(24.5, 2, 10), (24, 2.0, 10), (24, True, 10), (24, 5, 4), (24, -1, 4)])
+def test_a_budget_is_integers_in_order(numbers):
+    with pytest.raises(InvalidInputError, match=r"integer number of rollouts|0 <= lower <= upper"):
+        Budget(*numbers)
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_a_step_of_which_no_rollout_came_back_does_not_stop_the_next(batch, name):
+    strategy = build_strategy(name, objective="rloo")
+    prompts, prediction = batch([0.2, 0.5, 0.8])
+    for lost in (True, False):
+        step = Step(strategy, prompts, prediction, BUDGET, name=name)
+        while step.counts is not None:
+            step.receive(tuple((torch.arange(0 if lost else int(count)) % 2).double() for count in step.counts))
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_states_of_something_else_are_refused(name):
+    for state in ({"x": 1}, None, [1]):
+        with pytest.raises(StateError):
+            build_strategy(name, objective="rloo").load_state_dict(state)

@@ -1,12 +1,12 @@
 """Dead actors are told from busy ones, on a real Ray."""
 
+import logging
+import threading
 import time
 
 import pytest
 import ray
 from verl_vip.workers.liveness import Liveness
-
-from verl_vip.errors import IntegrationError
 
 pytestmark = pytest.mark.end_to_end
 
@@ -26,24 +26,35 @@ def actors():
     ray.shutdown()
 
 
-def test_a_busy_worker_is_alive_and_a_killed_one_is_not(actors):
-    liveness = Liveness(actors, every=0)
+def test_the_process_is_ended_for_a_killed_worker_and_not_for_a_busy_one(actors, caplog):
+    ended = threading.Event()
+    logging.getLogger("verl_vip").addHandler(caplog.handler)  # a session keeps it from the root logger
+    liveness = Liveness(actors, end=ended.set, every=0.05, grace=0.5)
     ray.get([actor.work.remote(0) for actor in actors])
     busy = actors[0].work.remote(1)
-    check_for(0.3, liveness)
+    liveness.start()
     ray.get(busy)
+    assert liveness.is_alive()
+    assert not ended.is_set()
     ray.kill(actors[1])
-    with pytest.raises(IntegrationError, match=r"an agent-loop worker died.* Start the same command again"):
-        check_for(30, liveness)
+    assert ended.wait(30)
+    assert "an agent-loop worker died" in caplog.text
+    assert "Start the same command again" in caplog.text
+    logging.getLogger("verl_vip").removeHandler(caplog.handler)
 
 
-def check_for(seconds, liveness):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        liveness.check()
-        time.sleep(0.05)
+def test_it_stops_when_told_to(actors):
+    ended = threading.Event()
+    liveness = Liveness(actors[1:], end=ended.set, every=0.05, grace=60)  # it is dead
+    liveness.start()
+    liveness.stop()
+    liveness.join(10)
+    assert not liveness.is_alive()
+    assert not ended.is_set()
 
 
-def test_it_looks_no_more_often_than_asked(actors):
-    ray.get(actors[0].work.remote(0))
-    Liveness(actors, every=60).check()  # one of them is dead
+def test_nobody_is_looked_after_without_actors():
+    liveness = Liveness([])
+    liveness.start()
+    liveness.join(10)
+    assert not liveness.is_alive()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from verl_vip.allocation.exact import exact_counts
-from verl_vip.allocation.objective import Objective, SmoothObjective
+from verl_vip.allocation.objective import Objective, SmoothObjective, require_weights
 from verl_vip.allocation.paper_rounding import paper_counts
 from verl_vip.allocation.relaxed import RelaxedAllocation, relaxed_counts
 from verl_vip.allocation.validation import (
@@ -122,13 +122,15 @@ def _resolve(
     name = objective if isinstance(objective, str) else type(target).__name__
     require_bounds(least, most, target.min_rollouts, name)
     require_feasible(len(target), total, least, most)
-    return target, total, least, most
+    # No prompt can have more than the budget, and an unlimited `upper` may be too large for an array.
+    return target, total, least, max(least, min(most, total))
 
 
 def _resolve_objective(
     probability: Vector | None, objective: ObjectiveName | Objective, weight: Vector | None
 ) -> Objective:
     if isinstance(objective, Objective):
+        require_weights(objective)
         if weight is not None:
             raise InvalidInputError("an objective object carries its own weights; leave weight out.")
         if probability is not None and len(probability) != len(objective):

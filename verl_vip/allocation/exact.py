@@ -24,6 +24,8 @@ from verl_vip.errors import InvalidInputError
 TIE = 1e-12
 #: The search ends when no prompt has more than this many rollouts between the bracketing prices.
 WINDOW = 3
+#: A gain may be below zero by this share of the largest one, which is rounding.
+_ROUNDED_GAIN = 1e-9
 #: A rollout that gains less than this gains nothing. Smaller doubles lose digits.
 ALMOST_FREE = 1e-300
 
@@ -44,8 +46,9 @@ def exact_counts(objective: Objective, budget: int, lower: Counts, upper: Counts
         A `B` array of counts.
 
     Raises:
-        InvalidInputError: If the gains turn out not to fall, so that the objective is not convex.
+        InvalidInputError: If the gains are not numbers, or turn out not to fall, so that the objective is not convex.
     """
+    _require_falling(objective, lower, upper)
     if int(lower.sum()) == budget:
         return lower.copy()
     useful = objective.counts_at_price(ALMOST_FREE, lower, upper)
@@ -62,6 +65,24 @@ def exact_counts(objective: Objective, budget: int, lower: Counts, upper: Counts
         )
     counts += np.clip(missing - (np.cumsum(tied) - tied), 0, tied)
     return counts
+
+
+def _require_falling(objective: Objective, lower: Counts, upper: Counts) -> None:
+    """Raise `InvalidInputError` if the first or the last gain shows that a shape is no number, or rises."""
+    first = np.asarray(objective.shape_gain(lower))
+    if first.shape != lower.shape:
+        raise InvalidInputError(
+            f"{type(objective).__name__} is for {len(objective)} prompts, and its gains have shape {first.shape}; "
+            "shape and shape_gain must return one number for each prompt."
+        )
+    first = objective.weight * first
+    last = objective.gain(np.maximum(upper - 1, lower))
+    least = -_ROUNDED_GAIN * np.max(first, initial=0.0)
+    if not ((first >= least) & (last >= least) & np.isfinite(first)).all():
+        raise InvalidInputError(
+            f"{type(objective).__name__} rises with the number of rollouts between the bounds, or is not finite; "
+            "write a shape that falls, and raise min_rollouts to where it does."
+        )
 
 
 def level(counts: Counts, budget: int, upper: Counts) -> Counts:

@@ -32,6 +32,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from verl_vip.allocation.validation import Counts, Floats, Vector, as_nonnegative
+from verl_vip.errors import InvalidInputError
 
 
 class Objective(ABC):
@@ -97,6 +98,12 @@ class Objective(ABC):
             low = np.where(worth, middle + 1, low)
             high = np.where(worth, high, middle)
         return low
+
+
+def require_weights(objective: Objective) -> None:
+    """Raise `InvalidInputError` if an objective of the user's own never set its weights."""
+    if not hasattr(objective, "weight"):
+        raise InvalidInputError(f"{type(objective).__name__} has no weights; call super().__init__(weight) in it.")
 
 
 class SmoothObjective(Objective):

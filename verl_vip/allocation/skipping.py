@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from verl_vip.allocation.exact import exact_counts
-from verl_vip.allocation.objective import Objective
-from verl_vip.allocation.validation import Counts, Floats, as_count, require_bounds
+from verl_vip.allocation.objective import Objective, require_weights
+from verl_vip.allocation.validation import Counts, Floats, as_count, require_bounds, require_countable
 from verl_vip.errors import InfeasibleBudgetError, InvalidInputError
 
 
@@ -66,6 +66,9 @@ def allocate_pool(
         objective.
         InfeasibleBudgetError: If no number of prompts within the bounds can spend exactly the budget.
     """
+    if not isinstance(objective, Objective):
+        raise InvalidInputError(f"a pool needs an Objective with a skipped_shape; got {objective!r}.")
+    require_weights(objective)
     if objective.skipped_shape is None:
         raise InvalidInputError(
             f"{type(objective).__name__} does not say what a prompt without rollouts is worth, so none can "
@@ -73,6 +76,8 @@ def allocate_pool(
         )
     total, least, most = as_count(budget, "budget"), as_count(lower, "lower"), as_count(upper, "upper")
     require_bounds(least, most, max(objective.min_rollouts, 1), type(objective).__name__)
+    require_countable(total)
+    most = max(least, min(most, total))  # no prompt can have more than the budget
     fewest, largest = -(-total // most), min(total // least, len(objective))
     if not 1 <= fewest <= largest:
         raise InfeasibleBudgetError(

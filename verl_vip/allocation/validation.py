@@ -18,6 +18,13 @@ Counts = NDArray[np.int64]
 #: One number a prompt, as a caller may have it.
 Vector = Tensor | NDArray[np.floating] | Sequence[float]
 
+#: NumPy's letters for what is taken for a real number.
+_REAL_KINDS = "biuf"
+#: Characters of a wrong value that an error message shows.
+_MOST_SHOWN = 80
+#: The largest budget. Up to here, a million prompts with all of it each can be added up in 64 bits.
+_MOST_ROLLOUTS = 2**40
+
 
 def as_vector(values: Vector, name: str, *, finite: bool = True) -> Floats:
     """Return one float64 number a prompt.
@@ -34,13 +41,7 @@ def as_vector(values: Vector, name: str, *, finite: bool = True) -> Floats:
         InvalidInputError: If the values are not numbers, not one-dimensional, empty, NaN, or infinite where
             that is refused.
     """
-    if isinstance(values, Tensor):
-        vector = values.detach().to(device="cpu", dtype=torch.float64).numpy()
-    else:
-        try:
-            vector = np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InvalidInputError(f"{name} must be a list of numbers, one a prompt: {error}.") from error
+    vector = _as_array(values, name).astype(np.float64, copy=False)
     if vector.ndim != 1:
         raise InvalidInputError(f"{name} must have one dimension, one entry a prompt; got shape {tuple(vector.shape)}.")
     if vector.size == 0:
@@ -50,6 +51,24 @@ def as_vector(values: Vector, name: str, *, finite: bool = True) -> Floats:
         row = int(np.flatnonzero(bad)[0])
         raise InvalidInputError(f"{name} must be {'finite' if finite else 'numbers'}; prompt {row} has {vector[row]}.")
     return vector
+
+
+def _as_array(values: Vector, name: str) -> NDArray[np.generic]:
+    """Return real numbers as an array of the type they have; bfloat16, which NumPy lacks, as float64."""
+    try:
+        if isinstance(values, Tensor) and not values.is_complex():
+            return values.detach().to(device="cpu", dtype=torch.float64).numpy()
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInputError(f"{name} must be a list of numbers, one a prompt; got {_short(values)}.") from error
+    if array.size and array.dtype.kind not in _REAL_KINDS:
+        raise InvalidInputError(f"{name} must be a list of real numbers, one a prompt; got {_short(values)}.")
+    return array
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
 
 
 def as_probability(values: Vector, name: str = "success_probability") -> Floats:
@@ -81,7 +100,7 @@ def as_count(value: SupportsIndex, name: str) -> int:
         sampled.
     """
     try:
-        if isinstance(value, bool):
+        if getattr(value, "dtype", type(value)) in (bool, torch.bool):
             raise TypeError
         return operator.index(value)
     except TypeError as error:
@@ -103,12 +122,20 @@ def require_bounds(lower: int, upper: int, least: int, objective: str) -> None:
         )
 
 
+def require_countable(budget: int) -> None:
+    """Raise `InvalidInputError` if sums of counts up to the budget might not fit 64 bits."""
+    if budget > _MOST_ROLLOUTS:
+        raise InvalidInputError(f"budget must be at most 2^40 rollouts; got {budget}.")
+
+
 def require_feasible(num_prompts: int, budget: int, lower: int, upper: int) -> None:
     """Raise unless some counts in [lower, upper] of `num_prompts` prompts sum to the budget.
 
     Raises:
+        InvalidInputError: If the budget is too large to be counted exactly.
         InfeasibleBudgetError: If the budget is outside `[B * lower, B * upper]`.
     """
+    require_countable(budget)
     least, most = num_prompts * lower, num_prompts * upper
     if not least <= budget <= most:
         raise InfeasibleBudgetError(

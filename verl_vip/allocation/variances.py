@@ -114,15 +114,15 @@ class PredictedBaseline(SmoothObjective):
             InvalidInputError: If a strength is negative or NaN, or lengths differ.
         """
         super().__init__(weight)
-        if isinstance(strength, int | float):
-            self.strength: Floats = np.full(len(self), float(strength))
-        else:
-            self.strength = as_vector(strength, "strength", finite=False)
+        if isinstance(strength, int | float | np.number):
+            strength = np.full(len(self), float(strength))
+        self.strength: Floats = as_vector(strength, "strength", finite=False)
         if self.strength.size != len(self) or not (self.strength >= 0).all():
             raise InvalidInputError(
                 f"strength must be one number, or one for each of {len(self)} prompts, and not negative."
             )
-        self.min_rollouts = 1 if (self.strength > 0).all() else 2
+        # With s below the spacing of doubles at 1, one rollout has no baseline, as with s = 0.
+        self.min_rollouts = 1 if (1.0 + self.strength > 1.0).all() else 2
 
     def shape(self, n: Floats | Counts) -> Floats:
         """Return (1 + 1 / (n + s - 1)) / n."""

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,7 @@ class RewardGrader:
         function = getattr(module, name, None)
         if not callable(function):
             raise ConfigError(f"--grader {spec}: {place} has no function {name!r}.")
+        _check_signature(function, spec)
         self._function: Callable[..., Any] = function
         source = inspect.getsourcefile(function) or module.__file__
         self._sha256 = hashlib.sha256(Path(source or "").read_bytes()).hexdigest()
@@ -136,19 +138,34 @@ class RewardGrader:
         """Accept any answer: the function knows what it compares with."""
 
     def grade(self, response: str, problem: Problem) -> Grade:
-        """Judge one response."""
-        reward = self._function(
-            data_source=problem.source,
-            solution_str=response,
-            ground_truth=problem.answer,
-            extra_info=dict(problem.extra_info),
-        )
+        """Judge one response.
+
+        Raises:
+            ConfigError: If the function fails, or returns no reward.
+        """
+        try:
+            reward = self._function(
+                data_source=problem.source,
+                solution_str=response,
+                ground_truth=problem.answer,
+                extra_info=dict(problem.extra_info),
+            )
+        except Exception as error:
+            raise ConfigError(
+                f"--grader {self._spec} failed on a response to problem {problem.id}: {_place_and_reason(error)}. "
+                "What was sampled is kept: mend the function and start the same command again."
+            ) from error
         details = reward if isinstance(reward, Mapping) else {"score": reward}
-        if "acc" not in details and "score" not in details:
-            raise ConfigError(f"--grader {self._spec} returned {reward!r}, which has neither a score nor an acc.")
+        try:
+            score = float(details["acc"] if "acc" in details else details["score"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"--grader {self._spec} returned {reward!r}; it must return a number, or a dict with a number under "
+                "score or acc."
+            ) from error
         prediction = details.get("pred", " ".join(response.split()))
         answer = None if prediction is None else str(prediction).strip() or None
-        return Grade(answer, float(details["acc"] if "acc" in details else details["score"]) > _RIGHT_ABOVE)
+        return Grade(answer, score > _RIGHT_ABOVE)
 
 
 def make_grader(spec: str) -> Grader:
@@ -174,19 +191,46 @@ def _true_integer(answer: Any) -> int | None:
 
 
 def _load(place: str, spec: str) -> Any:
-    if place.startswith("pkg://"):
-        try:
+    """Import the module; whatever goes wrong in code that is not ours becomes a sentence."""
+    try:
+        if place.startswith("pkg://"):
             return importlib.import_module(place.removeprefix("pkg://"))
-        except ImportError as error:
-            raise ConfigError(f"--grader {spec}: {error}.") from error
-    if not Path(place).is_file():
-        raise ConfigError(f"--grader {spec}: there is no file {place}.")
-    found = importlib.util.spec_from_file_location(f"verl_vip_grader_{Path(place).stem}", place)
-    if found is None or found.loader is None:
-        raise ConfigError(f"--grader {spec}: {place} is no Python file.")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+        if not Path(place).is_file():
+            raise ConfigError(f"--grader {spec}: there is no file {place}.")
+        found = importlib.util.spec_from_file_location(f"verl_vip_grader_{Path(place).stem}", place)
+        if found is None or found.loader is None:
+            raise ConfigError(f"--grader {spec}: {place} is no Python file.")
+        module = importlib.util.module_from_spec(found)
+        found.loader.exec_module(module)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"--grader {spec} cannot be imported: {_place_and_reason(error)}.") from error
     return module
+
+
+def _check_signature(function: Callable[..., Any], spec: str) -> None:
+    """Refuse a function that verl's call would not fit, before anything is sampled."""
+    if inspect.iscoroutinefunction(function):
+        raise ConfigError(f"--grader {spec} is an async function; give one that returns the reward itself.")
+    signature = inspect.signature(function)
+    try:
+        signature.bind(data_source="", solution_str="", ground_truth="", extra_info={})
+    except TypeError as error:
+        raise ConfigError(
+            f"--grader {spec} takes {signature}; it is called as verl does, with data_source, solution_str, "
+            "ground_truth and extra_info by name."
+        ) from error
+
+
+def _place_and_reason(error: Exception) -> str:
+    """Return `FILE, line N: ERROR` on one line."""
+    reason = " ".join(str(error).split())
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = "" if last.filename.startswith("<") else f"{last.filename}, line {last.lineno}: "
+    return f"{place}{type(error).__name__}: {reason}"
 
 
 def _math_verify() -> Callable[[str, str], bool] | None:

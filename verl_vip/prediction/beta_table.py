@@ -60,9 +60,9 @@ class BetaTable:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
-        values = unpack(state, "beta_table", self._settings, frozenset({"table"}))
         table = PromptTable(self._prior)
-        table.load_state_dict(values["table"])
+        with unpack(state, "beta_table", self._settings, frozenset({"table"})) as values:
+            table.load_state_dict(values["table"])
         self._table = table
 
     def metrics(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verl_vip.errors import ConfigError
+from verl_vip.errors import ConfigError, StateError
 from verl_vip.prediction.gaussian_process import median_distance
 from verl_vip.prediction.hyperparameters import LEVEL_VARIANCE, Hyperparameters, fit
 from verl_vip.prediction.logistic_normal import probability_moments
@@ -106,6 +106,8 @@ class DriftingGaussianProcess:
         seen = pool(prompts, successes, trials, squares)
         if not len(seen.prompts):
             return
+        if self._features is not None:
+            self._features.require_width(seen.prompts.embeddings)
         self._panel.add(seen, self._step)
         self._spread.observe(seen)
         self._fit_seconds = 0.0
@@ -142,18 +144,19 @@ class DriftingGaussianProcess:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
         names = frozenset({"step", "hyperparameters", "prior", "features", "beliefs", "table", "panel", "spread"})
-        values = unpack(state, _KIND, self._settings, names)
         table = PromptTable(_COLUMNS)
-        table.load_state_dict(values["table"])
-        self._table = table
-        self._step = int(values["step"])
-        self._hyper = Hyperparameters(**values["hyperparameters"])
-        self._prior = Hyperparameters(**values["prior"])
-        saved = values["features"]
-        self._features = None if saved is None else NystromFeatures.from_state(saved)
-        self._beliefs = Neighbourhood.from_state(values["beliefs"])
-        self._panel = Panel.from_state(values["panel"])
-        self._spread = RewardSpread.from_state(values["spread"])
+        with unpack(state, _KIND, self._settings, names) as values:
+            table.load_state_dict(values["table"])
+            step = int(values["step"])
+            hyper, prior = (Hyperparameters.from_dict(values[name]) for name in ("hyperparameters", "prior"))
+            saved = values["features"]
+            features = None if saved is None else NystromFeatures.from_state(saved)
+            beliefs = Neighbourhood.from_state(values["beliefs"])
+            if len(beliefs.mean) != 1 + (0 if features is None else len(features)):
+                raise StateError("the saved Gaussian process does not have one weight for each feature.")
+            panel, spread = Panel.from_state(values["panel"]), RewardSpread.from_state(values["spread"])
+        self._table, self._step, self._hyper, self._prior = table, step, hyper, prior
+        self._features, self._beliefs, self._panel, self._spread = features, beliefs, panel, spread
         self._recent = None
 
     def metrics(self) -> dict[str, float]:

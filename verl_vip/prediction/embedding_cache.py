@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from verl_vip.errors import StateError
+from verl_vip.errors import InvalidInputError, StateError
 
 _KEY_BYTES = 16
 _HEADER = struct.Struct("<8sQ")
@@ -94,7 +94,7 @@ class EmbeddingCache:
         if self._map is None:
             raise self._damaged("it is empty")
         vectors = torch.from_numpy(self._map[[self._rows[key] for key in keys]])
-        if not bool(((vectors.norm(dim=1) - 1).abs() < 1e-3).all()):
+        if not _are_unit(vectors):
             raise self._damaged("it holds vectors whose length is not 1")
         return vectors
 
@@ -106,14 +106,20 @@ class EmbeddingCache:
             vectors: A `B x d` tensor of unit vectors.
 
         Raises:
-            StateError: If the cache holds vectors of another length.
+            InvalidInputError: If a vector's length is not 1.
+            StateError: If the cache holds vectors of another dimension.
         """
+        if not _are_unit(vectors):
+            raise InvalidInputError(
+                "an embedding is not of length 1: the embedding model gave zeros, or numbers that are not finite; "
+                "choose another model."
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
         dimension = vectors.shape[1]
         with self._exclusive():
             self.refresh()
             if self._dimension not in (None, dimension):
-                raise self._damaged(f"it holds vectors of length {self._dimension}, and these have {dimension}")
+                raise self._damaged(f"it holds vectors of dimension {self._dimension}, and these have {dimension}")
             fresh: dict[bytes, int] = {}
             for row, key in enumerate(keys):
                 if key not in self._rows:
@@ -136,6 +142,10 @@ class EmbeddingCache:
         with (self._folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _are_unit(vectors: Tensor) -> bool:
+    return bool(((vectors.norm(dim=1) - 1).abs() < 1e-3).all())
 
 
 def _write(path: Path, offset: int, content: bytes) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verl_vip.errors import ConfigError, InvalidInputError, StateError
+from verl_vip.errors import ConfigError, StateError
 from verl_vip.prediction.observations import Observations, pool
-from verl_vip.prediction.predictor import Prediction, Prompts
+from verl_vip.prediction.predictor import Prediction, Prompts, require_width
 from verl_vip.prediction.state import pack, unpack
 from verl_vip.prediction.table import GrowingRows, PromptTable
 
@@ -128,13 +128,14 @@ class GaussianProcess:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
         names = frozenset({"lengthscale", "table", "embeddings"})
-        values = unpack(state, "gaussian_process", self._settings, names)
         table = PromptTable({"mean": self._prior_mean, "alpha": 0.0})
-        table.load_state_dict(values["table"])
-        embeddings = values["embeddings"]
-        if len(table) != (0 if embeddings is None else embeddings.shape[0]):
-            raise StateError("the saved Gaussian process does not have one embedding for each known prompt.")
-        self._table, self._lengthscale, self._embeddings = table, values["lengthscale"], None
+        with unpack(state, "gaussian_process", self._settings, names) as values:
+            table.load_state_dict(values["table"])
+            embeddings = values["embeddings"]
+            if len(table) != (0 if embeddings is None else embeddings.shape[0]):
+                raise StateError("the saved Gaussian process does not have one embedding for each known prompt.")
+            lengthscale = self._lengthscale if embeddings is None else float(values["lengthscale"])
+        self._table, self._lengthscale, self._embeddings = table, lengthscale, None
         if embeddings is not None:
             self._append(embeddings)
 
@@ -186,12 +187,8 @@ class GaussianProcess:
 
     def _points(self, prompts: Prompts) -> Tensor:
         points = prompts.embeddings.detach().to("cpu", torch.float32).double()
-        width = points.shape[1] if self._embeddings is None else self._embeddings.rows.shape[1]
-        if points.shape[1] != width or not points.isfinite().all():
-            raise InvalidInputError(
-                f"embeddings must be finite and {width} wide, as those observed before; got width "
-                f"{points.shape[1]}: keep the embedding model of the run."
-            )
+        if self._embeddings is not None:
+            require_width(points, self._embeddings.rows.shape[1])
         return points
 
     def _append(self, embeddings: Tensor) -> None:

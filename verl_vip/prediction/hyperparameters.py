@@ -8,6 +8,7 @@ a few Newton steps for each of about ten evaluations. The search is SciPy's L-BF
 written out, which costs a third of what autograd does.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, fields
 
 import numpy as np
@@ -82,6 +83,11 @@ class Hyperparameters:
     def to_dict(self) -> dict[str, float]:
         """Return the numbers by name."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, float]) -> "Hyperparameters":
+        """Build from all numbers by name; `KeyError` if one is missing."""
+        return cls(**{entry.name: float(values[entry.name]) for entry in fields(cls)})
 
 
 def fit(records: Records, start: Hyperparameters, prior: Hyperparameters, kernel: Kernel) -> Hyperparameters:

@@ -42,10 +42,10 @@ class LastSeen:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
-        values = unpack(state, "last_seen", {}, frozenset({"table", "last_mean"}))
         table = PromptTable({"rate": 0.5})
-        table.load_state_dict(values["table"])
-        self._table, self._last_mean = table, float(values["last_mean"])
+        with unpack(state, "last_seen", {}, frozenset({"table", "last_mean"})) as values:
+            table.load_state_dict(values["table"])
+            self._table, self._last_mean = table, float(values["last_mean"])
 
     def metrics(self) -> dict[str, float]:
         """Return the number of known prompts."""

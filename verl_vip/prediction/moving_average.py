@@ -51,10 +51,9 @@ class MovingAverage:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
-        values = unpack(state, "moving_average", self._settings, frozenset({"steps"}))
-        self._steps = deque(
-            ((float(total), int(count)) for total, count in values["steps"]), maxlen=self._settings["window"]
-        )
+        with unpack(state, "moving_average", self._settings, frozenset({"steps"})) as values:
+            steps = [(float(total), int(count)) for total, count in values["steps"]]
+        self._steps = deque(steps, maxlen=self._settings["window"])
 
     def metrics(self) -> dict[str, float]:
         """Return nothing."""

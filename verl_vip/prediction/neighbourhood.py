@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from verl_vip.errors import StateError
 from verl_vip.prediction.logistic_normal import match_binomial
 
 
@@ -168,8 +169,14 @@ class Neighbourhood:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Neighbourhood":
-        """Build what `state_dict` describes."""
+        """Build what `state_dict` describes.
+
+        Raises:
+            StateError: If its parts do not fit together.
+        """
         beliefs = cls(torch.zeros_like(state["mean"]))
         beliefs.mean, beliefs.travel = state["mean"].clone(), state["travel"].clone()
         beliefs.covariance = state["covariance"].clone()
+        if beliefs.covariance.shape != 2 * beliefs.mean.shape or beliefs.travel.shape != beliefs.mean.shape:
+            raise StateError("the saved beliefs do not have one mean, variance and movement for each weight.")
         return beliefs

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verl_vip.errors import InvalidInputError
+from verl_vip.errors import StateError
+from verl_vip.prediction.predictor import require_width
 
 #: A prompt whose kernel is explained up to this by the features adds nothing worth a feature.
 _NOVELTY = 1e-3
@@ -88,7 +89,7 @@ class NystromFeatures:
         """Return the `B x m` float64 features of `B x d` embeddings.
 
         Raises:
-            InvalidInputError: If embeddings are not finite or of another width than those before.
+            InvalidInputError: If embeddings are of another width than those before.
         """
         kernel = self.kernel(self._points, self._checked(embeddings))
         features: Tensor = torch.linalg.solve_triangular(self._factor, kernel, upper=False).T
@@ -151,18 +152,21 @@ class NystromFeatures:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "NystromFeatures":
-        """Build what `state_dict` describes."""
+        """Build what `state_dict` describes.
+
+        Raises:
+            StateError: If its parts do not fit together.
+        """
         features = cls(Kernel(**state["kernel"]))
         features._points, features._factor = state["points"].clone(), state["factor"].clone()
+        if features._factor.shape != (len(features), len(features)) or features._points.ndim != 2:
+            raise StateError("the saved features do not have one row for each inducing point.")
         return features
 
+    def require_width(self, embeddings: Tensor) -> None:
+        """Raise `InvalidInputError` unless `B x d` embeddings are as wide as those before."""
+        require_width(embeddings, self._points.shape[1])
+
     def _checked(self, embeddings: Tensor) -> Tensor:
-        embeddings = embeddings.detach().to("cpu", torch.float32)
-        width = self._points.shape[1]
-        # What is not finite makes the sum so, which is sooner said than of each number.
-        if embeddings.shape[1] != width or not (embeddings.sum().isfinite() or embeddings.isfinite().all()):
-            raise InvalidInputError(
-                f"embeddings must be finite and {width} wide, as those observed before; got width "
-                f"{embeddings.shape[1]}: keep the embedding model of the run."
-            )
-        return embeddings
+        self.require_width(embeddings)
+        return embeddings.detach().to("cpu", torch.float32)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from verl_vip.errors import InvalidInputError
-from verl_vip.prediction.predictor import Prompts
+from verl_vip.prediction.predictor import Prompts, require_tensors
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,13 @@ def pool(prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | 
     """
     rows = len(prompts)
     second = successes if squares is None else squares
+    require_tensors(successes=successes, trials=trials, squares=second)
     if successes.shape != (rows,) or trials.shape != (rows,) or second.shape != (rows,):
         raise InvalidInputError(
             f"successes, trials and squares must hold one number for each of the {rows} prompts; "
             f"got shapes {tuple(successes.shape)}, {tuple(trials.shape)} and {tuple(second.shape)}."
         )
-    if trials.is_floating_point() or trials.is_complex() or trials.dtype is torch.bool:
+    if trials.is_floating_point() or trials.dtype is torch.bool:
         raise InvalidInputError(f"trials must be an integer tensor of rollout counts; got {trials.dtype}.")
     won, tried = successes.detach().to("cpu", torch.float64), trials.detach().to("cpu", torch.float64)
     # Sums of float32 rewards may exceed the count by rounding; that much is forgiven.

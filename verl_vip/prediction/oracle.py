@@ -56,9 +56,9 @@ class Oracle:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
-        values = unpack(state, "oracle", {}, frozenset({"table"}))
         table = PromptTable({"probability": float("nan")})
-        table.load_state_dict(values["table"])
+        with unpack(state, "oracle", {}, frozenset({"table"})) as values:
+            table.load_state_dict(values["table"])
         self._table = table
 
     def metrics(self) -> dict[str, float]:

@@ -9,6 +9,27 @@ from torch import Tensor
 
 from verl_vip.errors import InvalidInputError
 
+#: Embeddings longer than this have distances whose squares single precision cannot hold.
+_LONGEST = 1e15
+
+
+def require_tensors(**values: Any) -> None:
+    """Raise `InvalidInputError` unless all values, given by name, are tensors of real numbers."""
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise InvalidInputError(f"{name} must be a tensor; got {type(value).__name__}: use torch.as_tensor.")
+        if value.is_complex():
+            raise InvalidInputError(f"{name} must be a tensor of real numbers; got {value.dtype}.")
+
+
+def require_width(embeddings: Tensor, width: int) -> None:
+    """Raise `InvalidInputError` unless `B x d` embeddings are as wide as those that were learned from."""
+    if embeddings.shape[1] != width:
+        raise InvalidInputError(
+            f"embeddings must be {width} wide, as those observed before; got width {embeddings.shape[1]}: "
+            "keep the embedding model of the run."
+        )
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -17,16 +38,28 @@ class Prompts:
     Attributes:
         ids: `B` content hashes (see `verl_vip.prediction.identity`). Equal prompts have equal ids.
         embeddings: A `B x d` float tensor, one sentence embedding a prompt.
+
+    Raises:
+        InvalidInputError: If the embeddings are not a real tensor with a row for each id, or a row's squared length
+            is not finite.
     """
 
     ids: tuple[str, ...]
     embeddings: Tensor
 
     def __post_init__(self) -> None:
+        require_tensors(embeddings=self.embeddings)
         if self.embeddings.ndim != 2 or self.embeddings.shape[0] != len(self.ids):
             raise InvalidInputError(
                 f"embeddings must be a (B, d) tensor with B = {len(self.ids)} rows, one for each id; "
                 f"got shape {tuple(self.embeddings.shape)}."
+            )
+        lengths = torch.linalg.vector_norm(self.embeddings.detach().float(), dim=1)
+        if not (lengths < _LONGEST).all():
+            row = int((~(lengths < _LONGEST)).nonzero()[0])
+            raise InvalidInputError(
+                f"embeddings must be finite and shorter than {_LONGEST:g}; that of prompt {self.ids[row]!r} has length "
+                f"{lengths[row].item()}."
             )
 
     def __len__(self) -> int:
@@ -90,8 +123,8 @@ class Predictor(Protocol):
                 None means that rewards were 0 or 1, and squares equal successes.
 
         Raises:
-            InvalidInputError: If successes are outside [0, trials], squares are not those of such rewards, or
-                shapes differ.
+            InvalidInputError: If successes are outside [0, trials], squares are not those of such rewards, shapes
+                or types are not as above, or embeddings have another width than those before; nothing is learned then.
         """
         ...
 
@@ -103,7 +136,8 @@ class Predictor(Protocol):
         """Restore `state_dict`'s value.
 
         Raises:
-            StateError: If the state is of another kind of predictor, version, embedding width or setting.
+            StateError: If the state is of another kind of predictor, version or setting, or damaged; what the
+                predictor knew before is left as it was. Embeddings of another width are refused when they come.
         """
         ...
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verl_vip.errors import ConfigError, InvalidInputError
+from verl_vip.errors import ConfigError
 from verl_vip.prediction.observations import pool
-from verl_vip.prediction.predictor import Prediction, Prompts
+from verl_vip.prediction.predictor import Prediction, Prompts, require_width
 from verl_vip.prediction.state import pack, unpack
 
 
@@ -38,11 +38,7 @@ class Ridge:
         mean = torch.full((len(prompts),), self._intercept, dtype=torch.float64)
         if len(self._coefficients):
             points = prompts.embeddings.detach().to("cpu", torch.float64)
-            if points.shape[1] != len(self._coefficients):
-                raise InvalidInputError(
-                    f"embeddings must be {len(self._coefficients)} wide, as those observed before; got width "
-                    f"{points.shape[1]}: keep the embedding model of the run."
-                )
+            require_width(points, len(self._coefficients))
             mean = (mean + points @ self._coefficients).clamp(0, 1)
         return Prediction(mean, torch.zeros_like(mean))
 
@@ -52,6 +48,8 @@ class Ridge:
         if not len(seen.prompts):
             return
         points = seen.prompts.embeddings.detach().to("cpu", torch.float64)
+        if len(self._coefficients):
+            require_width(points, len(self._coefficients))
         centre, scale = points.mean(0), points.std(0, correction=0)
         features = (points - centre) / torch.where(scale > 0, scale, 1.0)
         penalty = self._settings["alpha"] * torch.eye(features.shape[1], dtype=torch.float64)
@@ -67,8 +65,8 @@ class Ridge:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
-        values = unpack(state, "ridge", self._settings, frozenset({"coefficients", "intercept"}))
-        self._coefficients, self._intercept = values["coefficients"].clone(), float(values["intercept"])
+        with unpack(state, "ridge", self._settings, frozenset({"coefficients", "intercept"})) as values:
+            self._coefficients, self._intercept = values["coefficients"].clone(), float(values["intercept"])
 
     def metrics(self) -> dict[str, float]:
         """Return nothing."""

@@ -1,10 +1,16 @@
 """The envelope of every predictor's saved state: which predictor, which version, which settings."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+from torch import Tensor
 
 from verl_vip.errors import StateError
 
+#: What to do about a damaged state.
+_ADVICE = "take an earlier checkpoint or start afresh"
 #: Version of the layout of every predictor's state; raised when an older state can no longer be read.
 VERSION = 2
 
@@ -20,8 +26,14 @@ def pack(kind: str, settings: Mapping[str, Any], values: Mapping[str, Any]) -> d
     return {"kind": kind, "version": VERSION, "settings": dict(settings), "values": dict(values)}
 
 
-def unpack(state: Mapping[str, Any], kind: str, settings: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """Return the values of a packed state after checking that it belongs to this predictor.
+@contextmanager
+def unpack(
+    state: Mapping[str, Any], kind: str, settings: Mapping[str, Any], names: frozenset[str]
+) -> Iterator[dict[str, Any]]:
+    """Give the values of a packed state to whoever restores them, after checking that it belongs to this predictor.
+
+    What a value of a wrong type, shape or name makes fail inside the `with` block is raised as a `StateError`. Assign
+    nothing to the predictor before all has been restored.
 
     Args:
         state: What `pack` returned.
@@ -29,9 +41,31 @@ def unpack(state: Mapping[str, Any], kind: str, settings: Mapping[str, Any], nam
         settings: Its settings.
         names: The values it needs.
 
+    Yields:
+        The values, by name.
+
     Raises:
-        StateError: If the state is of another predictor, version or setting, or lacks a value.
+        StateError: If the state is of another predictor, version or setting, lacks a value, holds a number that is
+            not finite, or cannot be restored.
     """
+    _require_same_predictor(state, kind, settings)
+    values = state["values"]
+    if not isinstance(values, Mapping) or not _is_finite(values):
+        raise StateError(f"the state of predictor {kind!r} is damaged: not all of it is finite; {_ADVICE}.")
+    absent = names - values.keys()
+    if absent:
+        raise StateError(f"the state of predictor {kind!r} is incomplete: it lacks {', '.join(sorted(absent))}.")
+    try:
+        yield dict(values)
+    except StateError:
+        raise
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise StateError(f"the state of predictor {kind!r} is damaged ({error!r}); {_ADVICE}.") from error
+
+
+def _require_same_predictor(state: Mapping[str, Any], kind: str, settings: Mapping[str, Any]) -> None:
+    if not isinstance(state, Mapping):
+        raise StateError(f"this is not a predictor's state: it is a {type(state).__name__}.")
     missing = {"kind", "version", "settings", "values"} - state.keys()
     if missing:
         raise StateError(f"this is not a predictor's state: it lacks {', '.join(sorted(missing))}.")
@@ -52,8 +86,13 @@ def unpack(state: Mapping[str, Any], kind: str, settings: Mapping[str, Any], nam
                 f"the state of predictor {kind!r} was made with {name}={saved.get(name)!r}, and it is "
                 f"now {settings.get(name)!r}; restore that setting or start afresh."
             )
-    values = dict(state["values"])
-    absent = names - values.keys()
-    if absent:
-        raise StateError(f"the state of predictor {kind!r} is incomplete: it lacks {', '.join(sorted(absent))}.")
-    return values
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return not value.is_floating_point() or bool(value.isfinite().all())
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    return isinstance(value, str) or not isinstance(value, Sequence) or all(map(_is_finite, value))

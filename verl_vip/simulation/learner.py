@@ -1,10 +1,13 @@
 """A policy that learns from simulated updates, and whose success drifts with every step."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from verl_vip.allocation.validation import as_count
+from verl_vip.errors import InvalidInputError
 from verl_vip.simulation.update import Update
 from verl_vip.simulation.world import World
 from verl_vip.strategies.outcomes import Outcomes
@@ -25,6 +28,9 @@ class LearnerSettings:
         fragility: How much half a squared unit of displacement along them costs, in logits.
         start_displacement: Length of the displacement before training, where the world's success logits hold; the
             default is about where noise and signal balance under even counts.
+
+    Raises:
+        InvalidInputError: If there is no fragile dimension, or a number is negative or not finite.
     """
 
     learning_rate: float = 0.5
@@ -32,6 +38,13 @@ class LearnerSettings:
     fragile_dimensions: int = 224
     fragility: float = 0.5
     start_displacement: float = 1.6
+
+    def __post_init__(self) -> None:
+        if as_count(self.fragile_dimensions, "fragile_dimensions") < 1:
+            raise InvalidInputError(f"fragile_dimensions must be at least 1; got {self.fragile_dimensions}.")
+        for name in ("learning_rate", "noise", "fragility", "start_displacement"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InvalidInputError(f"{name} must be finite and not negative; got {getattr(self, name)}.")
 
 
 class Learner:

@@ -1,10 +1,12 @@
 """Prompts of a simulated data set: families, embeddings, and how hard each prompt is."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from verl_vip.allocation.validation import as_count
 from verl_vip.errors import InvalidInputError
 from verl_vip.prediction.predictor import Prompts
 
@@ -26,7 +28,8 @@ class WorldSettings:
         embedding_noise: Noise of the embedding, relative to the length of a prompt's direction.
 
     Raises:
-        InvalidInputError: If a number of things is below 1.
+        InvalidInputError: If a number of things is not an integer from 1, a share is outside [0, 1], a spread or the
+            noise is negative, or anything is not finite.
     """
 
     num_prompts: int = 2048
@@ -41,8 +44,18 @@ class WorldSettings:
     embedding_noise: float = 0.1
 
     def __post_init__(self) -> None:
-        if min(self.num_prompts, self.num_families, self.dimensions) < 1:
+        sizes = [as_count(getattr(self, name), name) for name in ("num_prompts", "num_families", "dimensions")]
+        if min(sizes) < 1:
             raise InvalidInputError("a simulated data set needs at least one prompt, one family and one dimension.")
+        if not (0 <= self.family_share <= 1 and 0 <= self.common_share <= 1):
+            raise InvalidInputError(
+                f"family_share and common_share must lie in [0, 1]; got {self.family_share} and {self.common_share}."
+            )
+        for name in ("family_spread", "related_spread", "own_spread", "embedding_noise"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InvalidInputError(f"{name} must be finite and not negative; got {getattr(self, name)}.")
+        if not math.isfinite(self.mean_logit):
+            raise InvalidInputError(f"mean_logit must be finite; got {self.mean_logit}.")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from verl_vip.allocation.allocate import allocate
 from verl_vip.allocation.values import CobaValue
 from verl_vip.errors import ConfigError
 from verl_vip.prediction.predictor import Prediction, Prompts
-from verl_vip.strategies.outcomes import group_sizes
 from verl_vip.strategies.state import pack, unpack
 from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless
 
@@ -48,8 +47,9 @@ class Coba(Stateless):
         tau = 3 + 9 * min(spread / 0.1667, 1.0)
         objective = CobaValue(self._density(p), p * (1 - p) / tau)
         outcomes = yield allocate(None, budget.total, lower=budget.lower, upper=budget.upper, objective=objective)
-        earned = float(torch.cat(outcomes).sum()) / int(group_sizes(outcomes).sum())
-        self._failure_rates = [*self._failure_rates, 1 - earned][-self._window :]
+        rewards = torch.cat(outcomes)
+        if len(rewards):
+            self._failure_rates = [*self._failure_rates, 1 - float(rewards.double().mean())][-self._window :]
         return Selection()
 
     def _density(self, p: Tensor) -> Tensor:

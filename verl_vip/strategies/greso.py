@@ -61,6 +61,7 @@ class Greso(Stateless):
 
     def _remember(self, prompts: Prompts, visited: list[int], outcomes: Outcomes, returning: bool) -> None:
         rates, signal = reward_means(outcomes), has_signal(outcomes)
+        visited = [row for row in visited if len(outcomes[row])]  # where all rollouts were lost nothing was learned
         seen = {"easy": 0, "hard": 0}
         for row in visited:
             name = prompts.ids[row]

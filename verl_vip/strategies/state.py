@@ -27,6 +27,8 @@ def unpack(state: Mapping[str, Any], kind: str, *names: str) -> dict[str, Any]:
     Raises:
         StateError: If the state is of another strategy or version, or lacks a value.
     """
+    if not isinstance(state, Mapping):
+        raise StateError(f"this is not the state of strategy {kind!r}: it is a {type(state).__name__}.")
     if state.get("kind") != kind or state.get("version") != VERSION:
         raise StateError(
             f"strategy {kind!r} (state version {VERSION}) cannot continue from the state of strategy "

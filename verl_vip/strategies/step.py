@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from verl_vip.errors import IntegrationError
+from verl_vip.errors import IntegrationError, InvalidInputError
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.outcomes import Outcomes, group_sizes, join
 from verl_vip.strategies.strategy import Budget, Selection, Strategy
@@ -24,6 +24,8 @@ class Step:
         num_rounds: Rounds so far.
 
     Raises:
+        InvalidInputError: If there is no prompt, the prediction is not one of probabilities for these prompts, or the
+            budget is infeasible for them.
         IntegrationError: If the strategy breaks the budget.
     """
 
@@ -37,6 +39,7 @@ class Step:
         self._must_spend_all = strategy.decides_beforehand
         self.requested = torch.zeros(len(prompts), dtype=torch.int64)
         self.num_rounds = 0
+        _require_probabilities(prediction, len(prompts))
         self._rounds = strategy.rounds(prompts, prediction, budget)
         self._accept(next(self._rounds))
 
@@ -68,8 +71,20 @@ class Step:
             outcomes: `B` reward tensors, fewer rewards than asked for where rollouts failed.
 
         Raises:
-            IntegrationError: If the strategy breaks the budget, or selects other rollouts than were sampled.
+            InvalidInputError: If there are more rewards than were asked for, or one is not finite.
+            IntegrationError: If the step is over, the strategy breaks the budget, or selects other rollouts than were
+                sampled.
         """
+        if self._counts is None:
+            raise IntegrationError(f"strategy {self._name!r} has ended its step, and was given more rollouts.")
+        sizes = group_sizes(outcomes)
+        if sizes.shape != self._counts.shape or bool((sizes > self._counts).any()):
+            raise InvalidInputError(
+                f"strategy {self._name!r} asked for {self._counts.tolist()} rollouts and was given {sizes.tolist()} "
+                "rewards; hand over those of this round, for each prompt at most as many as asked for."
+            )
+        if not all(bool(rewards.isfinite().all()) for rewards in outcomes):
+            raise InvalidInputError("a reward is not finite; leave out rollouts that could not be scored.")
         self._sampled.append(outcomes)
         try:
             further = self._rounds.send(outcomes)
@@ -112,3 +127,13 @@ class Step:
                     f"{sum(sizes)} came back; it must go by the rewards it was sent."
                 )
         return selection
+
+
+def _require_probabilities(prediction: Prediction, size: int) -> None:
+    mean, variance = prediction.mean, prediction.variance
+    if size == 0 or len(mean) != size:
+        raise InvalidInputError(
+            f"a step needs at least one prompt and a prediction for each; got {size} and {len(mean)} of them."
+        )
+    if not bool(((mean >= 0) & (mean <= 1) & (variance >= 0)).all()):
+        raise InvalidInputError("predicted success probabilities must lie in [0, 1], with variances not below zero.")

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from verl_vip.allocation.validation import as_count
 from verl_vip.errors import InfeasibleBudgetError, InvalidInputError, StateError
 from verl_vip.prediction.predictor import Prediction, Prompts
 
@@ -19,25 +20,32 @@ class Budget:
             every prompt in one round spends it exactly.
         lower: Least rollouts of a prompt that gets any.
         upper: Most rollouts of one prompt, all rounds together.
+
+    Raises:
+        InvalidInputError: If one is no integer, or a bound is negative or crossed.
     """
 
     total: int
     lower: int
     upper: int
 
-    def require_feasible(self, num_prompts: int) -> None:
-        """Raise unless some counts within the bounds sum to the total.
-
-        Raises:
-            InvalidInputError: If there is no prompt, or a bound is negative or crossed.
-            InfeasibleBudgetError: If `total` is outside `[B * lower, B * upper]`.
-        """
-        if num_prompts < 1:
-            raise InvalidInputError("there is no prompt to allocate rollouts to; give at least one.")
+    def __post_init__(self) -> None:
+        for name in ("total", "lower", "upper"):
+            as_count(getattr(self, name), name)
         if not 0 <= self.lower <= self.upper:
             raise InvalidInputError(
                 f"bounds must satisfy 0 <= lower <= upper; got lower={self.lower}, upper={self.upper}."
             )
+
+    def require_feasible(self, num_prompts: int) -> None:
+        """Raise unless some counts within the bounds sum to the total.
+
+        Raises:
+            InvalidInputError: If there is no prompt.
+            InfeasibleBudgetError: If `total` is outside `[B * lower, B * upper]`.
+        """
+        if num_prompts < 1:
+            raise InvalidInputError("there is no prompt to allocate rollouts to; give at least one.")
         least, most = num_prompts * self.lower, num_prompts * self.upper
         if not least <= self.total <= most:
             raise InfeasibleBudgetError(
@@ -137,8 +145,9 @@ class Stateless:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Accept the empty state only; see `Strategy.load_state_dict`."""
-        if state:
+        if state != {}:
+            holds = ", ".join(sorted(state)) if isinstance(state, Mapping) else f"a {type(state).__name__}"
             raise StateError(
-                f"strategy {type(self).__name__} has no state, and this one holds {', '.join(sorted(state))}; "
+                f"strategy {type(self).__name__} has no state, and this one holds {holds}; "
                 "configure the strategy that wrote it."
             )

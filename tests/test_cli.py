@@ -1,0 +1,114 @@
+"""The command's door: words in any order, and a sentence instead of a traceback."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from verl_vip import cli
+from verl_vip.cli import main
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[dict]:
+    """What the flows would be called with."""
+    calls: list[dict] = []
+    monkeypatch.setattr(cli, "_run_flow", lambda name, /, **parameters: calls.append({"flow": name, **parameters}) or 0)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--name", "first", "demo", "a=1", "b=2"],
+        ["demo", "--name", "first", "a=1", "b=2"],
+        ["demo", "a=1", "--name", "first", "b=2"],
+        ["demo", "a=1", "b=2", "--name", "first"],
+    ],
+)
+def test_options_and_overrides_in_any_order(asked, words):
+    assert main(["train", *words]) == 0
+    assert (asked[0]["recipe"], asked[0]["name"], asked[0]["overrides"]) == ("demo", "first", ["a=1", "b=2"])
+
+
+def test_no_override_at_all(asked):
+    assert main(["train", "demo"]) == 0
+    assert asked[0]["overrides"] == []
+
+
+@pytest.mark.parametrize("words", [["train", "demo", "--nmae", "x"], ["doctor", "now"]])
+def test_words_that_nobody_knows(asked, capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert f"unrecognized arguments: {' '.join(words[-2:] if words[0] == 'train' else words[-1:])}" in (
+        capsys.readouterr().err
+    )
+    assert not asked
+
+
+def test_a_recipe_is_all_that_is_missing(capsys):
+    with pytest.raises(SystemExit):
+        main(["train"])
+    assert capsys.readouterr().err.endswith("required: recipe\n")
+
+
+def test_a_benchmark_may_be_named_in_several_ways():
+    words = ["evaluate", "m", "--output", "o", "--benchmark", "a", "b", "--benchmark", "c"]
+    assert cli._options(words).benchmark == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("command", ["report", "simulate"])
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path, capsys, command):
+    (tmp_path / "file").touch()
+    (tmp_path / "vip_records.jsonl").write_text(
+        '{"kind": "run", "started_at": 0, "settings": {}, "versions": {}, "prompts_per_step": 1, "budget": 1}\n'
+    )
+    words = {"report": [str(tmp_path), "--output", str(tmp_path / "file" / "r.html")], "simulate": ["--output"]}[
+        command
+    ]
+    assert main([command, *words, *([str(tmp_path / "file")] if command == "simulate" else [])]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"verl-vip: {tmp_path}/file")
+    assert "cannot be used: " in error
+    assert error.count("\n") == 1
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_report", interrupt)
+    assert main(["report", "x"]) == 130
+    assert capsys.readouterr().err == "verl-vip: stopped.\n"
+
+
+def test_a_reader_that_has_seen_enough():
+    read, write = os.pipe()
+    os.close(read)
+    code = (
+        "import sys; from verl_vip import cli; cli._report = lambda _: print('much') or 0;"
+        "sys.exit(cli.main(['report', 'x']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "dmeo"], "did you mean demo?"),
+        (["sweep", "demo", "--seeds", "0"], "seeds must be at least 1; got 0."),
+        (["evaluate-run", "a", "--benchmark", "offline", "--n", "0"], "at least 1; got 0."),
+        (["pipeline", "demo", "--name", "../up", "--benchmark", "offline"], "cannot name a run"),
+    ],
+)
+def test_what_a_flow_cannot_do_is_refused_before_a_server_is_started(capfd, words, message):
+    pytest.importorskip("prefect")
+    assert main(words) == 2
+    shown = capfd.readouterr()
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
