@@ -20,7 +20,7 @@ def test_pictures_of_a_run(run_folder):
     assert figure.tag == "figure"
     assert figure.find("h3").text == "Accuracy against rollouts"
     drawing = figure.find("{http://www.w3.org/2000/svg}svg")
-    assert drawing.get("aria-label") == "Accuracy against rollouts"
+    assert drawing.get("aria-label").startswith("Accuracy against rollouts. Rollouts are what the budget counts")
     assert "95% interval" in figure.find("figcaption").text
 
 

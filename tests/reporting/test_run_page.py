@@ -23,7 +23,7 @@ def test_headlines_of_a_finished_run(page_of, make_header, make_step, make_valid
     assert "36.7 → 60.0%" in page
     assert "95% intervals over 15 problems" in page
     assert "2 steps of 4 prompts and 16 rollouts" in page
-    assert 'class="card good"><h3>Budget kept exactly</h3><p class="value">yes</p>' in page
+    assert 'class="card good"><p class="name">Budget kept exactly</p><p class="value">yes</p>' in page
     assert "all wrong 25.0%, all right 25.0%" in page
     assert '<p class="value">61 ms</p>' in page
     for heading in ("Predictions and overhead", "Families", "Starts", "Settings", "Versions"):
@@ -35,13 +35,13 @@ def test_headlines_of_a_finished_run(page_of, make_header, make_step, make_valid
 def test_lost_rollouts_are_shown_in_red(page_of, make_header, make_step):
     steps = [make_step(step, observed=[2, 6, 5, 2]) for step in range(1, 8)]
     page = page_of(make_header(), *steps)
-    assert 'class="card bad"><h3>Budget kept exactly</h3><p class="value">7 lost</p>' in page
+    assert 'class="card bad"><p class="name">Budget kept exactly</p><p class="value">7 lost</p>' in page
     assert "in 7 of 7 steps rollouts came back without a reward (steps 1, 2, 3, 4, 5, …)" in page
 
 
 def test_broken_budget_is_shown_in_red(page_of, make_header, make_step):
     page = page_of(make_header(), make_step(1), make_step(2, requested=[2, 6, 6, 3], observed=[2, 6, 6, 3]))
-    assert 'class="card bad"><h3>Budget kept exactly</h3><p class="value">no</p>' in page
+    assert 'class="card bad"><p class="name">Budget kept exactly</p><p class="value">no</p>' in page
     assert "in 1 of 2 steps counts differ (steps 2)" in page
 
 

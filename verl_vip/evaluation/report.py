@@ -16,6 +16,7 @@ from verl_vip.evaluation.plots import (
 from verl_vip.evaluation.summary import Evaluations
 from verl_vip.reporting.markup import (
     MISSING,
+    Tone,
     card,
     cards,
     definitions,
@@ -67,7 +68,7 @@ def evaluation_part(evaluations: Evaluations, summary: Mapping[str, Any]) -> tup
         *_difference_pictures(summary["comparisons"]),
     ]
     parts = [
-        cards([_headline(one) for one in metrics]) if len(metrics) <= _MOST_CARDS else "",
+        cards([*_verdicts(summary["comparisons"]), *(_headlines(metrics) if len(metrics) <= _MOST_CARDS else [])]),
         section(
             "Results",
             _result_table(metrics),
@@ -88,14 +89,37 @@ def interval_text(estimate: Mapping[str, float]) -> str:
     return f"{percent(estimate['value'])} [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
 
 
-def _headline(one: Mapping[str, Any]) -> str:
+def _verdicts(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the last model, the end of a training, gained over the first: a card, or one for each benchmark."""
+    mine = [one for one in comparisons if one["candidate"] == comparisons[-1]["candidate"]]
+    shown = [one for one in mine if one["benchmark"] is None] or mine
+    return [_verdict(one) for one in shown]
+
+
+def _verdict(one: Mapping[str, Any]) -> str:
     mean = one["mean"]
+    low, high = (100 * mean["difference"][key] for key in ("low", "high"))
+    tone: Tone = "good" if low > 0 else "bad" if high < 0 else ""
     return card(
-        f"{one['model']}, {one['benchmark']}",
-        percent(mean["value"]),
-        f"mean@{one['n']} over {one['problems']} problems, 95% interval {100 * mean['low']:.1f} to "
-        f"{100 * mean['high']:.1f}",
+        f"{one['candidate']} against {one['baseline']}",
+        f"{100 * mean['difference']['value']:+.1f} points",
+        f"of mean@n, 95% interval {low:+.1f} to {high:+.1f}{'' if tone else ', which may be chance'}; better on "
+        f"{mean['better']} and worse on {mean['worse']} of {mean['problems']} problems"
+        f"{'' if one['benchmark'] is None else ' of ' + one['benchmark']}",
+        tone,
     )
+
+
+def _headlines(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        card(
+            f"{one['model']}, {one['benchmark']}",
+            percent(one["mean"]["value"]),
+            f"mean@{one['n']} over {one['problems']} problems, 95% interval {100 * one['mean']['low']:.1f} to "
+            f"{100 * one['mean']['high']:.1f}",
+        )
+        for one in metrics
+    ]
 
 
 def _result_table(metrics: Sequence[Mapping[str, Any]]) -> str:
@@ -109,7 +133,7 @@ def _result_table(metrics: Sequence[Mapping[str, Any]]) -> str:
         "maj@n",
         "no answer",
         "cut off",
-        "tokens",
+        "tokens a response",
         "disputed",
     ]
     rows = [
@@ -210,7 +234,11 @@ def _difference_pictures(comparisons: Sequence[Mapping[str, Any]]) -> list[Pictu
         shown = shown[-_MOST_DIFFERENCES:]
     if not shown:
         return []
-    rest = f" {len(shown)} of {len(comparisons)}; the table has all." if len(shown) < len(comparisons) else ""
+    rest = (
+        f" {len(shown)} of {len(comparisons)} comparisons are drawn; the table has all."
+        if len(shown) < len(comparisons)
+        else ""
+    )
     return [
         Picture(
             "differences",

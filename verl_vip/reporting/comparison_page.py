@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verl_vip.reporting.forecast import ForecastScores, score_forecasts
-from verl_vip.reporting.markup import MISSING, definitions, duration, flatten, percent, section, table
+from verl_vip.reporting.markup import MISSING, cards, definitions, duration, flatten, percent, section, table
 from verl_vip.reporting.page import gallery
 from verl_vip.reporting.paired import BASELINE, advantage
 from verl_vip.reporting.pareto import Outcome
@@ -20,8 +20,7 @@ from verl_vip.reporting.run_page import (
     overhead_text,
 )
 from verl_vip.reporting.summary import summarize
-
-RunGroups = Mapping[str, Mapping[str, RunRecords]]
+from verl_vip.reporting.verdict import RunGroups, verdict_cards
 
 
 def comparison_page(groups: RunGroups, outcomes: Sequence[Outcome], pictures: Pictures) -> str:
@@ -35,6 +34,7 @@ def comparison_page(groups: RunGroups, outcomes: Sequence[Outcome], pictures: Pi
     runs = {name: run for members in groups.values() for name, run in members.items()}
     spent_alike = len({outcome.rollouts for outcome in outcomes}) < 2
     parts = [
+        cards(verdict_cards(groups)),
         section("Outcome", _outcome_table(groups, outcomes, runs), note=_outcome_note(outcomes, spent_alike)),
         section("Accuracy", gallery(pictures.get("accuracy", []))),
         section("Rollouts", gallery(pictures.get("rollouts", []))),

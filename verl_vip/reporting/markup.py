@@ -13,14 +13,14 @@ MISSING = "–"
 def card(title: str, value: str, detail: str = "", tone: Tone = "") -> str:
     """Return one headline figure."""
     return (
-        f'<div class="card {tone}"><h3>{escape(title)}</h3><p class="value">{escape(value)}</p>'
+        f'<div class="card {tone}"><p class="name">{escape(title)}</p><p class="value">{escape(value)}</p>'
         f'<p class="detail">{escape(detail)}</p></div>'
     )
 
 
 def cards(items: Sequence[str]) -> str:
-    """Return a row of cards."""
-    return f'<div class="cards">{"".join(items)}</div>'
+    """Return a row of cards; nothing without any."""
+    return f'<div class="cards">{"".join(items)}</div>' if items else ""
 
 
 def section(title: str, *parts: str, note: str = "") -> str:
@@ -48,7 +48,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int 
 
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
     heading = f"<thead><tr>{cells(head, 'th')}</tr></thead>"
-    return f'<div class="scroll"><table>{heading}<tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll" tabindex="0"><table>{heading}<tbody>{body}</tbody></table></div>'
 
 
 def sentences(lines: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ class Picture:
     def html(self) -> str:
         """Return the picture as a figure element with its drawing inside."""
         drawing = svg_text(self.figure, self.name).replace(
-            "<svg ", f'<svg role="img" aria-label="{escape(self.title)}" ', 1
+            "<svg ", f'<svg role="img" aria-label="{escape(f"{self.title}. {self.caption}")}" ', 1
         )
         return f"<figure><h3>{escape(self.title)}</h3>{drawing}<figcaption>{escape(self.caption)}</figcaption></figure>"
 

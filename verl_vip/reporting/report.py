@@ -11,6 +11,7 @@ from verl_vip.reporting.comparison_page import comparison_page
 from verl_vip.reporting.grouping import group_runs, strategy_of
 from verl_vip.reporting.markup import part, section, sentences
 from verl_vip.reporting.page import Picture, write_page
+from verl_vip.reporting.paired import BASELINE
 from verl_vip.reporting.pareto import outcomes
 from verl_vip.reporting.pictures import comparison_pictures, run_pictures
 from verl_vip.reporting.records import RunRecords
@@ -53,6 +54,12 @@ def write_report(paths: Sequence[Path], output: Path) -> Path:
     return write_page(output, title, subtitle, left_out + body, pictures)
 
 
+def _about_one(strategy: str) -> str:
+    if strategy == BASELINE:
+        return f"Strategy {strategy}"
+    return f"Strategy {strategy}; a report of it and of a run with vip.strategy={BASELINE} says what that gained"
+
+
 def _runs_part(runs: Mapping[str, RunRecords]) -> tuple[str, str, str, list[Picture]]:
     """Return title, subtitle, body and pictures of the runs; nothing without any."""
     if not runs:
@@ -60,7 +67,7 @@ def _runs_part(runs: Mapping[str, RunRecords]) -> tuple[str, str, str, list[Pict
     if len(runs) == 1:
         ((title, run),) = runs.items()
         pictures = run_pictures(run)
-        subtitle = f"Strategy {strategy_of(run)}" if run.steps else "No step recorded yet"
+        subtitle = _about_one(strategy_of(run)) if run.steps else "No step recorded yet"
         body = run_page(run, pictures)
     else:
         groups = group_runs(runs)
