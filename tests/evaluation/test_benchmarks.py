@@ -127,6 +127,7 @@ def test_named_benchmarks_come_from_the_hub_at_their_revision(tmp_path, name):
         ([{"problem": "?", "answer": None}], "row 1: it has no answer"),
         ([{"problem": "?", "answer": 1}, {"problem": "?", "answer": 2}], "row 2 asks what an earlier row asks"),
         ([{**verl_row("?", "1"), "prompt": ["text"]}], "row 1: its prompt is not a list of chat messages"),
+        ([{"problem": "?", "answer": 1, "extra_info": "x"}], "row 1: its extra_info is no mapping but 'x'"),
         ([[1]], "must hold one JSON object a line"),
     ],
 )

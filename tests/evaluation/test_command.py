@@ -83,7 +83,7 @@ def test_a_full_disk_is_told_and_what_was_sampled_stays(tmp_path, inputs, recite
 def test_steps_and_engine_options():
     assert parse_steps(None) is None
     assert parse_steps("all") is None
-    assert parse_steps("6, 12") == [6, 12]
+    assert parse_steps("6, 12, 6") == [6, 12]
     with pytest.raises(ConfigError, match="--steps six: give step numbers"):
         parse_steps("six")
     assert parse_engine_options(["dtype=float32", "tensor_parallel_size=4", "enforce_eager=true"]) == {

@@ -66,7 +66,7 @@ def test_open_goes_on_with_the_same_and_refuses_anything_else(tmp_path, model, s
     assert folder.manifest()["benchmark"]["problems"] == 4
     with pytest.raises(StateError, match=r"sampling.temperature is 1.0 there and 0.6 here; sampling.seed is 0 there"):
         folder.open(manifest(temperature=0.6, seed=5))
-    with pytest.raises(StateError, match=r"model.sha256 is a there and b here. Give another --output"):
+    with pytest.raises(StateError, match=r"the content of the model is another. Give another --output"):
         folder.open(manifest(sha256="b"))
     with pytest.raises(StateError, match=r"versions.vllm is 0.28.0 there and 0.29.0 here"):
         folder.open(manifest(versions={"vllm": "0.29.0"}))
@@ -98,6 +98,18 @@ def test_metrics_are_written_last_and_nothing_partial_stays(folder):
     assert folder.is_finished
     assert folder.problems() == [{"problem": "p", "n": "1"}]
     assert sorted(path.name for path in folder.path.iterdir()) == ["grades.jsonl", "metrics.json", "problems.csv"]
+
+
+def test_damaged_metrics_are_named(folder):
+    folder.finish([{"problem": "p"}], [{"problem": "p", "n": 1}], {"format": 1})
+    with pytest.raises(StateError, match=r"metrics\.json is damaged \(benchmark is missing\); remove it"):
+        folder.metrics()
+
+
+def test_an_evaluation_that_lost_its_table_is_not_finished(folder):
+    folder.finish([{"problem": "p"}], [{"problem": "p", "n": 1}], {"format": 1})
+    (folder.path / "problems.csv").unlink()
+    assert not folder.is_finished
 
 
 def raise_():

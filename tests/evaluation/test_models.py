@@ -17,7 +17,7 @@ def make_hf(folder):
 
 def make_checkpoint(run, step, ranks=2, size=2):
     actor = run / f"global_step_{step}" / "actor"
-    (actor / "huggingface").mkdir(parents=True)
+    (actor / "huggingface").mkdir(parents=True, exist_ok=True)
     (actor / "huggingface" / "config.json").write_text("{}")
     (actor / "fsdp_config.json").write_text(json.dumps({"FSDP_version": 2, "world_size": size}))
     for rank in range(ranks):
@@ -103,12 +103,35 @@ def test_bad_input_gets_a_sentence(tmp_path):
     mark(run, 6)
     with pytest.raises(ConfigError, match="no complete checkpoint of step 7; it has 6"):
         find_models([str(run)], [7])
+    mark(run, 9)
     make_checkpoint(run, 9, ranks=1)
     with pytest.raises(ConfigError, match=r"incomplete: model_world_size_2_rank_1.pt is missing, of 2 shards"):
+        find_models([str(run / "global_step_9")])
+    (make_checkpoint(run, 9) / "huggingface" / "config.json").unlink()
+    with pytest.raises(ConfigError, match=r"incomplete: huggingface/config.json is missing"):
         find_models([str(run / "global_step_9")])
     make_checkpoint(tmp_path / "other" / "vip", 6)
     with pytest.raises(ConfigError, match="would both be called 'vip-step6'; name one of them: NAME=PATH"):
         find_models([str(run / "global_step_6"), str(tmp_path / "other" / "vip" / "global_step_6")])
+
+
+def test_a_checkpoint_that_verl_is_writing_is_refused_by_its_own_name_too(tmp_path):
+    run = tmp_path / "vip"
+    actor = make_checkpoint(run, 9)
+    mark(run, 6)
+    for path in (actor, actor.parent):
+        with pytest.raises(ConfigError, match=r"global_step_9 is not complete: .* names an earlier step"):
+            find_models([str(path)])
+    mark(run, 9)
+    assert find_models([str(actor)])[0].step == 9
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"world_size": "two"}'])
+def test_a_torn_description_of_shards_is_named(tmp_path, text):
+    actor = make_checkpoint(tmp_path / "vip", 9)
+    (actor / "fsdp_config.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"fsdp_config\.json is damaged .*; is verl still writing there\?"):
+        find_models([str(actor)])
 
 
 def test_models_of_the_hub_come_from_its_cache_and_a_missing_one_is_named(tmp_path):

@@ -2,7 +2,7 @@ import pytest
 
 from verl_vip.durable_files import replace_json
 from verl_vip.errors import InvalidInputError
-from verl_vip.evaluation.folder import ResultFolder
+from verl_vip.evaluation.folder import METRIC_KEYS, ResultFolder
 from verl_vip.evaluation.summary import find_evaluations, summary_data
 
 
@@ -14,7 +14,7 @@ def finished(output, label, step, benchmark, sha256, means):
         {"problem": f"{benchmark}{k}", "n": 1, "mean": mean, "majority_correct": mean, "pass_at_1": mean}
         for k, mean in enumerate(means)
     ]
-    folder.finish([], rows, {"step": step, "model": label, "benchmark": benchmark})
+    folder.finish([], rows, {**dict.fromkeys(METRIC_KEYS), "step": step, "model": label})
 
 
 def test_models_come_by_run_and_step_after_those_named_first(tmp_path):

@@ -188,12 +188,14 @@ def _problem(row: Mapping[str, Any], benchmark: str, instruction: str) -> Proble
         raise InvalidInputError("it has no answer.")
     if not isinstance(prompt, Sequence) or not all(isinstance(message, Mapping) for message in prompt):
         raise InvalidInputError("its prompt is not a list of chat messages.")
+    if not isinstance(extra_info := fields.get("extra_info") or {}, Mapping):
+        raise InvalidInputError(f"its extra_info is no mapping but {extra_info!r}.")
     return Problem(
         prompt_id(prompt)[:16],
         tuple(dict(message) for message in prompt),
         answer,
         str(fields.get("data_source") or benchmark),
-        fields.get("extra_info") or {},
+        extra_info,
     )
 
 

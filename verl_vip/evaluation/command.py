@@ -76,7 +76,7 @@ def parse_steps(text: str | None) -> list[int] | None:
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdigit() for word in words):
         raise ConfigError(f"--steps {text}: give step numbers such as 6,12, or all.")
-    return [int(word) for word in words]
+    return list(dict.fromkeys(int(word) for word in words))
 
 
 def parse_engine_options(words: Sequence[str]) -> dict[str, Any]:

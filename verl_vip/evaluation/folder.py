@@ -28,6 +28,12 @@ from verl_vip.evaluation.sampling import SamplingSettings
 FORMAT = 1
 
 _SYNC_EVERY_S = 1.0
+_RESULTS = ("grades.jsonl", "problems.csv", "metrics.json")
+#: What `metrics.json` is read for.
+METRIC_KEYS = frozenset(
+    {"format", "model", "step", "benchmark", "problems", "n", "mean", "pass_at_k", "maj_at_k", "sources"}
+    | {"unanswered", "truncated", "tokens", "grader", "second_opinion"}
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ class ResultFolder:
     @property
     def is_finished(self) -> bool:
         """Whether all samples are there and graded."""
-        return (self.path / "metrics.json").is_file()
+        return all((self.path / name).is_file() for name in _RESULTS)
 
     def open(self, manifest: Mapping[str, Any]) -> None:
         """Begin an evaluation, or go on with the one that is here.
@@ -160,8 +166,18 @@ class ResultFolder:
         replace_json(self.path / "metrics.json", metrics)
 
     def metrics(self) -> dict[str, Any]:
-        """Return the metrics of a finished evaluation."""
-        return read_json(self.path / "metrics.json")
+        """Return the metrics of a finished evaluation.
+
+        Raises:
+            StateError: If they are damaged.
+        """
+        path = self.path / "metrics.json"
+        metrics = read_json(path)
+        if missing := sorted(METRIC_KEYS - metrics.keys()):
+            raise StateError(
+                f"{path} is damaged ({missing[0]} is missing); remove it, and evaluating again grades anew."
+            )
+        return metrics
 
     def grades(self) -> list[dict[str, Any]]:
         """Return the grades of a finished evaluation."""
@@ -196,6 +212,8 @@ def _get(data: Mapping[str, Any], dotted: str) -> Any:
 
 
 def _differences(key: str, there: Any, here: Any) -> list[str]:
+    if key.endswith(".sha256") and there is not None:
+        return [] if there == here else [f"the content of the {key.removesuffix('.sha256')} is another"]
     if isinstance(there, Mapping) and isinstance(here, Mapping):
         return [
             line

@@ -17,6 +17,7 @@ from typing import Literal
 from verl_vip.errors import ConfigError
 
 _STEP = re.compile(r"global_step_(\d+)")
+_MARK = "latest_checkpointed_iteration.txt"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w.-]+)?")
 _WEIGHTS = ("*.safetensors", "*.bin")
 #: In a checkpoint of a LoRA run: rank and alpha.
@@ -87,7 +88,7 @@ def find_models(specs: Sequence[str], steps: Sequence[int] | None = None) -> lis
 
 def complete_steps(run: Path) -> dict[int, Path]:
     """Return the complete checkpoints of a run folder by step, ascending."""
-    marker = run / "latest_checkpointed_iteration.txt"
+    marker = run / _MARK
     text = marker.read_text().strip() if marker.is_file() else ""
     latest = int(text) if text.isdigit() else -1
     found = {int(match[1]): path for path in run.iterdir() if (match := _STEP.fullmatch(path.name)) is not None}
@@ -106,6 +107,7 @@ def _models_of(spec: str, steps: Sequence[int] | None) -> list[ModelSource]:
     path = path.resolve()
     if (path / "config.json").is_file() and _has_weights(path):
         return [ModelSource(_label(name or path.name), path, "huggingface", None, str(path))]
+    _refuse_unfinished(path if _STEP.fullmatch(path.name) else path.parent)
     if (checkpoint := _checkpoint(path)) is not None:
         return [replace(checkpoint, label=name) if name else checkpoint]
     if path.is_dir() and any(_STEP.fullmatch(child.name) for child in path.iterdir()):
@@ -119,7 +121,7 @@ def _models_of(spec: str, steps: Sequence[int] | None) -> list[ModelSource]:
 def _from_run(name: str, run: Path, steps: Sequence[int] | None) -> list[ModelSource]:
     complete = complete_steps(run)
     if not complete:
-        raise ConfigError(f"{run} has no complete checkpoint: verl has not written latest_checkpointed_iteration.txt.")
+        raise ConfigError(f"{run} has no complete checkpoint: verl has not written {_MARK}.")
     if missing := [step for step in steps or () if step not in complete]:
         raise ConfigError(f"{run} has no complete checkpoint of step {missing[0]}; it has {_listed(complete)}.")
     found = []
@@ -129,6 +131,17 @@ def _from_run(name: str, run: Path, steps: Sequence[int] | None) -> list[ModelSo
             raise ConfigError(f"{complete[step]} has no model: actor/fsdp_config.json is missing.")
         found.append(replace(model, label=_label(f"{name or run.name}-step{step}")))
     return found
+
+
+def _refuse_unfinished(checkpoint: Path) -> None:
+    """Refuse a step that verl has not marked as complete; a checkpoint copied out of its run has no mark beside it."""
+    match = _STEP.fullmatch(checkpoint.name)
+    marked = (checkpoint.parent / _MARK).is_file()
+    if match is not None and marked and int(match[1]) not in complete_steps(checkpoint.parent):
+        raise ConfigError(
+            f"{checkpoint} is not complete: {_MARK} beside it names an earlier step. verl is still writing, or was "
+            "stopped while it did."
+        )
 
 
 def _checkpoint(path: Path) -> ModelSource | None:
@@ -143,12 +156,15 @@ def _checkpoint(path: Path) -> ModelSource | None:
     # verl may be asked to save the whole model too; with LoRA it writes base model and adapter apart there.
     if _has_weights(actor / "huggingface") and not (actor / _ADAPTER_SCALE).is_file():
         return ModelSource(label, actor / "huggingface", "huggingface", step, str(actor))
-    size = json.loads((actor / "fsdp_config.json").read_text())["world_size"]
-    missing = [
-        shard for rank in range(size) if not (shard := actor / f"model_world_size_{size}_rank_{rank}.pt").is_file()
-    ]
-    if missing:
-        raise ConfigError(f"{actor} is incomplete: {missing[0].name} is missing, of {size} shards.")
+    try:
+        size = int(json.loads((actor / "fsdp_config.json").read_text())["world_size"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{actor / 'fsdp_config.json'} is damaged ({error!r}); is verl still writing there?"
+        ) from error
+    needed = [*(f"model_world_size_{size}_rank_{rank}.pt" for rank in range(size)), "huggingface/config.json"]
+    if missing := [name for name in needed if not (actor / name).is_file()]:
+        raise ConfigError(f"{actor} is incomplete: {missing[0]} is missing, of {size} shards.")
     return ModelSource(label, actor, "fsdp", step, str(actor))
 
 

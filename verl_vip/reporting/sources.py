@@ -71,6 +71,8 @@ def find_sources(paths: Sequence[Path]) -> Sources:
 
 def _finished(path: Path) -> ResultFolder:
     folder = ResultFolder(path)
+    if not folder.is_finished:
+        raise StateError(f"{path} has lost its grades or its table of problems; evaluating again makes them anew.")
     if (found := folder.metrics().get("format")) != FORMAT:
         raise StateError(f"{path / 'metrics.json'} has format {found}, and this version reads {FORMAT}.")
     folder.manifest()
