@@ -2,7 +2,9 @@
 
     python -m verl_vip.flows.server [--port PORT] [--runs FOLDER]
 
-All of it ends with Ctrl-C or SIGTERM. The server keeps its database in PREFECT_HOME.
+All of it ends with Ctrl-C or SIGTERM. The server keeps its database in PREFECT_HOME. What server and worker print
+goes to `server.log` and `worker.log` in the folder of runs: up to 3.8.6 Prefect's server prints a traceback at every
+poll of a worker (PrefectHQ/prefect#22967), of which nothing follows.
 """
 
 import argparse
@@ -41,15 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job is started with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
-    started = [_prefect(environment, "server", "start", "--port", str(options.port))]
+    logs = {name: runs / f"{name}.log" for name in ("server", "worker")}
+    started = [_prefect(environment, logs["server"], "server", "start", "--port", str(options.port))]
     try:
         wait_until_healthy(f"{address}/api/health", started[0])
         register(environment)
-        started.append(_prefect(environment, "worker", "start", "--pool", POOL))
-        print(f"{address}/deployments", flush=True)
+        started.append(_prefect(environment, logs["worker"], "worker", "start", "--pool", POOL))
+        print(f"{address}/deployments (logs: {logs['server']}, {logs['worker']})", flush=True)
         while all(process.poll() is None for process in started):
             time.sleep(1)
-        return 1
+        ended = logs["server" if started[0].poll() is not None else "worker"]
+        raise IntegrationError(f"a process of Prefect has ended; {ended} says why.")
     except KeyboardInterrupt:
         return 0
     except VerlVipError as error:
@@ -103,8 +107,9 @@ def register(environment: dict[str, str]) -> None:
                 raise IntegrationError(f"`prefect {' '.join(words)}` failed:\n{done.stdout}{done.stderr}")
 
 
-def _prefect(environment: dict[str, str], *words: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(_command(*words), env=environment)
+def _prefect(environment: dict[str, str], log: Path, *words: str) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as output:
+        return subprocess.Popen(_command(*words), env=environment, stdout=output, stderr=subprocess.STDOUT)
 
 
 def _command(*words: str) -> list[str]:

@@ -1,12 +1,9 @@
 """`sweep`: budgets x strategies x seeds, as a grid or where BoTorch expects most, each trial once."""
 
-import fcntl
 import json
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +24,7 @@ from verl_vip.flows.training_run import TrainingRun
 from verl_vip.durable_files import replace_json
 from verl_vip.errors import ConfigError, JobError, StateError, VerlVipError
 from verl_vip.execution import fingerprint
+from verl_vip.execution.exclusive import exclusive
 
 STATE_FILE = "sweep.json"
 _LOOK_S = 0.5
@@ -95,7 +93,7 @@ def sweep(
     """
     base = TrainingRun(recipe, name, root, overrides or (), cluster, environment or {}, python)
     plan = SweepPlan(strategies, budgets, seeds, search, designs, concurrency, overrides or ())
-    with _alone(base.folder):
+    with exclusive(base.folder / ".sweep.lock", f"the sweep in {base.folder}"):
         drive = _Drive(base, plan, SweepState.read(base), retries)
         try:
             drive.run()
@@ -237,14 +235,3 @@ def show_sweep(base: TrainingRun, trials: Iterable[Trial]) -> None:
 
 def _shared(base: TrainingRun) -> str:
     return fingerprint([base.recipe, list(base.overrides), dict(base.environment)])
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".sweep.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"another flow drives the sweep in {folder}; wait for it or stop it.") from error
-        yield

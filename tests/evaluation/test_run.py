@@ -120,7 +120,7 @@ def test_a_checkpoint_is_converted_only_if_something_is_to_be_sampled(tmp_path, 
 def test_two_runs_into_one_folder_are_refused(tmp_path, model, sums, recite):
     with (tmp_path / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another process evaluates into"):
+        with pytest.raises(ConfigError, match="another process is at the evaluation in"):
             evaluator(tmp_path, recite(answer)).run([model], tasks(sums))
 
 

@@ -77,7 +77,7 @@ def test_an_interrupted_sweep_goes_on(settings, tmp_path, start_flow, wait_for, 
     folder = tmp_path / "cut"
     flow = start_flow("sweep", chosen)
     wait_for(lambda: len(list(folder.glob("trials/*/complete.json"))) >= 2, flow)
-    with pytest.raises(ConfigError, match="another flow drives the sweep"):
+    with pytest.raises(ConfigError, match="another process is at the sweep in"):
         sweep(**chosen)
     flow.kill(number)
     flow.wait()

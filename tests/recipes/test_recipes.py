@@ -45,6 +45,15 @@ def test_demo_is_among_the_recipes():
     assert "demo" in RECIPES
 
 
+def test_a_step_of_the_demo_is_one_micro_batch_and_may_have_any_number_of_rows():
+    config = composed("demo")
+    policy = config.actor_rollout_ref
+    assert policy.actor.use_dynamic_bsz
+    assert policy.rollout.log_prob_use_dynamic_bsz
+    longest = config.data.max_prompt_length + config.data.max_response_length
+    assert config.data.train_batch_size * policy.rollout.n * longest <= policy.actor.ppo_max_token_len_per_gpu
+
+
 @pytest.mark.parametrize(("name", "lower"), [("rloo", 3), ("dr_grpo", 3), ("predicted_baseline", 1)])
 def test_group_lists_every_setting_with_its_default(name, lower):
     group = OmegaConf.to_container(added_to_verl(f"+vip={name}").vip)

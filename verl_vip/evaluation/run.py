@@ -8,10 +8,8 @@
 Running the same again samples nothing; after an interruption it samples what is missing.
 """
 
-import fcntl
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from verl_vip.evaluation.grading import Grader
 from verl_vip.evaluation.metrics import grade_samples, problem_rows, summarize
 from verl_vip.evaluation.models import ModelSource
 from verl_vip.evaluation.sampling import Request, Response, Sampler, SamplingSettings, sample_seed
+from verl_vip.execution.exclusive import exclusive
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,8 +61,7 @@ class Evaluator:
             IntegrationError: If the sampler leaves out a response.
         """
         _check(tasks)
-        self.output.mkdir(parents=True, exist_ok=True)
-        with _alone(self.output):
+        with exclusive(self.output / ".lock", f"the evaluation in {self.output}"):
             return [folder for model in models for folder in self._evaluate(model, tasks)]
 
     def _evaluate(self, model: ModelSource, tasks: Sequence[Task]) -> list[ResultFolder]:
@@ -130,13 +128,3 @@ def _check(tasks: Sequence[Task]) -> None:
     for task in tasks:
         for problem in task.benchmark.problems:
             task.grader.check(problem)
-
-
-@contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    with (output / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"another process evaluates into {output}; wait for it or stop it.") from error
-        yield

@@ -1,0 +1,36 @@
+"""Of two processes one gives way."""
+
+import subprocess
+import sys
+
+import pytest
+
+from verl_vip.errors import ConfigError
+from verl_vip.execution.exclusive import exclusive
+
+CODE = """
+import sys
+from pathlib import Path
+from verl_vip.execution.exclusive import exclusive
+with exclusive(Path(sys.argv[1]), "the work"):
+    print("mine", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
+    lock = tmp_path / "new" / ".lock"
+    first = subprocess.Popen(
+        [sys.executable, "-c", CODE, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None
+    assert first.stdout.readline() == "mine\n"
+    with (
+        pytest.raises(ConfigError, match="another process is at the work; wait for it or stop it"),
+        exclusive(lock, "the work"),
+    ):
+        pytest.fail("two at a time")
+    first.kill()
+    first.communicate(timeout=30)
+    with exclusive(lock, "the work"):
+        assert lock.exists()
