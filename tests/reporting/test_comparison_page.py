@@ -61,6 +61,11 @@ def test_strategies_are_compared_with_uniform_seed_by_seed(run_of, page_of):
     assert f'<td class="number">{text}</td>' in page
 
 
+def test_without_a_baseline_the_page_says_what_to_add(run_of, page_of):
+    runs = {"a": run_of("a", accuracies={16: 40.0}), "b": run_of("b", "dars", accuracies={16: 40.0})}
+    assert "What a strategy gains shows beside runs of vip.strategy=uniform" in page_of(**runs)
+
+
 def test_runs_of_unequal_length_are_also_compared_where_all_were(run_of, page_of):
     page = page_of(
         a=run_of("a", accuracies={0: 1.0, 16: 40.0, 32: 60.0}), b=run_of("b", "dapo", accuracies={0: 1.0, 16: 35.0})

@@ -62,4 +62,15 @@ def test_overhead_bars_are_medians_stacked_by_part(two_runs):
     }
     starts = [bars[0].get_x() for bars in axes.containers]
     np.testing.assert_allclose(starts, [0, 0.02, 0.04, 0.041])
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["vip", "uniform"]
+    assert [text.get_text() for text in axes.texts] == ["vip", "uniform"]
+
+
+def test_overhead_bars_keep_their_room_whatever_the_groups_are_called(two_runs):
+    def room(*names):
+        figure = draw(plot_overhead_by_group, dict.fromkeys(names, two_runs))
+        figure.draw_without_rendering()
+        return figure.axes[0].get_position().width
+
+    assert room("vip", "uniform") > 0.8
+    long = "actor_rollout_ref.rollout.n=8, predictor=gaussian_process"
+    assert room(f"vip ({long})", f"uniform ({long})") == pytest.approx(room("vip", "uniform"), abs=0.02)

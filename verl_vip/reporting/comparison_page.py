@@ -35,7 +35,7 @@ def comparison_page(groups: RunGroups, outcomes: Sequence[Outcome], pictures: Pi
     spent_alike = len({outcome.rollouts for outcome in outcomes}) < 2
     parts = [
         cards(verdict_cards(groups)),
-        section("Outcome", _outcome_table(groups, outcomes, runs), note=_outcome_note(outcomes, spent_alike)),
+        section("Outcome", _outcome_table(groups, outcomes, runs), note=_outcome_note(groups, outcomes, spent_alike)),
         section("Accuracy", gallery(pictures.get("accuracy", []))),
         section("Rollouts", gallery(pictures.get("rollouts", []))),
         section("Predictions and overhead", gallery(pictures.get("predictions", [])), _forecast_table(groups)),
@@ -58,7 +58,7 @@ def _outcome_table(groups: RunGroups, outcomes: Sequence[Outcome], runs: Mapping
     with_point = point is not None and point > 0 and not alike
     if with_point:
         head.append(f"after {point:,} rollouts")
-    with_baseline = any(name.split(" (")[0] == BASELINE for name in groups) and len(groups) > 1
+    with_baseline = _has_baseline(groups)
     if with_baseline:
         head.append(f"above {BASELINE}")
     head += ["without signal", "overhead a step", *([] if alike else ["on the front"])]
@@ -80,6 +80,10 @@ def _outcome_table(groups: RunGroups, outcomes: Sequence[Outcome], runs: Mapping
             ]
             rows.append(row if alike else [*row, "yes" if end is not None and end.on_front else MISSING])
     return table(head, rows)
+
+
+def _has_baseline(groups: RunGroups) -> bool:
+    return len(groups) > 1 and any(name.partition(" (")[0] == BASELINE for name in groups)
 
 
 def _outcome_cells(end: Outcome | None, runs: int) -> list[str]:
@@ -106,15 +110,20 @@ def _advantage_cell(members: Mapping[str, RunRecords], runs: Mapping[str, RunRec
     return f"{value:+.1f} [{100 * found.difference.low:+.1f}, {100 * found.difference.high:+.1f}]"
 
 
-def _outcome_note(outcomes: Sequence[Outcome], spent_alike: bool) -> str:
+def _outcome_note(groups: RunGroups, outcomes: Sequence[Outcome], spent_alike: bool) -> str:
     if not outcomes:
         return "No run was validated, so accuracies are not compared."
     text = (
         "Runs of one line share everything but the seed. Accuracy is the mean at their last common validation; the "
         "interval is over seeds where there are three or more, over validation problems for a single run. "
-        f"Above {BASELINE}: points of accuracy above the {BASELINE} run of the same seed and settings, at equal "
-        "rollouts, with the 95% interval over seeds."
     )
+    if _has_baseline(groups):
+        text += (
+            f"Above {BASELINE}: points of accuracy above the {BASELINE} run of the same seed and settings, at equal "
+            "rollouts, with the 95% interval over seeds; a dash where there is no such run."
+        )
+    else:
+        text += f"What a strategy gains shows beside runs of vip.strategy={BASELINE} with the same seeds and settings."
     return text if spent_alike else f"{text} On the front: nothing reached as much with fewer rollouts."
 
 

@@ -92,10 +92,12 @@ def plot_overhead_by_group(groups: Groups, ax: Axes) -> None:
             parts.setdefault(part, [0.0] * len(names))[row] = float(np.median(samples))
     left: FloatArray = np.zeros(len(names))
     for (part, widths), colour in zip(parts.items(), SERIES, strict=False):
-        ax.barh(range(len(names)), widths, left=left, height=0.6, color=colour, alpha=0.8, label=part, linewidth=0)
+        ax.barh(range(len(names)), widths, left=left, height=0.45, color=colour, alpha=0.8, label=part, linewidth=0)
         left = left + np.array(widths)
-    ax.set_yticks(range(len(names)), names)
-    ax.invert_yaxis()
+    for row, name in enumerate(names):  # above its bar: names may be longer than there is room beside it
+        ax.annotate(name, (0, row - 0.25), xytext=(2, 1), textcoords="offset points", fontsize="small")
+    ax.set_yticks([])
+    ax.set_ylim(len(names) - 0.6, -0.75)
     ax.grid(visible=False, axis="y")
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlabel("median seconds a step")

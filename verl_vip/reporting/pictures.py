@@ -167,7 +167,7 @@ def _group_pictures(groups: Groups) -> Pictures:
                 "overhead",
                 "Overhead of predicting and allocating",
                 "Seconds added to a step, by part: medians over all steps.",
-                draw(comparison_plots.plot_overhead_by_group, groups, height=max(1.2 + 0.3 * len(groups), 2.2)),
+                draw(comparison_plots.plot_overhead_by_group, groups, height=1.3 + 0.42 * len(groups)),
             )
         )
     return pictures
