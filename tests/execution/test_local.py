@@ -142,6 +142,19 @@ def test_stop_ends_even_those_that_do_not_listen(executor, make):
     executor.stop(job)  # nothing to do
 
 
+def test_a_stop_that_comes_while_a_keeper_begins_waits_for_its_word(executor, make):
+    job = make(WAIT)
+    executor.start(job)
+    entry = (job.folder / ENTRY_FILE).read_text()
+    (job.folder / ENTRY_FILE).unlink()  # as it is between the lock and the first word
+    told = threading.Timer(0.3, (job.folder / ENTRY_FILE).write_text, [entry])
+    told.start()
+    executor.stop(job)
+    told.join()
+    assert not is_locked(job.folder)
+    assert executor.status(job).state is JobState.STOPPED
+
+
 def test_what_a_command_leaves_behind_is_ended_with_it(executor, make):
     job = make("""
         import subprocess, sys

@@ -110,8 +110,13 @@ def test_a_run_that_is_not_there_or_was_never_saved(settings, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"root": "runs"}, "must be an absolute path"), ({"benchmarks": []}, "at least one")]
+    ("changes", "message"),
+    [
+        ({"root": "runs"}, "must be an absolute path"),
+        ({"benchmarks": []}, "at least one"),
+        ({"n": 0}, "at least 1; got 0"),
+    ],
 )
 def test_refusals(settings, changes, message):
     with pytest.raises(ConfigError, match=message):
-        evaluate(**settings("none", **changes))
+        from_parameters(EvaluationRun, settings("none", **changes))

@@ -13,6 +13,7 @@ from verl_vip.execution.files import LOG_FILE, Entry, is_locked, read_entry, sta
 from verl_vip.execution.job import Job, JobState, JobStatus
 
 _HANDSHAKE_S = 60.0
+_ENTRY_S = 5.0
 _FULL_BYTES = 1 << 20
 
 
@@ -75,8 +76,8 @@ class LocalExecutor:
 
     def stop(self, job: Job) -> None:
         """End the live attempt with all its processes; see `Executor`."""
-        entry = read_entry(job.folder)
-        if entry is None or not is_locked(job.folder):
+        entry = self._live_entry(job)
+        if entry is None:
             return
         if not entry.is_of_this_boot or start_time(entry.pid) != entry.pid_start:
             raise JobError(f"{job.name} is run by another machine or container ({entry.host}); stop it there.")
@@ -86,6 +87,23 @@ class LocalExecutor:
             if time.monotonic() > deadline:
                 raise JobError(f"{job.name} does not end; its keeper is process {entry.pid}.")
             time.sleep(0.05)
+
+    def _live_entry(self, job: Job) -> Entry | None:
+        """Return what the keeper that holds the folder has written, None if there is no keeper.
+
+        A keeper that has just taken the lock writes its entry within moments; until then the last one's is there.
+        """
+        deadline = time.monotonic() + _ENTRY_S
+        while is_locked(job.folder):
+            entry = read_entry(job.folder)
+            if entry is not None and entry.state.is_live and start_time(entry.pid) == entry.pid_start:
+                return entry
+            if time.monotonic() > deadline:
+                if entry is None:
+                    raise JobError(f"{job.folder} is locked, but no job says so; look for a stuck keeper process.")
+                return entry
+            time.sleep(0.02)
+        return None
 
     def _newer_than(self, before: Entry | None, job: Job) -> JobStatus | None:
         """Return the live attempt, or one that began after `before`; None if a keeper ended without an attempt."""
