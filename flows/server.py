@@ -3,8 +3,8 @@
     python -m verl_vip.flows.server [--port PORT] [--runs FOLDER]
 
 All of it ends with Ctrl-C or SIGTERM. The server keeps its database in PREFECT_HOME. What server and worker print
-goes to `server.log` and `worker.log` in the folder of runs: up to 3.8.6 Prefect's server prints a traceback at every
-poll of a worker (PrefectHQ/prefect#22967), of which nothing follows.
+goes to `server.log` and `worker.log` in the folder of runs: with SQLite, Prefect 3.7.7 prints a traceback at every poll
+of a worker (PrefectHQ/prefect#23051), of which nothing follows.
 """
 
 import argparse
