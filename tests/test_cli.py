@@ -102,6 +102,7 @@ def test_a_reader_that_has_seen_enough():
         (["train", "dmeo"], "did you mean demo?"),
         (["sweep", "demo", "--seeds", "0"], "seeds must be at least 1; got 0."),
         (["evaluate-run", "a", "--benchmark", "offline", "--n", "0"], "at least 1; got 0."),
+        (["evaluate-run", "a", "--benchmark", "aime99"], "there is no benchmark 'aime99'; give aime24"),
         (["pipeline", "demo", "--name", "../up", "--benchmark", "offline"], "cannot name a run"),
     ],
 )

@@ -318,6 +318,11 @@ def _job_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _evaluation_parameters(options: argparse.Namespace) -> dict[str, Any]:
+    from verl_vip.evaluation.benchmarks import require_benchmark
+
+    if options.cluster is None:  # a cluster may have files that are not here
+        for benchmark in options.benchmark:
+            require_benchmark(benchmark)
     return {
         # Jobs have another working folder on a cluster.
         "benchmarks": [_absolute(benchmark) for benchmark in options.benchmark],

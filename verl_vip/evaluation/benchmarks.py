@@ -90,6 +90,7 @@ def load_benchmark(spec: str, instruction: str = INSTRUCTION) -> Benchmark:
         ConfigError: If there is no such benchmark or it cannot be had.
         InvalidInputError: If its content is not one. The message names the row.
     """
+    require_benchmark(spec)
     name, separator, place = spec.rpartition("=")
     if not separator and spec in HUB_FILES:
         source = HUB_FILES[spec]
@@ -100,13 +101,23 @@ def load_benchmark(spec: str, instruction: str = INSTRUCTION) -> Benchmark:
         path = Path(str(files("verl_vip.evaluation") / "offline.jsonl"))
         return _from_rows(spec, _rows(path), {"package": "verl_vip.evaluation"}, instruction)
     path = Path(place)
-    if not path.is_file():
-        known = ", ".join([*HUB_FILES, _OFFLINE])
-        raise ConfigError(f"there is no benchmark {spec!r}; give {known}, a .parquet or .jsonl file, or NAME=FILE.")
     loaded = _from_rows(name or path.stem, _rows(path), {"file": str(path.resolve())}, instruction)
     if name in HUB_FILES:
         _check_competition(loaded, HUB_FILES[name].problems)
     return loaded
+
+
+def require_benchmark(spec: str) -> None:
+    """Refuse what names neither a benchmark nor a file, without loading anything.
+
+    Raises:
+        ConfigError: If so.
+    """
+    known = [*HUB_FILES, _OFFLINE]
+    if spec not in known and not Path(spec.rpartition("=")[2]).is_file():
+        raise ConfigError(
+            f"there is no benchmark {spec!r}; give {', '.join(known)}, a .parquet or .jsonl file, or NAME=FILE."
+        )
 
 
 def _download(name: str, source: HubFile) -> Path:
