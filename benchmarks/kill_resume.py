@@ -33,6 +33,7 @@ Moment = Literal["start_up", "step", "checkpoint", "mark"]
 MARK = "latest_checkpointed_iteration.txt"
 STATE = "vip_state.pt"
 SAVE_FREQ = 2
+RESULTS = Path(__file__).parent / "results" / "kill_resume.json"
 _LONGEST_START_S = 400
 _MARKER = "VERL_VIP_KILL_RESUME"
 
@@ -66,8 +67,6 @@ class Victim:
             f"trainer.default_local_dir={self.folder.resolve()}",
             *("data.train_batch_size=8", "vip.upper=16"),
             "actor_rollout_ref.actor.ppo_mini_batch_size=8",
-            "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=64",
-            "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=64",
             f"actor_rollout_ref.rollout.agent.agent_loop_config_path={agents.resolve()}",
             "actor_rollout_ref.rollout.agent.default_agent_loop=seeded",
             "actor_rollout_ref.rollout.enable_chunked_prefill=False",
@@ -198,7 +197,7 @@ def finish(folder: Path, name: str, steps: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=24, help="training steps of each run")
+    parser.add_argument("--steps", type=int, default=48, help="training steps of each run; kills take two each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("runs/kill_resume"))
     arguments = parser.parse_args()
@@ -229,7 +228,7 @@ def main() -> None:
     same = [first.ids == second.ids and first.requested == second.requested for first, second in pairs]
     report = {"kills": len(kills), "lost": 0, "steps": len(same), "steps_with_the_same_counts": sum(same)}
     print(json.dumps(report))
-    (folder / "report.json").write_text(json.dumps({**report, "each": [asdict(kill) for kill in kills]}, indent=1))
+    RESULTS.write_text(json.dumps({**report, "each": [asdict(kill) for kill in kills]}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -87,8 +87,6 @@ class Launcher:
             f"trainer.default_local_dir={folder}",
             "data.train_batch_size=8",
             "actor_rollout_ref.actor.ppo_mini_batch_size=8",
-            "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=64",
-            "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=64",
             "vip.upper=16",
             f"reward.custom_reward_function.path={REWARD}",
             "reward.custom_reward_function.name=always_right_about_numbers",

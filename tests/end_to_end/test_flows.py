@@ -25,7 +25,6 @@ def pipeline(launcher, tmp_path_factory):
         "demo",
         *("trainer.total_training_steps=2", "trainer.save_freq=1", "data.train_batch_size=8"),
         *("actor_rollout_ref.actor.ppo_mini_batch_size=8", "vip.upper=16", "trainer.test_freq=-1"),
-        *(f"actor_rollout_ref.{key}_micro_batch_size_per_gpu=64" for key in ("actor.ppo", "rollout.log_prob")),
         *(f"demo_dir={launcher.folder}", "trainer.logger=[console]"),
     ]
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}

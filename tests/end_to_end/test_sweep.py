@@ -22,7 +22,6 @@ def test_a_sweep_that_is_stopped_runs_no_trial_twice(launcher, tmp_path):
         *("--env", "VERL_PLATFORM=cpu", "--env", "HF_HUB_OFFLINE=1", "demo"),
         *("trainer.total_training_steps=2", "trainer.save_freq=1", "data.train_batch_size=8"),
         *("actor_rollout_ref.actor.ppo_mini_batch_size=8", "vip.upper=16", "trainer.test_freq=2"),
-        *(f"actor_rollout_ref.{key}_micro_batch_size_per_gpu=32" for key in ("actor.ppo", "rollout.log_prob")),
         *(f"demo_dir={launcher.folder}", "trainer.logger=[console]"),
     ]
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path)}

@@ -55,8 +55,6 @@ def on_both(cluster):
         "~ray_kwargs.ray_init.num_gpus",
         "trainer.nnodes=2",
         "actor_rollout_ref.rollout.agent.num_workers=3",  # one on each node, the head included
-        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=32",
-        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=32",
         "trainer.val_before_train=False",
         "trainer.save_freq=2",
     ]
