@@ -4,7 +4,7 @@
 
 In simulation, counts chosen with the true success probabilities get all of the reduction from even counts. No
 predictor can know those. Given the outcomes, weighing each prompt by E[p(1-p)] minimises the expected variance, so a
-Bayesian who has the simulator's own model as prior bounds what any predictor gets in expectation; here are two.
+Bayesian who has the simulator's own model as prior bounds what any predictor gets in expectation; here are three.
 
 - "all but own part known" is told how difficulty depends on families and directions, and what every update has done
   to every prompt. Of a prompt only its own part, N(0, own_spread^2), is unknown, and is integrated on a grid,
@@ -12,6 +12,10 @@ Bayesian who has the simulator's own model as prior bounds what any predictor ge
 - "model known" is told the model, each prompt's family and direction without noise, and what every update has done;
   it must learn the weights of families and directions from outcomes, as every predictor must. Its posterior is
   Gaussian, by moment matching, so that it is a close estimate of a tighter bound rather than a bound.
+- "model known, embeddings as given" reads directions from the noisy embeddings, and follows the drift by a Kalman
+  filter, a random walk along directions and in the level, of the size that it has in the run. It still is told
+  the families, how embeddings arise from directions, and all variances. What a predictor lacks to it is the part of its
+  gap that a better model could close; the other two tell it what no predictor is told.
 
 All predictors, the truth and the bounds are judged on the same trajectory, that of training with even counts, and on
 that of training with the best predictor's counts. Shares are of sums over all steps; the intervals are 95 %, over
@@ -46,6 +50,7 @@ from verl_vip.strategies.strategy import Selection
 BEST = "drifting_gp"
 BOUND = "all but own part known"
 MODEL = "model known"
+GIVEN = "model known, embeddings as given"
 OUTCOMES_OF = ("even counts", BEST)
 RESULTS = Path(__file__).parent / "results" / "knowable_share.json"
 WORLDS = {
@@ -86,44 +91,93 @@ class Informed:
 
 
 class ModelKnown:
-    """The posterior of factor weights and own parts, with the drift told.
+    """The posterior of factor weights and own parts.
 
     Args:
         world: The prompts.
         settings: What the world was made with.
+        drift: None if what every update has done is told. Otherwise the variance that a step adds to what was learned
+            along a direction, and to the level; drift is followed then, and directions are read from the embeddings.
     """
 
-    def __init__(self, world: World, settings: WorldSettings) -> None:
-        self._world = world
-        self._weights = torch.ones(world.factors.shape[1], dtype=torch.float64)
-        self._beliefs = Neighbourhood(self._weights)
+    def __init__(self, world: World, settings: WorldSettings, drift: tuple[float, float] | None = None) -> None:
+        self._start_logits, self._told = world.start_logits, drift is None
+        self._factors, misread = world.factors, 0.0
+        variance = torch.ones(world.factors.shape[1], dtype=torch.float64)
+        self._retention = torch.ones_like(variance)
+        if drift is not None:
+            self._factors, misread = read_factors(world, settings)
+            directions = world.prompts.embeddings.double()
+            moving = torch.cat([directions, torch.ones(len(world), 1, dtype=torch.float64)], 1)
+            self._factors = torch.cat([self._factors, moving], 1)
+            steps = torch.tensor([drift[0]] * directions.shape[1] + [drift[1]], dtype=torch.float64)
+            variance = torch.cat([variance, steps])
+            # All but a random walk: over a run it forgets a hundredth.
+            self._retention = torch.cat([self._retention, torch.full_like(steps, 0.9999)])
+        self._stationary = torch.where(self._retention < 1, variance / (1 - self._retention.square()), variance)
+        self._beliefs = Neighbourhood(variance)
         # Given the weights, a logit less its drift is offset - pull * (factors . weights) + N(0, variance).
         self._offset = torch.full((len(world),), settings.mean_logit, dtype=torch.float64)
-        self._pull = torch.zeros(len(world), dtype=torch.float64)
-        self._variance = torch.full((len(world),), settings.own_spread**2 + 1e-12, dtype=torch.float64)
+        self._pull, self._travel = torch.zeros(2, len(world), dtype=torch.float64)
+        self._variance = torch.full((len(world),), settings.own_spread**2 + misread + 1e-12, dtype=torch.float64)
 
     def reward_variance(self, rows: Tensor, success: Tensor) -> Tensor:
         """Return `E[p(1-p)]` of the prompts in these rows, whose true probabilities are `success`."""
-        phi, rest = self._world.factors[rows], self._residuals(rows, success)
-        weight = 1 - rest.pull
-        centre = rest.offset + weight * (phi @ self._beliefs.mean)
-        spread = weight.square() * ((phi @ self._beliefs.covariance) * phi).sum(1) + rest.variance
-        return Prediction(*probability_moments(centre, spread)).reward_variance
+        outlook = self._beliefs.ahead(self._retention, self._stationary)
+        rest = self._residuals(rows, success)
+        design = rest.design(self._factors[rows])
+        spread = (design @ outlook.root).square().sum(1) + rest.variance
+        return Prediction(*probability_moments(rest.offset + design @ outlook.mean, spread)).reward_variance
 
     def observe(self, rows: Tensor, success: Tensor, successes: Tensor, trials: Tensor) -> None:
         """Learn from binomial outcomes."""
-        outlook = self._beliefs.ahead(self._weights, self._weights)
-        phi, rest = self._world.factors[rows], self._residuals(rows, success)
-        rest = self._beliefs.update(outlook, phi, phi @ outlook.root, rest, successes, trials.double(), 0.0)
+        outlook = self._beliefs.ahead(self._retention, self._stationary)
+        rest = self._residuals(rows, success)
+        design = rest.design(self._factors[rows])
+        rest = self._beliefs.update(outlook, design, design @ outlook.root, rest, successes, trials.double(), 0.0)
         self._offset[rows] = rest.offset - self._drift(rows, success)
         self._pull[rows], self._variance[rows] = rest.pull, rest.variance
+        self._travel[rows] = self._factors[rows] @ self._beliefs.travel
 
     def _drift(self, rows: Tensor, success: Tensor) -> Tensor:
-        return torch.logit(success) - self._world.start_logits[rows]
+        drift = torch.logit(success) - self._start_logits[rows]
+        return drift if self._told else torch.zeros_like(drift)
 
     def _residuals(self, rows: Tensor, success: Tensor) -> Residuals:
-        offset = self._offset[rows] + self._drift(rows, success)
+        moved = self._factors[rows] @ self._beliefs.travel - self._travel[rows]
+        offset = self._offset[rows] + self._drift(rows, success) + self._pull[rows] * moved
         return Residuals(offset, self._pull[rows], self._variance[rows])
+
+
+def read_factors(world: World, settings: WorldSettings) -> tuple[Tensor, float]:
+    """Return the factors as best read, linearly, from family and embedding, and the variance of what is misread."""
+    width = settings.dimensions
+    members = (world.factors[:, width:] != 0).double()
+    seen = torch.cat([world.prompts.embeddings.double(), members], 1)
+    # `gelsd` minds no columns that depend on each other.
+    found = seen @ torch.linalg.lstsq(seen, world.factors[:, :width], driver="gelsd").solution
+    misread = (world.factors[:, :width] - found).square().sum(1).mean()
+    return torch.cat([found, world.factors[:, width:]], 1), float(misread)
+
+
+def drift_sizes(settings: RunSettings, seed: int) -> tuple[float, float]:
+    """Return the mean squares by which a step of training with even counts moves a direction's part and the level."""
+    world = make_world(settings.world, seed)
+    learner, stream = Learner(world, settings.learner, seed), PromptStream(len(world), seed)
+    size = settings.prompts_per_step
+    even = even_counts(size, range(size), settings.budget.total)
+    everywhere = torch.cat([world.directions, torch.ones(len(world), 1, dtype=torch.float64)], 1)
+    before, squares = torch.logit(learner.success()), []
+    for _ in range(settings.steps):
+        rows = stream.take(size)
+        p = learner.success()[rows]
+        outcomes = learner.sample(p, even)
+        learner.learn(rows, compute_update(outcomes, Selection(), p, "rloo"))
+        after = torch.logit(learner.success())
+        squares.append(torch.linalg.lstsq(everywhere, after - before).solution.square())
+        before = after
+    mean = torch.stack(squares).mean(0)
+    return float(mean[:-1].mean()), float(mean[-1])
 
 
 @dataclass
@@ -149,6 +203,7 @@ def trace(settings: RunSettings, seed: int, outcomes_of: str) -> dict[str, Tally
     informed: dict[str, Informed | ModelKnown] = {
         BOUND: Informed(world, settings.world.own_spread),
         MODEL: ModelKnown(world, settings.world),
+        GIVEN: ModelKnown(world, settings.world, drift_sizes(settings, seed)),
     }
     tallies = {name: Tally() for name in ["even counts", "truth", *informed, *names]}
     budget, size = settings.budget, settings.prompts_per_step
@@ -197,7 +252,7 @@ def measure(settings: RunSettings, seeds: int, outcomes_of: str) -> dict[str, An
     found: dict[str, Any] = {}
     for name in runs[0]:
         found[name] = {regime: vars(Estimate.of([run[name][regime] for run in runs])) for regime in runs[0][name]}
-    for bound in (BOUND, MODEL):
+    for bound in (BOUND, MODEL, GIVEN):
         ratios = [run[BEST]["all"] / run[bound]["all"] for run in runs]
         found[f"{BEST}, of '{bound}'"] = {"all": vars(Estimate.of(ratios))}
     return found

@@ -29,6 +29,7 @@ def test_without_drift_it_agrees_with_the_dense_gaussian_process(monkeypatch):
         prompt_steps=1e6,
     )
     monkeypatch.setattr(drifting_gp, "fit", lambda *_, **__: truth)
+    monkeypatch.setattr(drifting_gp, "_LEADING_VARIANCES", (LEVEL_VARIANCE, 1e-8))
     generator = torch.Generator().manual_seed(0)
     points = unit(60, 6, generator=generator)
     x = points.double()
@@ -145,6 +146,43 @@ def test_beliefs_fade_until_a_prompt_is_like_one_never_seen(monkeypatch):
     prediction = predictor.predict(prompts)
     assert float(prediction.mean[0]) == pytest.approx(float(prediction.mean[2]), abs=1e-3)
     assert float(prediction.variance[0]) == pytest.approx(float(prediction.variance[2]), abs=1e-3)
+
+
+def error_in_the_middle(gain: float) -> tuple[float, float]:
+    """Return the mean error of predictions between .2 and .8 in the fourth epoch, and the learned weight of signal.
+
+    Between two visits the logit of a prompt rises by `gain * 4 p (1 - p)`; nothing else moves, and embeddings tell
+    nothing.
+    """
+    generator = torch.Generator().manual_seed(0)
+    prompts = Prompts(tuple(map(str, range(240))), unit(240, 12, generator=generator))
+    logits = 2 * torch.randn(240, generator=generator, dtype=torch.float64)
+    predictor, errors = DriftingGaussianProcess(features=16), []
+    for epoch in range(4):
+        for rows in torch.randperm(240, generator=generator).split(24):
+            truth, batch = torch.sigmoid(logits[rows]), prompts.select(rows)
+            if epoch == 3:
+                predicted = predictor.predict(batch).mean
+                errors.append((predicted - truth)[(predicted > 0.2) & (predicted < 0.8)])
+            trials = torch.full((24,), 8)
+            predictor.observe(batch, torch.binomial(trials.double(), truth, generator), trials)
+            logits[rows] += gain * 4 * truth * (1 - truth)
+    return float(torch.cat(errors).mean()), predictor.metrics()["signal_drift"]
+
+
+def test_prompts_with_both_outcomes_go_on_learning(monkeypatch):
+    error, weight = error_in_the_middle(gain=1.0)
+    # Ten steps lie between two visits, give or take: r (1 - r) is .086 then.
+    assert 0.6 < 0.086 * weight < 1.2
+    assert abs(error) < 0.04
+    monkeypatch.setattr(drifting_gp, "_LEADING_VARIANCES", (LEVEL_VARIANCE, 1e-8))
+    assert error_in_the_middle(gain=1.0)[0] < -0.1
+
+
+def test_where_nothing_moves_nothing_is_taken_to_move():
+    error, weight = error_in_the_middle(gain=0.0)
+    assert abs(0.086 * weight) < 0.2
+    assert abs(error) < 0.04
 
 
 def test_everything_failing_is_no_obstacle():

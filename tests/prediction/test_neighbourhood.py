@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from verl_vip.prediction.logistic_normal import match_binomial
@@ -10,18 +11,19 @@ def rand(*size: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*size, generator=torch.Generator().manual_seed(seed), **F64)
 
 
-def test_an_update_is_the_textbook_one_for_the_matched_gaussians():
+@pytest.mark.parametrize("drift", [None, 0.4 * rand(6, 4, seed=2)])
+def test_an_update_is_the_textbook_one_for_the_matched_gaussians(drift):
     """Condition the joint Gaussian of weights and logits on the sites, with dense matrices."""
     m, b = 4, 6
     retention, variance = torch.full((m,), 0.9, **F64), torch.full((m,), 2.0, **F64)
     beliefs = Neighbourhood(variance)
     features = rand(b, m)
-    rest = Residuals(0.3 * rand(b, seed=1), torch.rand(b, **F64), 0.5 + torch.rand(b, **F64))
+    rest = Residuals(0.3 * rand(b, seed=1), torch.rand(b, **F64), 0.5 + torch.rand(b, **F64), drift)
     successes, trials = torch.tensor([0, 1, 2, 3, 4, 8.0], **F64), torch.full((b,), 8.0, **F64)
     outlook = beliefs.ahead(retention, variance)
     mean, covariance = outlook.mean, outlook.root @ outlook.root.T
-    weight = 1 - rest.pull
-    rows = weight[:, None] * features
+    rows = (1 - rest.pull)[:, None] * features + (0 if drift is None else drift)
+    torch.testing.assert_close(rest.design(features), rows)
     centre, spread = rest.offset + rows @ mean, rows @ covariance @ rows.T + torch.diag(rest.variance)
     passing = 0.2
     precision, shift = match_binomial(centre, spread.diagonal() + passing, successes, trials)
@@ -33,13 +35,14 @@ def test_an_update_is_the_textbook_one_for_the_matched_gaussians():
     logit_mean = centre + spread @ gain @ surprise
     logit_variance = (spread - spread @ gain @ spread).diagonal()
 
-    after = beliefs.update(outlook, features, features @ outlook.root, rest, successes, trials, passing)
+    after = beliefs.update(outlook, rows, rows @ outlook.root, rest, successes, trials, passing)
     torch.testing.assert_close(beliefs.mean, new_mean)
     torch.testing.assert_close(beliefs.covariance, new_covariance)
     kept = 1 - after.pull
     torch.testing.assert_close(after.offset + kept * (features @ beliefs.mean), logit_mean)
-    explained = ((features @ beliefs.covariance) * features).sum(1)
-    torch.testing.assert_close(after.variance + kept.square() * explained, logit_variance)
+    if drift is None:
+        explained = ((features @ beliefs.covariance) * features).sum(1)
+        torch.testing.assert_close(after.variance + kept.square() * explained, logit_variance)
 
 
 def test_what_moved_is_told_from_what_was_learned():

@@ -1,6 +1,7 @@
 """A Gaussian process that follows drifting success probabilities, with uncertainty, at constant cost."""
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,9 +26,12 @@ from verl_vip.prediction.table import PromptTable
 logger = logging.getLogger(__name__)
 
 _KIND = "drifting_gp"
-#: What is kept of each prompt: its residual after the last visit, when that was, and how far its neighbourhood
-#: had moved by then.
-_COLUMNS = {"offset": 0.0, "pull": 0.0, "variance": 0.0, "step": -1.0, "travel": 0.0}
+#: What is kept of each prompt: its residual after the last visit, when that was, how far its neighbourhood had moved
+#: by then, and 4 p (1 - p) with its p of then.
+_COLUMNS = {"offset": 0.0, "pull": 0.0, "variance": 0.0, "step": -1.0, "travel": 0.0, "signal": 0.0}
+#: Prior variances of the weights before those of the embedding's features: the level, and `b`, which is wide.
+_LEADING_VARIANCES = (LEVEL_VARIANCE, 25.0)
+_LEADING = len(_LEADING_VARIANCES)
 
 
 class DriftingGaussianProcess:
@@ -40,9 +44,14 @@ class DriftingGaussianProcess:
     a level common to all prompts; an effect of the embedding `x_q` (a radial and a linear kernel as Nystrom
     features `phi`, plus, as part of `u_q`, what the features miss of it: Snelson & Ghahramani, NeurIPS 2005); an
     effect of the prompt alone; and one of this visit alone. The first three are Ornstein-Uhlenbeck processes, each
-    with its own time constant. `e_q` is independent between visits and shared by the rollouts of one, which makes
-    them correlated: successes vary more than binomially, as with a beta-binomial, whose place this takes because
-    Gaussian parts add up and the likelihood stays log-concave (the correlation is about `Var[e] p (1 - p)`).
+    with its own time constant, and revert to zero. `u_q` moves on the way as well, by `b r (1 - r) 4 p (1 - p)`, where
+    `p` is that of its last visit, `t` steps ago, and `r = exp(-t / 100)`: policy gradients move a prompt while its
+    rollouts have both outcomes, and one that is always solved or never stays where it is, as the recorded runs in
+    `benchmarks/traces` show; long afterwards this is forgotten. How far, `b`, is learned with `w`, and is near zero
+    where training is not like that.
+    `e_q` is independent between visits and shared by the rollouts of one, which makes them correlated: successes vary
+    more than binomially, as with a beta-binomial, whose place this takes because Gaussian parts add up and the
+    likelihood stays log-concave (the correlation is about `Var[e] p (1 - p)`).
     The level and `w` are followed by a Kalman filter; `u_q` is kept for each prompt as a Gaussian given
     `w`, and carried forward only when the prompt is met again. Binomial outcomes enter by moment matching.
 
@@ -54,7 +63,7 @@ class DriftingGaussianProcess:
     earlier hyper-parameters is carried over to the new ones.
 
     A step costs `O(B m (m + d) + m^3)` for batch size `B` and `m` features, whatever the number of steps
-    and of known prompts; a known prompt takes five numbers.
+    and of known prompts; a known prompt takes six numbers.
 
     Rewards between 0 and 1 count as so much of a success, which overstates their noise, and how much less they vary
     than 0/1 rewards is learned apart (`RewardSpread`).
@@ -82,7 +91,7 @@ class DriftingGaussianProcess:
         self._step = 0
         self._hyper = self._prior = Hyperparameters()
         self._features: NystromFeatures | None = None
-        self._beliefs = Neighbourhood(torch.tensor([LEVEL_VARIANCE], dtype=torch.float64))
+        self._beliefs = Neighbourhood(torch.tensor(_LEADING_VARIANCES, dtype=torch.float64))
         self._table = PromptTable(_COLUMNS)
         self._panel = Panel()
         self._spread = RewardSpread()
@@ -94,10 +103,8 @@ class DriftingGaussianProcess:
     def predict(self, prompts: Prompts) -> Prediction:
         """Return the moments of `p` at the coming step; see `Predictor.predict`."""
         view = self._view(prompts)
-        rest = view.rest
-        weight = 1 - rest.pull
-        centre = rest.offset + weight * (view.phi @ view.outlook.mean)
-        spread = weight.square() * view.projected.square().sum(1) + rest.variance + self._hyper.visit_variance
+        centre = view.rest.offset + view.design @ view.outlook.mean
+        spread = view.projected.square().sum(1) + view.rest.variance + self._hyper.visit_variance
         return Prediction(*probability_moments(centre, spread), self._spread.predict(prompts.ids))
 
     @torch.no_grad()
@@ -117,12 +124,13 @@ class DriftingGaussianProcess:
         view = self._view(seen.prompts)
         noise = self._hyper.visit_variance
         rest = self._beliefs.update(
-            view.outlook, view.phi, view.projected, view.rest, seen.successes, seen.trials, noise
+            view.outlook, view.design, view.projected, view.rest, seen.successes, seen.trials, noise
         )
         rows = self._table.ensure(seen.prompts.ids)
         kept = {"offset": rest.offset, "pull": rest.pull, "variance": rest.variance}
         travel = view.phi @ self._beliefs.travel
-        new = {**kept, "step": torch.full_like(travel, float(self._step)), "travel": travel}
+        p = torch.sigmoid(rest.offset + rest.design(view.phi) @ self._beliefs.mean)
+        new = {**kept, "step": torch.full_like(travel, float(self._step)), "travel": travel, "signal": 4 * p * (1 - p)}
         self._table.values[rows] = torch.stack([new[name] for name in _COLUMNS], 1)
         self._recent = None
         self._step += 1
@@ -152,7 +160,7 @@ class DriftingGaussianProcess:
             saved = values["features"]
             features = None if saved is None else NystromFeatures.from_state(saved)
             beliefs = Neighbourhood.from_state(values["beliefs"])
-            if len(beliefs.mean) != 1 + (0 if features is None else len(features)):
+            if len(beliefs.mean) != _LEADING + (0 if features is None else len(features)):
                 raise StateError("the saved Gaussian process does not have one weight for each feature.")
             panel, spread = Panel.from_state(values["panel"]), RewardSpread.from_state(values["spread"])
         self._table, self._step, self._hyper, self._prior = table, step, hyper, prior
@@ -160,11 +168,12 @@ class DriftingGaussianProcess:
         self._recent = None
 
     def metrics(self) -> dict[str, float]:
-        """Return the number of known prompts and of features, the last fit's duration, and what is fitted."""
+        """Return the number of known prompts and of features, the last fit's duration, `b`, and what is fitted."""
         return {
             "known_prompts": float(len(self._table)),
-            "features": float(len(self._beliefs.mean) - 1),
+            "features": float(len(self._beliefs.mean) - _LEADING),
             "fit_seconds": self._fit_seconds,
+            "signal_drift": float(self._beliefs.mean[1]),
             **self._hyper.to_dict(),
         }
 
@@ -184,7 +193,7 @@ class DriftingGaussianProcess:
         self._hyper = fit(self._panel.records(), self._hyper, self._prior, kernel)
         _, new = self._dynamics()
         change = torch.eye(len(self._beliefs.mean), dtype=torch.float64)
-        change[1:, 1:] = self._features.reshape(self._hyper.kernel(kernel))
+        change[_LEADING:, _LEADING:] = self._features.reshape(self._hyper.kernel(kernel))
         self._beliefs.reshape(change, old, new)
         self._recent = None
         self._fit_seconds = time.perf_counter() - began
@@ -196,7 +205,7 @@ class DriftingGaussianProcess:
         if room > 0:
             phi = self._view(seen.prompts).phi
             limit = len(self._features) + min(room, max(1, self._limit // 4))
-            added = self._features.grow(seen.prompts.embeddings, limit, phi[:, 1:])
+            added = self._features.grow(seen.prompts.embeddings, limit, phi[:, _LEADING:])
             if added:
                 self._beliefs.grow(torch.full((added,), self._hyper.shared_variance, dtype=torch.float64))
                 self._recent = None
@@ -204,10 +213,14 @@ class DriftingGaussianProcess:
     def _view(self, prompts: Prompts) -> "_View":
         if self._recent is not None and (known := self._recent.of(prompts)) is not None:
             return known
-        level = torch.ones(len(prompts), 1, dtype=torch.float64)
-        phi = level if self._features is None else torch.cat([level, self._features(prompts.embeddings)], 1)
+        phi = torch.zeros(len(prompts), _LEADING, dtype=torch.float64)
+        phi[:, 0] = 1
+        if self._features is not None:
+            phi = torch.cat([phi, self._features(prompts.embeddings)], 1)
         outlook = self._beliefs.ahead(*self._dynamics())
-        self._recent = _View(prompts, phi, outlook, phi @ outlook.root, self._residuals(prompts, phi))
+        rest = self._residuals(prompts, phi)
+        design = rest.design(phi)
+        self._recent = _View(prompts, phi, outlook, design, design @ outlook.root, rest)
         return self._recent
 
     def _dynamics(self) -> tuple[Tensor, Tensor]:
@@ -215,14 +228,15 @@ class DriftingGaussianProcess:
         size = len(self._beliefs.mean)
         steps = torch.full((size,), self._hyper.neighbour_steps, dtype=torch.float64)
         variance = torch.full((size,), self._hyper.shared_variance, dtype=torch.float64)
-        steps[0], variance[0] = self._hyper.level_steps, LEVEL_VARIANCE
+        steps[:_LEADING] = torch.tensor([self._hyper.level_steps, math.inf])
+        variance[:_LEADING] = torch.tensor(_LEADING_VARIANCES)
         return torch.exp(-1 / steps), variance
 
     def _residuals(self, prompts: Prompts, phi: Tensor) -> Residuals:
         """Carry the prompts' residuals from their last visit to the coming step."""
         variance = torch.full((len(prompts),), self._hyper.prompt_variance, dtype=torch.float64)
         if self._features is not None:
-            variance += self._hyper.shared_variance * self._features.unexplained(prompts.embeddings, phi[:, 1:])
+            variance += self._hyper.shared_variance * self._features.unexplained(prompts.embeddings, phi[:, _LEADING:])
         offset, pull = torch.zeros_like(variance), torch.zeros_like(variance)
         rows = self._table.find(prompts.ids)
         known = rows >= 0
@@ -233,7 +247,11 @@ class DriftingGaussianProcess:
         offset[known] = kept * (table["offset"] + table["pull"] * moved)
         pull[known] = kept * table["pull"]
         variance[known] = kept.square() * table["variance"] + (1 - kept.square()) * variance[known]
-        return Residuals(offset, pull, variance)
+        drift = torch.zeros_like(phi)
+        # The prior's time constant is that of the whole run, so that `b` means the same after a fit as before.
+        share = torch.exp((table["step"] - self._step) / self._prior.prompt_steps)
+        drift[known, 1] = share * (1 - share) * table["signal"]
+        return Residuals(offset, pull, variance, drift)
 
 
 @dataclass(frozen=True)
@@ -242,15 +260,17 @@ class _View:
 
     Attributes:
         prompts: `B` prompts.
-        phi: `B x (1 + m)` features; the first, always 1, carries the level.
+        phi: `B x (2 + m)` features; the first, always 1, carries the level, and the second, always 0, is that of `b`.
         outlook: What is believed of the weights.
-        projected: `phi @ outlook.root`.
+        design: `B x (2 + m)`, see `Residuals.design`.
+        projected: `design @ outlook.root`.
         rest: What the prompts have for themselves.
     """
 
     prompts: Prompts
     phi: Tensor
     outlook: Outlook
+    design: Tensor
     projected: Tensor
     rest: Residuals
 
@@ -262,5 +282,5 @@ class _View:
         rows = torch.tensor([position.get(name, -1) for name in prompts.ids], dtype=torch.long)
         if (rows < 0).any() or not torch.equal(self.prompts.embeddings[rows], prompts.embeddings):
             return None
-        rest = Residuals(self.rest.offset[rows], self.rest.pull[rows], self.rest.variance[rows])
-        return _View(prompts, self.phi[rows], self.outlook, self.projected[rows], rest)
+        rest = self.rest.select(rows)
+        return _View(prompts, self.phi[rows], self.outlook, self.design[rows], self.projected[rows], rest)

@@ -15,18 +15,30 @@ from verl_vip.prediction.logistic_normal import match_binomial
 class Residuals:
     """How far prompts' logits are from what their neighbourhood says, given the weights `w`.
 
-    The logit is `g = phi . w + u` with `u | w ~ N(offset - pull phi . w, variance)`. A prompt never sampled
+    The logit is `g = phi . w + u` with `u | w ~ N(offset - pull phi . w + drift . w, variance)`. A prompt never sampled
     has offset and pull 0; one sampled often has pull near 1, and its own data outweigh the neighbourhood.
 
     Attributes:
         offset: A `B` tensor.
         pull: A `B` tensor in [0, 1].
         variance: A `B` tensor.
+        drift: A `B x m` tensor of how residuals have moved since the prompts were last sampled; None if they have not.
     """
 
     offset: Tensor
     pull: Tensor
     variance: Tensor
+    drift: Tensor | None = None
+
+    def design(self, features: Tensor) -> Tensor:
+        """Return the `B x m` tensor by which the logits depend on the weights, given the `B x m` features `phi`."""
+        rows = (1 - self.pull)[:, None] * features
+        return rows if self.drift is None else rows.add_(self.drift)
+
+    def select(self, rows: Tensor) -> "Residuals":
+        """Return those of the given rows."""
+        drift = None if self.drift is None else self.drift[rows]
+        return Residuals(self.offset[rows], self.pull[rows], self.variance[rows], drift)
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,7 @@ class Neighbourhood:
     def update(
         self,
         outlook: Outlook,
-        features: Tensor,
+        design: Tensor,
         projected: Tensor,
         residuals: Residuals,
         successes: Tensor,
@@ -120,8 +132,8 @@ class Neighbourhood:
 
         Args:
             outlook: What `ahead` says of this step.
-            features: `B x m` features of the sampled prompts.
-            projected: `features @ outlook.root`, which a prediction has needed before.
+            design: `B x m` rows of the sampled prompts, from `Residuals.design`.
+            projected: `design @ outlook.root`, which a prediction has needed before.
             residuals: Their residuals at the time of sampling.
             successes: A `B` tensor.
             trials: A `B` tensor, positive.
@@ -130,24 +142,26 @@ class Neighbourhood:
         Returns:
             The residuals after learning.
         """
-        weight = 1 - residuals.pull
-        # In the coordinates w = mean + root x, prior x ~ N(0, I), the logit is centre + rows x + noise.
-        rows = weight[:, None] * projected
-        centre = residuals.offset + weight * (features @ outlook.mean)
+        # In the coordinates w = mean + root x, prior x ~ N(0, I), the logit is centre + projected x + noise.
+        centre = residuals.offset + design @ outlook.mean
         own = residuals.variance
-        lasting = rows.square().sum(1) + own
+        lasting = projected.square().sum(1) + own
         precision, shift = match_binomial(centre, lasting + visit_variance, successes, trials)
         # The site tells of the logit at this visit, and through its passing part as much less of the lasting one.
         passing = 1 / (1 + visit_variance * precision)
         precision, shift = passing * precision, passing * shift
         trust = 1 / (1 + own * precision)
-        gram = rows.T @ ((precision * trust)[:, None] * rows)
+        gram = projected.T @ ((precision * trust)[:, None] * projected)
         gram.diagonal().add_(1)
         factor = torch.linalg.cholesky(gram)
-        pulled = rows.T @ (trust * (shift - precision * centre))
+        pulled = projected.T @ (trust * (shift - precision * centre))
         x = torch.cholesky_solve(pulled[:, None], factor)[:, 0]
         self._move(outlook, factor, x)
-        return Residuals(trust * (residuals.offset + own * shift), 1 - trust * weight, trust * own)
+        offset = residuals.offset + own * shift
+        if residuals.drift is not None:
+            # From now on the movement belongs to the prompt; how uncertain its weights are is not carried.
+            offset = offset + residuals.drift @ self.mean
+        return Residuals(trust * offset, 1 - trust * (1 - residuals.pull), trust * own)
 
     def _move(self, outlook: Outlook, factor: Tensor, x: Tensor) -> None:
         moved = outlook.root @ x
