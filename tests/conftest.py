@@ -4,11 +4,6 @@ import subprocess
 
 import hypothesis
 import pytest
-from hypothesis import settings
-
-# On a machine with other work a single example may take any time.
-settings.register_profile("busy", deadline=None)
-settings.load_profile("busy")
 
 # What an example takes says nothing on a machine that does other work beside it.
 hypothesis.settings.register_profile("no deadline", deadline=None)
