@@ -15,6 +15,7 @@ import torch
 
 from benchmarks.learning.bench import Bench
 from benchmarks.learning.benches import BENCHES, RESULTS
+from benchmarks.learning.loop import Job, identity
 from benchmarks.learning.report import table, with_earlier, write
 from benchmarks.learning.runner import read_results, run_jobs
 from benchmarks.learning.tuning import Scores, choose, finalists
@@ -34,26 +35,41 @@ def main() -> None:
     torch.set_num_threads(1)
     bench = BENCHES[options.bench]
     if options.stage == "report":
+        # What was run with settings that further tuning did not confirm is left out.
+        planned = {identity(job.key()) for job in _report_jobs(bench, options)}
+        runs = read_results(RESULTS / f"{bench.files}_runs.jsonl")
         earlier = read_results(RESULTS / f"{bench.files}_runs_first_round.jsonl")
-        records = with_earlier(read_results(RESULTS / f"{bench.files}_runs.jsonl"), earlier)
-        print(table(write(records, bench, RESULTS)))
+        print(
+            table(
+                write(with_earlier([run for run in runs if identity(run["job"]) in planned], earlier), bench, RESULTS)
+            )
+        )
     elif options.stage == "tune":
         _tune(bench, options)
     else:
-        scores = Scores(read_results(RESULTS / f"{bench.files}_tuning.jsonl"), bench.tuning_targets)
-        wanted = options.arms or [*bench.grids, *bench.derived]
-        tuned = {bench.derived[name][0] if name in bench.derived else name for name in wanted}
-        candidates = {name: found for name, found in bench.candidates().items() if name in tuned}
-        jobs = bench.report_jobs(options.seeds, choose(candidates, scores, final=bench.finalists))
-        jobs = [job for job in jobs if job.arm.name in wanted]
+        jobs = _report_jobs(bench, options)
         path = RESULTS / f"{bench.files}_runs.jsonl"
         run_jobs(jobs, path, options.cache, workers=options.workers, minutes=options.minutes)
+
+
+def _report_jobs(bench: Bench, options: argparse.Namespace) -> list[Job]:
+    """Return the runs of the wanted arms as they were tuned."""
+    scores = Scores(read_results(RESULTS / f"{bench.files}_tuning.jsonl"), bench.tuning_targets)
+    wanted = options.arms or [*bench.grids, *bench.derived]
+    tuned = {bench.derived[name][0] if name in bench.derived else name for name in wanted}
+    candidates = {name: found for name, found in bench.candidates().items() if name in tuned}
+    jobs = bench.report_jobs(options.seeds, choose(candidates, scores, final=bench.finalists))
+    return [job for job in jobs if job.arm.name in wanted]
 
 
 def _tune(bench: Bench, options: argparse.Namespace) -> None:
     """Run all candidates with the first seed, then the finalists with the others."""
     path = RESULTS / f"{bench.files}_tuning.jsonl"
-    candidates = {name: found for name, found in bench.candidates().items() if not options.arms or name in options.arms}
+    candidates = {
+        name: found
+        for name, found in bench.candidates().items()
+        if len(found) > 1 and (not options.arms or name in options.arms)
+    }
     settings = {"workers": options.workers, "minutes": options.minutes}
     run_jobs([runs[0] for found in candidates.values() for runs in found], path, options.cache, **settings)
     scores = Scores(read_results(path), bench.tuning_targets)

@@ -5,8 +5,9 @@ decay 0.01. Accuracy is exact: each held-out prompt has one right answer, and th
 the curve has no evaluation noise but the choice of prompts.
 """
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -55,6 +56,11 @@ class Job:
     def key(self) -> dict[str, Any]:
         """Return all that the result depends on, as JSON can hold it."""
         return asdict(self)
+
+
+def identity(key: Mapping[str, Any]) -> str:
+    """Return a job's key, or what JSON made of it, as text to compare by."""
+    return json.dumps(key, sort_keys=True)
 
 
 @dataclass(frozen=True)

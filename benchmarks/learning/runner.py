@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.learning.loop import Job, Run
+from benchmarks.learning.loop import Job, Run, identity
 from benchmarks.learning.world import World, load_world
 
 
@@ -37,8 +37,8 @@ def run_jobs(
         RuntimeError: If a worker failed; what others finished is kept.
     """
     _drop_cut_line(results)
-    finished = {_name(record["job"]) for record in read_results(results)}
-    missing = [job for job in jobs if _name(job.key()) not in finished]
+    finished = {identity(record["job"]) for record in read_results(results)}
+    missing = [job for job in jobs if identity(job.key()) not in finished]
     worlds = {task_set: load_world(cache, task_set) for task_set in dict.fromkeys(job.task_set for job in missing)}
     deadline = time.monotonic() + 60 * minutes
     context = multiprocessing.get_context("fork")
@@ -75,10 +75,6 @@ def _append(path: Path, line: str) -> None:
         os.write(descriptor, line.encode())
     finally:
         os.close(descriptor)
-
-
-def _name(key: dict[str, Any]) -> str:
-    return json.dumps(key, sort_keys=True)
 
 
 def _drop_cut_line(path: Path) -> None:

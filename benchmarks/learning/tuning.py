@@ -5,7 +5,7 @@ targets, of rollouts until the target; a run that misses one counts there as its
 those are the best of an arm by its first seed, and only they are run with, and judged on, the others.
 """
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.learning.analysis import spent_at
 from benchmarks.learning.arms import Arm
-from benchmarks.learning.loop import Job
+from benchmarks.learning.loop import Job, identity
 
 #: The runs of one candidate setting, one a seed.
 Candidate = Sequence[Job]
@@ -39,11 +39,11 @@ class Scores:
     """
 
     def __init__(self, records: Sequence[dict[str, Any]], targets: Sequence[float]) -> None:
-        self._known = {_key(record["job"]): score(record["curve"], targets) for record in records}
+        self._known = {identity(record["job"]): score(record["curve"], targets) for record in records}
 
     def of(self, candidate: Candidate) -> dict[int, float]:
         """Return the scores of a candidate's finished runs by seed."""
-        return {job.seed: self._known[key] for job in candidate if (key := _key(job.key())) in self._known}
+        return {job.seed: self._known[key] for job in candidate if (key := identity(job.key())) in self._known}
 
 
 def finalists(candidates: Sequence[Candidate], scores: Scores, count: int) -> list[Candidate]:
@@ -61,7 +61,7 @@ def choose(
     """Return the best candidate of each arm, judged on the seeds that all its candidates, or finalists, have finished.
 
     Args:
-        candidates: By arm.
+        candidates: By arm. An only candidate needs no runs.
         scores: Of the finished runs.
         final: How many finalists an arm has; None for all candidates.
 
@@ -70,6 +70,9 @@ def choose(
     """
     chosen = {}
     for name, options in candidates.items():
+        if len(options) == 1:
+            chosen[name] = Choice(options[0][0].arm, options[0][0].learning_rate, math.nan, ())
+            continue
         judged = options if final is None else finalists(options, scores, final)
         found = [scores.of(option) for option in judged]
         seeds = tuple(sorted(set.intersection(*map(set, found)))) if found else ()
@@ -86,7 +89,3 @@ def score(curve: Sequence[Mapping[str, Any]], targets: Sequence[float]) -> float
     accuracy = np.array([point["accuracy"] for point in curve], dtype=np.float64)
     spent = np.array([point["rollouts"] for point in curve], dtype=np.float64)
     return float(np.mean([np.log(max(spent_at(accuracy, spent, target)[0], 1.0)) for target in targets]))
-
-
-def _key(job: Mapping[str, Any]) -> str:
-    return json.dumps(job, sort_keys=True)

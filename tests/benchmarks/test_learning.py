@@ -14,7 +14,7 @@ from benchmarks.learning.analysis import Curves, accuracy_per_seed, paired_ratio
 from benchmarks.learning.arms import Arm
 from benchmarks.learning.base_model import WithFreeLetters
 from benchmarks.learning.benches import BENCHES, RESULTS
-from benchmarks.learning.loop import Job, Point
+from benchmarks.learning.loop import Job, Point, identity
 from benchmarks.learning.policy import Policy
 from benchmarks.learning.rollouts import PromptTokens, Rollouts, log_probability, sample, success
 from benchmarks.learning.runner import read_results
@@ -200,13 +200,18 @@ def test_finalists_lead_with_the_first_seed_and_are_chosen_from_by_all_seeds():
     )
 
 
+def test_an_only_candidate_needs_no_runs_to_be_chosen():
+    bench = BENCHES["working"]
+    dapo = bench.candidates()["dapo"]
+    chosen = choose({"dapo": dapo}, Scores([], bench.tuning_targets), final=bench.finalists)["dapo"]
+    assert (len(dapo), chosen.arm, chosen.seeds) == (1, dapo[0][0].arm, ())
+
+
 def test_the_first_benchmarks_runs_are_those_that_its_results_have():
     bench = BENCHES["short_answers"]
     scores = Scores(read_results(RESULTS / f"{bench.files}_tuning.jsonl"), bench.tuning_targets)
-    jobs = [json.dumps(job.key(), sort_keys=True) for job in bench.report_jobs(5, choose(bench.candidates(), scores))]
-    finished = [
-        json.dumps(record["job"], sort_keys=True) for record in read_results(RESULTS / f"{bench.files}_runs.jsonl")
-    ]
+    jobs = [identity(job.key()) for job in bench.report_jobs(5, choose(bench.candidates(), scores))]
+    finished = [identity(record["job"]) for record in read_results(RESULTS / f"{bench.files}_runs.jsonl")]
     assert finished
     assert set(finished) <= set(jobs)
 
