@@ -5,7 +5,7 @@
 For prompts of the tuning task set, answers are sampled and the score (the gradient of the log probability) of each
 different one is computed. With a baseline b, the gradient (r - b) s of one rollout varies around its prompt's by `a`;
 prompts' gradients vary around their mean by `V`. A step of C rollouts on different prompts has variance (V + a) / C.
-One core, about a minute.
+One core, some minutes.
 """
 
 import argparse
@@ -73,8 +73,8 @@ class Answers:
         return (weight * self.reward).sum() / weight.sum().clamp_min(1e-12)
 
 
-def answers_of(policy: Policy, world: World, generator: torch.Generator) -> list[Answers]:
-    """Sample answers to some prompts, and compute the score of each different one."""
+def answers_of(policy: Policy, world: World, generator: torch.Generator, given: int = 0) -> list[Answers]:
+    """Sample answers to some prompts, and compute the score of each different one after its first `given` tokens."""
     prompts = world.train.select(torch.randperm(len(world.prompts), generator=generator)[:PROMPTS])
     drawn = sample(policy, prompts, torch.full((PROMPTS,), ANSWERS), generator)
     found = []
@@ -89,7 +89,7 @@ def answers_of(policy: Policy, world: World, generator: torch.Generator) -> list
             for weight in policy.parameters():
                 weight.grad = None
             one = slice(row, row + 1)
-            log_p = log_probability(policy, prompts, drawn.prompt[one], drawn.tokens[one], drawn.lengths[one])
+            log_p = log_probability(policy, prompts, drawn.prompt[one], drawn.tokens[one], drawn.lengths[one], given)
             log_p.sum().backward()
             score = torch.cat([weight.grad.flatten() for weight in policy.parameters()])
             size[k] = score.square().sum()
@@ -139,11 +139,15 @@ def main() -> None:
     world = load_world(options.cache, bench.tuning_set)
     arm = Arm("uniform", estimator=Estimator("rloo"), prompts=8, rollouts=32)
     run = Run(Job(arm, bench.tuning_set, 5e-4, 0, ROLLOUTS, ROLLOUTS, 1.0), world)
+    trained = f"after {ROLLOUTS:,} rollouts of RLOO"
+    parts = {"base model": 0, trained: 0}
+    if world.train.free:
+        parts = {"base model": 0, "base model, without the free letters": world.train.free, trained: 0}
     result = {}
-    for name, trained in (("base model", False), (f"after {ROLLOUTS:,} rollouts of RLOO", True)):
-        if trained:
+    for name, given in parts.items():
+        if name == trained:
             run.train()
-        result[name] = judge(answers_of(run.policy, world, torch.Generator().manual_seed(0)))
+        result[name] = judge(answers_of(run.policy, world, torch.Generator().manual_seed(0), given))
         print(name, json.dumps(result[name], indent=1))
     (RESULTS / f"{bench.files}_gradient_noise.json").write_text(json.dumps(result, indent=1) + "\n")
 
