@@ -57,12 +57,15 @@ WORKING = Bench(
     report_rollouts=4_096,
     evaluate_every=256,
     stop_at=0.9,
-    reference="uniform_reinforce",
+    # The rule chose 32 x 1 at 1e-3 for uniform ("uniform_reinforce"); ours' step and rate are better on the report set:
+    # the reference was changed to them when both had been seen, to ours' disadvantage.
+    reference="uniform_as_ours",
     first=("uniform_reinforce", "uniform_as_ours", "uniform_rloo", "ours", "drawn_reinforce", "oracle"),
-    shown=("uniform_reinforce", "uniform_as_ours", "uniform_rloo", "ours", "oracle"),
+    shown=("uniform_as_ours", "uniform_rloo", "ours", "drawn_reinforce", "oracle"),
     labels={
-        "uniform_reinforce": "uniform, REINFORCE",
-        "uniform_as_ours": "uniform, REINFORCE, ours' steps and rate",
+        "uniform_reinforce": "uniform, REINFORCE, as tuned",
+        "uniform_as_ours": "uniform, REINFORCE, ours' rate",
+        "drawn_reinforce": "our draw, no baseline",
         "uniform_rloo": "uniform, RLOO",
     },
     derived={
