@@ -1,6 +1,7 @@
 """The `verl-vip` command. Each subcommand imports what it needs when it runs, and not before."""
 
 import argparse
+import logging
 import os
 import shlex
 import sys
@@ -203,10 +204,11 @@ def _doctor(_: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    findings = list(examine())
-    for line in report(findings):
-        print(line)
-    return 1 if any(finding.state == "problem" for finding in findings) else 0
+    problems = 0
+    for finding in examine():  # each as it is found: importing verl takes a while
+        problems += finding.state == "problem"
+        print(*report([finding]), sep="\n", flush=True)
+    return 1 if problems else 0
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -223,6 +225,8 @@ def _simulate(options: argparse.Namespace) -> int:
     from verl_vip.simulation.report import write_comparison
     from verl_vip.simulation.run import RunSettings
 
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("verl_vip").setLevel(logging.INFO)  # which arm is done: all of them take minutes
     settings = RunSettings()
     arms = named_arms([name for name in options.strategies.split(",") if name], options.predictor)
     options.output.mkdir(parents=True, exist_ok=True)  # better known now than when all is computed

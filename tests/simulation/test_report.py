@@ -45,7 +45,10 @@ def test_command_line(tmp_path, capsys):
     folder = tmp_path / "out"
     arguments = ["simulate", "--strategies", "uniform", "--predictor", "beta_table", "--seeds", "1"]
     assert main([*arguments, "--output", str(folder)]) == 0
-    assert "| uniform | beta_table |" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| uniform | beta_table |" in printed
+    assert "One seed" in printed
+    assert "±" not in printed
     assert (folder / "success.png").exists()
     assert main(["simulate", "--strategies", "unifrm", "--output", str(folder)]) == 2
     assert "did you mean 'uniform'" in capsys.readouterr().err

@@ -19,7 +19,7 @@ _PICTURES: dict[str, tuple[str, float | None]] = {
     "above_uniform": ("Mean success over the run, above that of even counts", None),
 }
 _NOTE = (
-    "Means over {seeds} seeds with 95% intervals, {steps} steps of {prompts} prompts with {rollouts} rollouts on "
+    "{seeds}, {steps} steps of {prompts} prompts with {rollouts} rollouts on "
     "average, {lower} to {upper} each, estimator {objective}. Every arm runs until it has sampled as many rollouts. "
     "A dash marks a measure without meaning for the arm: shares and regrets compare variances of one gradient, so "
     "they need an arm that sets counts before sampling and updates on all rollouts of each prompt of the batch."
@@ -55,7 +55,7 @@ def write_comparison(summaries: Sequence[ArmSummary], settings: RunSettings, num
 def comparison_table(summaries: Sequence[ArmSummary], settings: RunSettings, num_seeds: int) -> str:
     """Return a Markdown table, one row an arm, with a sentence on how to read it."""
     note = _NOTE.format(
-        seeds=num_seeds,
+        seeds="One seed, so no intervals" if num_seeds == 1 else f"Means over {num_seeds} seeds with 95% intervals",
         steps=settings.steps,
         prompts=settings.prompts_per_step,
         rollouts=settings.rollouts_per_prompt,
@@ -70,7 +70,7 @@ def comparison_table(summaries: Sequence[ArmSummary], settings: RunSettings, num
         "|---|---|" + "---:|" * len(MEASURES),
     ]
     for summary in summaries:
-        cells = [_cell(name, summary.measures[name]) for name in MEASURES]
+        cells = [_cell(name, summary.measures[name], num_seeds) for name in MEASURES]
         lines.append(f"| {summary.arm.strategy} | {summary.arm.predictor} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -96,9 +96,10 @@ def comparison_data(summaries: Sequence[ArmSummary], settings: RunSettings, num_
     }
 
 
-def _cell(name: str, value: Estimate | None) -> str:
+def _cell(name: str, value: Estimate | None, num_seeds: int) -> str:
     if value is None:
         return "–"
     if name == _COUNTED:
         return f"{value.mean:.0f}"
-    return f"{100 * value.mean:.1f} ± {100 * value.half_width:.1f} %"
+    interval = "" if num_seeds == 1 else f" ± {100 * value.half_width:.1f}"
+    return f"{100 * value.mean:.1f}{interval} %"

@@ -22,7 +22,7 @@ MEASURES = {
     "rollouts_per_step": "rollouts a step",
     "success_end": "success at the end",
     "success_mean": "mean success over the run",
-    "above_uniform": "mean success above uniform's",
+    "above_uniform": "mean success above uniform's, in points",
     "rollouts_to_uniform": "rollouts to uniform's final success",
 }
 
