@@ -8,10 +8,8 @@ from verl_vip.strategies.vip import Vip
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 @pytest.mark.parametrize("objective", ["rloo", "dr_grpo"])
 def test_every_name_builds(name, objective):
-    module, attribute, _ = STRATEGIES[name]
     strategy = build_strategy(name, objective=objective)
-    assert type(strategy).__name__ == attribute
-    assert type(strategy).__module__ == f"verl_vip.strategies.{module}"
+    assert f"{type(strategy).__module__}:{type(strategy).__qualname__}" == STRATEGIES[name]
 
 
 def test_settings_reach_the_strategy():

@@ -1,40 +1,43 @@
 """Strategies by name."""
 
-import difflib
-import importlib
-import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from verl_vip.errors import ConfigError
+from verl_vip.by_name import build, locate
 from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.strategies.strategy import Strategy
 
-#: Where each strategy is defined, and what its name fixes; its module is imported when it is asked for.
-STRATEGIES: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
-    "coba": ("coba", "Coba", {}),
-    "cero": ("cero", "Cero", {}),
-    "dapo": ("dapo", "Dapo", {}),
-    "dars": ("dars", "Dars", {}),
-    "dynamic_pruning": ("dynamic_pruning", "DynamicPruning", {}),
-    "dynamo": ("dynamo", "Dynamo", {}),
-    "greso": ("greso", "Greso", {}),
-    "gvm": ("gvm", "Gvm", {}),
-    "hora": ("hora", "Hora", {}),
-    "knapsack": ("knapsack", "Knapsack", {}),
-    "mopps": ("mopps", "Mopps", {}),
+#: Where each strategy is defined; its module is imported when it is asked for.
+STRATEGIES: Mapping[str, str] = {
+    "coba": "verl_vip.strategies.coba:Coba",
+    "cero": "verl_vip.strategies.cero:Cero",
+    "dapo": "verl_vip.strategies.dapo:Dapo",
+    "dars": "verl_vip.strategies.dars:Dars",
+    "dynamic_pruning": "verl_vip.strategies.dynamic_pruning:DynamicPruning",
+    "dynamo": "verl_vip.strategies.dynamo:Dynamo",
+    "greso": "verl_vip.strategies.greso:Greso",
+    "gvm": "verl_vip.strategies.gvm:Gvm",
+    "hora": "verl_vip.strategies.hora:Hora",
+    "knapsack": "verl_vip.strategies.knapsack:Knapsack",
+    "mopps": "verl_vip.strategies.mopps:Mopps",
+    "oracle": "verl_vip.strategies.vip:Vip",
+    "pilot_commit": "verl_vip.strategies.pilot_commit:PilotCommit",
+    "pods": "verl_vip.strategies.pods:Pods",
+    "prioritized": "verl_vip.strategies.prioritized:Prioritized",
+    "random_permutation": "verl_vip.strategies.random_permutation:RandomPermutation",
+    "reinforce_ada": "verl_vip.strategies.reinforce_ada:ReinforceAda",
+    "uniform": "verl_vip.strategies.uniform:Uniform",
+    "vigor": "verl_vip.strategies.vigor:Vigor",
+    "vip": "verl_vip.strategies.vip:Vip",
+    "vip_paper": "verl_vip.strategies.vip:Vip",
+    "vip_released_code": "verl_vip.strategies.vip_released_code:VipReleasedCode",
+}
+
+#: What a name fixes of its strategy.
+_FIXED: Mapping[str, Mapping[str, Any]] = {
     # VIP with the truth: what the predictor "oracle" tells is taken at its word.
-    "oracle": ("vip", "Vip", {"uncertainty": "plug_in"}),
-    "pilot_commit": ("pilot_commit", "PilotCommit", {}),
-    "pods": ("pods", "Pods", {}),
-    "prioritized": ("prioritized", "Prioritized", {}),
-    "random_permutation": ("random_permutation", "RandomPermutation", {}),
-    "reinforce_ada": ("reinforce_ada", "ReinforceAda", {}),
-    "uniform": ("uniform", "Uniform", {}),
-    "vigor": ("vigor", "Vigor", {}),
-    "vip": ("vip", "Vip", {}),
-    "vip_paper": ("vip", "Vip", {"rounding": "paper", "uncertainty": "plug_in"}),
-    "vip_released_code": ("vip_released_code", "VipReleasedCode", {}),
+    "oracle": {"uncertainty": "plug_in"},
+    "vip_paper": {"rounding": "paper", "uncertainty": "plug_in"},
 }
 
 
@@ -50,24 +53,8 @@ def build_strategy(name: str, *, objective: GradientVariance | str, **settings: 
         ConfigError: If the name or a setting is unknown (the nearest valid one is given), or a setting is of the
             wrong type or out of range.
     """
-    if name not in STRATEGIES:
-        raise ConfigError(f"there is no strategy {name!r}; {_nearest(name, STRATEGIES)}")
-    module, attribute, fixed = STRATEGIES[name]
-    constructor = getattr(importlib.import_module(f"verl_vip.strategies.{module}"), attribute)
-    known = set(inspect.signature(constructor).parameters)
-    given = {**fixed, "objective": objective} if "objective" in known else fixed
-    free = known - given.keys() - {"args", "kwargs"}
-    for setting in settings:
-        if setting not in free:
-            raise ConfigError(f"strategy {name!r} has no setting {setting!r}; {_nearest(setting, free)}")
-    try:
-        strategy: Strategy = constructor(**given, **settings)
-    except TypeError as error:
-        raise ConfigError(f"strategy {name!r} does not take these settings: {error}.") from error
+    constructor = locate("strategy", name, STRATEGIES)
+    strategy: Strategy = build(
+        "strategy", name, constructor, {"objective": objective, **_FIXED.get(name, {})}, settings
+    )
     return strategy
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}."
