@@ -1,4 +1,5 @@
-import multiprocessing
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -48,20 +49,22 @@ def test_a_write_cut_off_anywhere_loses_only_itself(tmp_path_factory, data):
     assert torch.equal(EmbeddingCache(folder).get(KEYS[:9]), torch.cat([vectors(5), vectors(4, seed=1)]))
 
 
-def write_one_by_one(folder, first):
-    cache = EmbeddingCache(folder)
-    for i in range(first, first + 20):
-        cache.add([content_key(str(i))], torch.eye(64)[i : i + 1])
+# Started anew: a fork of a process that has differentiated cannot use torch.
+WRITE_ONE_BY_ONE = """
+import sys
+import torch
+from pathlib import Path
+from verl_vip.prediction.embedding_cache import EmbeddingCache, content_key
+cache = EmbeddingCache(Path(sys.argv[1]))
+for i in range(int(sys.argv[2]), int(sys.argv[2]) + 20):
+    cache.add([content_key(str(i))], torch.eye(64)[i : i + 1])
+"""
 
 
 def test_two_processes_may_write_at_once(tmp_path):
-    context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=write_one_by_one, args=(tmp_path, first)) for first in (0, 10)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(timeout=100)
-    assert [writer.exitcode for writer in writers] == [0, 0]
+    commands = [[sys.executable, "-c", WRITE_ONE_BY_ONE, str(tmp_path), first] for first in ("0", "10")]
+    writers = [subprocess.Popen(command) for command in commands]
+    assert [writer.wait(timeout=100) for writer in writers] == [0, 0]
     cache = EmbeddingCache(tmp_path)
     assert len(cache) == 30
     assert torch.equal(cache.get(KEYS[:30]), torch.eye(64)[:30])
