@@ -22,6 +22,8 @@ from verl_vip.config import VipConfig
 
 #: Advantage estimators of `workers.advantage` by the objective whose variance they have.
 ESTIMATORS = {name: f"vip_{name}" for name in ("rloo", "dr_grpo", "predicted_baseline")}
+#: What needs neither a group nor a prediction, and so goes with every objective.
+_REINFORCE = "vip_reinforce"
 _OURS = {f"vip_{name}" for name in ADVANTAGES}
 
 
@@ -34,10 +36,11 @@ def update_refusals(config: DictConfig, vip: VipConfig) -> list[str]:
             f"algorithm.adv_estimator={estimator} does not have the variance that vip.objective={vip.objective} "
             f"minimises; set algorithm.adv_estimator={ESTIMATORS[vip.objective]}."
         )
-    elif vip.objective == "predicted_baseline" and estimator != ESTIMATORS[vip.objective]:
+    elif vip.objective == "predicted_baseline" and estimator not in (ESTIMATORS[vip.objective], _REINFORCE):
         found.append(
             f"algorithm.adv_estimator={estimator} has no baseline for groups as small as "
-            "vip.objective=predicted_baseline makes; set algorithm.adv_estimator=vip_predicted_baseline."
+            "vip.objective=predicted_baseline makes; set algorithm.adv_estimator=vip_predicted_baseline or "
+            f"{_REINFORCE}."
         )
     if actor.loss_agg_mode == "seq-mean-token-sum-norm" and actor.loss_scale_factor is None:
         found.append(

@@ -19,9 +19,9 @@ class Estimator:
     """How advantages are computed.
 
     Attributes:
-        kind: A key of the library's `ADVANTAGES`; "grpo" for verl's own, divided by the group's deviation;
-            "reinforce", the reward without a baseline, which is what verl's own GRPO gives groups of one; or
-            "batch_mean", the reward less the mean of all other rollouts of the step, of whichever prompts.
+        kind: A key of the library's `ADVANTAGES`, of which "reinforce" is what verl's own GRPO gives groups of one;
+            "grpo" for verl's own, divided by the group's deviation; or "batch_mean", the reward less the mean of all
+            other rollouts of the step, of whichever prompts.
         utility: What is ascended; its slope at the predicted probability weighs each prompt.
         utility_floor: See `utility_slope`.
         strongest: Most rollouts that a prediction is worth against the group's own.
@@ -51,7 +51,7 @@ def coefficients(
     """
     belief = BetaBelief.from_prediction(prediction, strongest=estimator.strongest)
     size = len(prediction.mean)
-    own = {"grpo": _grpo, "batch_mean": _batch_mean, "reinforce": lambda batch: batch.rewards}
+    own = {"grpo": _grpo, "batch_mean": _batch_mean}
     compute = {**ADVANTAGES, **own}[estimator.kind]
     keep = torch.ones_like(group, dtype=torch.bool) if selection.keep is None else torch.cat(selection.keep)
     known = {"belief": belief, "score_coupling": estimator.score_coupling}

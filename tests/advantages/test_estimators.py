@@ -189,6 +189,11 @@ def test_prompt_weights():
     torch.testing.assert_close(weighted, equal * torch.tensor([1.0, 1, 3, 3, 3, 3]))
 
 
+def test_reinforce_is_what_a_reward_is_above_the_worst():
+    batch = GroupedRewards(torch.tensor([1.0, -1.0, 0.5]).double(), torch.tensor([0, 0, 1]), 2, (-1.0, 1.0))
+    torch.testing.assert_close(ADVANTAGES["reinforce"](batch), torch.tensor([2.0, 0.0, 1.5], dtype=torch.float64))
+
+
 def test_what_is_missing_is_named():
     batch = batch_of([[1.0]])
     with pytest.raises(InvalidInputError, match="needs a belief"):

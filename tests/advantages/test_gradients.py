@@ -23,7 +23,12 @@ from verl_vip.strategies.gradient_variance import GradientVariance
 
 VOCABULARY, END = 7, 0
 PROMPTS = [[1, 2, 3], [4, 5, 6], [2, 2, 5], [6, 1, 4], [3, 6, 2]]
-COUNTS = {"predicted_baseline": [1, 2, 3, 5, 9], "rloo": [2, 3, 4, 5, 9], "dr_grpo": [2, 3, 4, 5, 9]}
+COUNTS = {
+    "predicted_baseline": [1, 2, 3, 5, 9],
+    "reinforce": [1, 2, 3, 5, 9],
+    "rloo": [2, 3, 4, 5, 9],
+    "dr_grpo": [2, 3, 4, 5, 9],
+}
 DIRECTIONS = 15
 UPDATES = 20_000
 #: What the variance over so many updates may differ by: its own standard error is about 1 %.
@@ -141,7 +146,7 @@ def z_values(found, expected):
 WRONG = (torch.tensor([0.9, 0.1, 0.5, 0.8, 0.3]).double(), torch.tensor([0.5, 2.0, 8.0, 16.0, 4.0]).double())
 
 
-@pytest.mark.parametrize("estimator", ["rloo", "predicted_baseline"])
+@pytest.mark.parametrize("estimator", ["rloo", "predicted_baseline", "reinforce"])
 def test_unequal_counts_leave_the_gradient_unbiased_whatever_was_predicted(policy, estimator):
     found = updates(policy, COUNTS[estimator], estimator=estimator, seed=1, belief=WRONG)
     exact = policy.gradients.mean(0) @ policy.directions

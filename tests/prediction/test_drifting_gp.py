@@ -22,6 +22,7 @@ def test_without_drift_it_agrees_with_the_dense_gaussian_process(monkeypatch):
         lengthscale=0.8,
         neighbour_variance=2.0,
         linear_variance=1e-9,
+        cluster_variance=1e-9,
         prompt_variance=1.0,
         visit_variance=1e-9,
         level_steps=1e6,
@@ -135,7 +136,7 @@ def test_beliefs_fade_until_a_prompt_is_like_one_never_seen(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     points = unit(2, 16, generator=generator)
     prompts = Prompts(("seen", "other", "twin"), points[[0, 1, 0]])
-    fast = Hyperparameters(level_steps=50.0, neighbour_steps=10.0, prompt_steps=10.0)
+    fast = Hyperparameters(cluster_variance=1e-9, level_steps=50.0, neighbour_steps=10.0, prompt_steps=10.0)
     monkeypatch.setattr(drifting_gp, "fit", lambda *_, **__: fast)
     predictor = DriftingGaussianProcess()
     predictor.observe(prompts.select([0, 1]), torch.tensor([0.0, 16.0]), torch.tensor([16, 16]))

@@ -7,6 +7,7 @@ from scipy.integrate import dblquad
 from scipy.special import expit
 from scipy.stats import multivariate_normal
 
+from verl_vip.prediction.clusters import Clusters
 from verl_vip.prediction.hyperparameters import (
     LEVEL_VARIANCE,
     Hyperparameters,
@@ -35,12 +36,12 @@ def test_the_evidence_is_close_to_the_integral_and_the_mode_is_stationary():
     assert approximate(kernel, successes, trials, start).evidence == pytest.approx(exact, abs=0.05)
 
 
-@pytest.mark.parametrize("position", range(8))
+@pytest.mark.parametrize("position", range(9))
 def test_each_derivative_is_that_of_the_whole_evidence(position):
     """By finite differences, at visits of which some are to one prompt."""
     records = drawn(Hyperparameters(), 12, 3, 7.0, rollouts=6.0)
-    covariance = VisitCovariance(records, Kernel.around(points(12)))
-    where = torch.tensor([0.7, 1.5, 0.4, 0.8, 0.3, 40.0, 12.0, 25.0], dtype=torch.float64).log()
+    covariance = VisitCovariance(records, kernel(12))
+    where = torch.tensor([0.7, 1.5, 0.4, 0.6, 0.8, 0.3, 40.0, 12.0, 25.0], dtype=torch.float64).log()
     start = torch.zeros_like(records.successes)
 
     def evidence(shift: float) -> float:
@@ -55,9 +56,9 @@ def test_each_derivative_is_that_of_the_whole_evidence(position):
 
 
 def test_the_covariance_is_the_sum_of_its_parts():
-    truth = Hyperparameters(0.7, 1.5, 0.4, 0.8, 0.3, 40.0, 12.0, 25.0)
+    truth = Hyperparameters(0.7, 1.5, 0.4, 0.6, 0.8, 0.3, 40.0, 12.0, 25.0)
     records = drawn(truth, 12, 3, 7.0)
-    found = VisitCovariance(records, Kernel.around(points(12))).at(torch.tensor(list(truth.to_dict().values())))
+    found = VisitCovariance(records, kernel(12)).at(torch.tensor(list(truth.to_dict().values())))
     torch.testing.assert_close(found, prior_covariance(truth, records, 12), rtol=0, atol=1e-4)
 
 
@@ -66,13 +67,17 @@ def points(prompts: int) -> torch.Tensor:
     return torch.nn.functional.normalize(drawn, dim=1) + 1
 
 
+def kernel(prompts: int) -> Kernel:
+    return Kernel.around(points(prompts)).with_clusters(Clusters.of(points(prompts)))
+
+
 def prior_covariance(truth: Hyperparameters, records: Records, prompts: int) -> torch.Tensor:
     """The visits' covariance, with the kernel that predictions use."""
     lag = (records.time[:, None] - records.time).abs()
     return (
         LEVEL_VARIANCE * torch.exp(-lag / truth.level_steps)
         + truth.shared_variance
-        * truth.kernel(Kernel.around(points(prompts)))(records.embeddings, records.embeddings)
+        * truth.kernel(kernel(prompts))(records.embeddings, records.embeddings)
         * torch.exp(-lag / truth.neighbour_steps)
         + truth.prompt_variance * (records.prompt[:, None] == records.prompt) * torch.exp(-lag / truth.prompt_steps)
         + truth.visit_variance * torch.eye(len(lag), dtype=torch.float64)
@@ -86,27 +91,27 @@ def drawn(truth: Hyperparameters, prompts: int, visits: int, gap: float, rollout
     time = gap * torch.arange(visits, dtype=torch.float64).repeat_interleave(prompts)
     empty = torch.zeros(len(prompt), dtype=torch.float64)
     records = Records(points(prompts)[prompt], prompt, time, empty, empty)
-    kernel = prior_covariance(truth, records, prompts)
-    root = torch.linalg.cholesky(kernel + 1e-6 * torch.eye(len(kernel), dtype=torch.float64))
-    logits = root @ torch.randn(len(kernel), generator=generator, dtype=torch.float64)
+    covariance = prior_covariance(truth, records, prompts)
+    root = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(len(covariance), dtype=torch.float64))
+    logits = root @ torch.randn(len(covariance), generator=generator, dtype=torch.float64)
     trials = torch.full_like(logits, rollouts)
     won = torch.binomial(trials, torch.sigmoid(logits), generator)
     return replace(records, successes=won, trials=trials)
 
 
 def test_it_finds_what_the_outcomes_were_drawn_with():
-    truth = Hyperparameters(0.6, 2.0, 0.7, 1.0, 0.05, 30.0, 30.0, 100.0)
+    truth = Hyperparameters(0.6, 2.0, 0.7, 2.0, 1.0, 0.05, 30.0, 30.0, 100.0)
     records = drawn(truth, 160, 3, 10.0)
-    found = fit(records, Hyperparameters(), Hyperparameters(), Kernel.around(points(160)))
+    found = fit(records, Hyperparameters(), Hyperparameters(), kernel(160))
     for name, value in truth.to_dict().items():
         assert value / 2.5 < found.to_dict()[name] < value * 2.5, (name, found)
 
 
 def test_correlated_rollouts_are_told_from_independent_ones():
-    kernel = Kernel.around(points(90))
+    known = kernel(90)
     found = {}
     for visit_variance in (1e-4, 1.0):
         truth = Hyperparameters(visit_variance=visit_variance)
-        found[visit_variance] = fit(drawn(truth, 90, 4, 1.0), Hyperparameters(), Hyperparameters(), kernel)
+        found[visit_variance] = fit(drawn(truth, 90, 4, 1.0), Hyperparameters(), Hyperparameters(), known)
     assert found[1e-4].visit_variance < 0.1
     assert 0.5 < found[1.0].visit_variance < 2

@@ -11,6 +11,7 @@ from verl_vip.workers.session import Session
 
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError, InfeasibleBudgetError
+from verl_vip.strategies.strategy import Budget
 
 FOLDER = Path(verl_vip.recipes.__file__).parent
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -59,6 +60,16 @@ def test_group_lists_every_setting_with_its_default(name, lower):
     group = OmegaConf.to_container(added_to_verl(f"+vip={name}").vip)
     expected = {**VipConfig().to_mapping(), "objective": name, "lower": lower}
     assert group == expected
+
+
+def test_prompts_are_drawn_from_a_pool_one_rollout_each_by_one_group():
+    pool = ["data.train_batch_size=96", "actor_rollout_ref.actor.ppo_mini_batch_size=16", "vip.budget=16"]
+    config = added_to_verl("+vip=prioritized", "actor_rollout_ref.rollout.n=1", *pool)
+    settings = RunSettings.from_verl(config)
+    assert settings.budget == Budget(total=16, lower=1, upper=32)
+    assert config.algorithm.adv_estimator == "vip_reinforce"
+    changed = {"strategy", "strategy_settings", "utility", "utility_floor", "budget", "lower", "objective"}
+    assert {name for name, value in VipConfig().to_mapping().items() if config.vip[name] != value} == changed
 
 
 def test_two_overrides_add_everything_to_an_existing_run():
@@ -114,7 +125,7 @@ def test_uniform_is_one_override_away():
         (
             ["vip.objective=predicted_baseline", "algorithm.adv_estimator=grpo"],
             ConfigError,
-            "set algorithm.adv_estimator=vip_predicted_baseline",
+            "set algorithm.adv_estimator=vip_predicted_baseline or vip_reinforce",
         ),
         (
             ["actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-sum-norm"],

@@ -61,7 +61,7 @@ def test_one_rollout_learns_from_the_prediction():
     torch.testing.assert_close(coupled, torch.tensor([1 - 0.25 * 0.75 / 1.25]))
 
 
-@pytest.mark.parametrize("estimator", ["rloo", "dr_grpo", "predicted_baseline", "max_rl"])
+@pytest.mark.parametrize("estimator", ["rloo", "dr_grpo", "predicted_baseline", "max_rl", "reinforce"])
 def test_rows_that_are_kept_are_centred_on_all_that_was_sampled_and_weighed_one_by_one(estimator):
     sampled = (torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
     keep = tuple(torch.tensor(flags, dtype=torch.bool) for flags in ([1, 1, 0, 0, 1], [0, 1, 1]))

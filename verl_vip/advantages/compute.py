@@ -10,6 +10,7 @@ from verl_vip.advantages.kalman import krpo
 from verl_vip.advantages.max_rl import max_rl
 from verl_vip.advantages.predicted_baseline import predicted_baseline
 from verl_vip.advantages.prompt_weight import PromptWeight, row_factors
+from verl_vip.advantages.reinforce import reinforce
 from verl_vip.errors import InvalidInputError
 
 #: `N` float64 advantages of `N` grouped rewards, before any weight of prompts.
@@ -21,6 +22,7 @@ ADVANTAGES: Mapping[str, AdvantageEstimator] = {
     "predicted_baseline": predicted_baseline,
     "krpo": krpo,
     "max_rl": max_rl,
+    "reinforce": reinforce,
 }
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from verl_vip.errors import ConfigError, StateError
+from verl_vip.prediction.clusters import Clusters
 from verl_vip.prediction.gaussian_process import median_distance
 from verl_vip.prediction.hyperparameters import LEVEL_VARIANCE, Hyperparameters, fit
 from verl_vip.prediction.logistic_normal import probability_moments
@@ -32,6 +33,8 @@ _COLUMNS = {"offset": 0.0, "pull": 0.0, "variance": 0.0, "step": -1.0, "travel":
 #: Prior variances of the weights before those of the embedding's features: the level, and `b`, which is wide.
 _LEADING_VARIANCES = (LEVEL_VARIANCE, 25.0)
 _LEADING = len(_LEADING_VARIANCES)
+#: Prompts are clustered again when so many times more of them are known.
+_GROWTH = 1.5
 
 
 class DriftingGaussianProcess:
@@ -41,14 +44,14 @@ class DriftingGaussianProcess:
 
         g_q(t) = level(t) + phi(x_q) . w(t) + u_q(t) + e_q(t),        k_q ~ Binomial(n_q, sigmoid(g_q(t))):
 
-    a level common to all prompts; an effect of the embedding `x_q` (a radial and a linear kernel as Nystrom
-    features `phi`, plus, as part of `u_q`, what the features miss of it: Snelson & Ghahramani, NeurIPS 2005); an
-    effect of the prompt alone; and one of this visit alone. The first three are Ornstein-Uhlenbeck processes, each
-    with its own time constant, and revert to zero. `u_q` moves on the way as well, by `b r (1 - r) 4 p (1 - p)`, where
-    `p` is that of its last visit, `t` steps ago, and `r = exp(-t / 100)`: policy gradients move a prompt while its
-    rollouts have both outcomes, and one that is always solved or never stays where it is, as the recorded runs in
-    `benchmarks/traces` show; long afterwards this is forgotten. How far, `b`, is learned with `w`, and is near zero
-    where training is not like that.
+    a level common to all prompts; an effect of the embedding `x_q` (a radial, a linear and a cluster kernel, see
+    `nystrom.Kernel`, as features `phi`, plus, as part of `u_q`, what the features miss of it: Snelson & Ghahramani,
+    NeurIPS 2005); an effect of the prompt alone; and one of this visit alone. The first three are Ornstein-Uhlenbeck
+    processes, each with its own time constant, and revert to zero. `u_q` moves on the way as well, by
+    `b r (1 - r) 4 p (1 - p)`, where `p` is that of its last visit, `t` steps ago, and `r = exp(-t / 100)`: policy
+    gradients move a prompt while its rollouts have both outcomes, and one that is always solved or never stays where
+    it is, as the recorded runs in `benchmarks/traces` show; long afterwards this is forgotten. How far, `b`, is learned
+    with `w`, and is near zero where training is not like that.
     `e_q` is independent between visits and shared by the rollouts of one, which makes them correlated: successes vary
     more than binomially, as with a beta-binomial, whose place this takes because Gaussian parts add up and the
     likelihood stays log-concave (the correlation is about `Var[e] p (1 - p)`).
@@ -59,7 +62,8 @@ class DriftingGaussianProcess:
     beliefs less than one of many; beliefs fade with time; uncertainty is kept, so that
     `Prediction.reward_variance` is `E[p (1 - p)]` and not its plug-in value; and every hyper-parameter but
     the level's variance is fitted to the outcomes of a panel of prompts by marginal likelihood (see
-    `hyperparameters.fit`), at steps 1, 2, 4, ... and then at every `refit_every`-th. What was learned under the
+    `hyperparameters.fit`), at steps 1, 2, 4, ... and then at every `refit_every`-th. Prompts are clustered then, as
+    long as the panel grows. What was learned under the
     earlier hyper-parameters is carried over to the new ones.
 
     A step costs `O(B m (m + d) + m^3)` for batch size `B` and `m` features, whatever the number of steps
@@ -189,8 +193,9 @@ class DriftingGaussianProcess:
             self._hyper = self._prior = Hyperparameters(lengthscale=0.6 * median_distance(points))
             self._features = NystromFeatures(Kernel.around(points))
         _, old = self._dynamics()
-        kernel = self._features.kernel
-        self._hyper = fit(self._panel.records(), self._hyper, self._prior, kernel)
+        records = self._panel.records()
+        kernel = _clustered(self._features.kernel, records.embeddings)
+        self._hyper = fit(records, self._hyper, self._prior, kernel)
         _, new = self._dynamics()
         change = torch.eye(len(self._beliefs.mean), dtype=torch.float64)
         change[_LEADING:, _LEADING:] = self._features.reshape(self._hyper.kernel(kernel))
@@ -252,6 +257,15 @@ class DriftingGaussianProcess:
         share = torch.exp((table["step"] - self._step) / self._prior.prompt_steps)
         drift[known, 1] = share * (1 - share) * table["signal"]
         return Residuals(offset, pull, variance, drift)
+
+
+def _clustered(kernel: Kernel, embeddings: Tensor) -> Kernel:
+    """Return the kernel with clusters of these embeddings, unless it has them of nearly as many."""
+    known = 0 if kernel.clusters is None else kernel.clusters.made_of
+    if len(embeddings) < _GROWTH * known:
+        return kernel
+    clusters = Clusters.of(embeddings)
+    return kernel if clusters is None or clusters.made_of < _GROWTH * known else kernel.with_clusters(clusters)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ _PRIOR_SPREAD = {
     "lengthscale": 0.7,
     "neighbour_variance": 1.0,
     "linear_variance": 1.0,
+    "cluster_variance": 1.0,
     "prompt_variance": 1.0,
     "visit_variance": 1.0,
     "level_steps": 1.5,
@@ -54,17 +55,19 @@ class Hyperparameters:
         lengthscale: Distance between embeddings over which logits are alike.
         neighbour_variance: Variance of the part of the logit that similar prompts share.
         linear_variance: Variance of the part that is linear in the embedding, at a typical embedding.
+        cluster_variance: Variance of the part that prompts of one cluster share.
         prompt_variance: Variance of the part that a prompt has for itself.
         visit_variance: Variance of the part that a prompt has at one visit alone. It makes the rollouts of a visit
             correlated, and their successes vary more than binomially.
         level_steps: Training steps after which the common level has kept `1/e` of its correlation.
-        neighbour_steps: The same for the neighbourhoods' part and the linear one.
+        neighbour_steps: The same for the neighbourhoods' part, the linear one and the clusters'.
         prompt_steps: The same for the prompts' own part.
     """
 
     lengthscale: float = 0.8
     neighbour_variance: float = 1.0
     linear_variance: float = 0.5
+    cluster_variance: float = 2.0
     prompt_variance: float = 1.0
     visit_variance: float = 0.05
     level_steps: float = 100.0
@@ -74,11 +77,12 @@ class Hyperparameters:
     @property
     def shared_variance(self) -> float:
         """Variance of what the embedding tells."""
-        return self.neighbour_variance + self.linear_variance
+        return self.neighbour_variance + self.linear_variance + self.cluster_variance
 
     def kernel(self, of: Kernel) -> Kernel:
-        """Return the kernel of what the embedding tells, of variance 1, centred as another."""
-        return of.with_shape(self.lengthscale, self.linear_variance / self.shared_variance)
+        """Return the kernel of what the embedding tells, of variance 1, centred and clustered as another."""
+        total = self.shared_variance
+        return of.with_shape(self.lengthscale, self.linear_variance / total, self.cluster_variance / total)
 
     def to_dict(self) -> dict[str, float]:
         """Return the numbers by name."""
@@ -100,7 +104,7 @@ def fit(records: Records, start: Hyperparameters, prior: Hyperparameters, kernel
         records: `N` visits.
         start: Where the search starts.
         prior: Medians of the priors.
-        kernel: Whose centre and radius the linear part has.
+        kernel: Whose centre, radius and clusters these are.
     """
     from scipy.optimize import minimize
 
@@ -140,23 +144,25 @@ class VisitCovariance:
         centred = (points - kernel.centre) / kernel.radius
         self._product = centred @ centred.T
         self._squared = torch.cdist(points, points).square_()
+        self._together = kernel.together(records.embeddings, records.embeddings).double()
         self._lag = (records.time[:, None] - records.time).abs()
         # Few pairs of visits are to one prompt.
         self._same = (records.prompt[:, None] == records.prompt).nonzero(as_tuple=True)
 
     def at(self, values: Tensor) -> Tensor:
         """Return the `N x N` covariance; `values` in the order of `Hyperparameters`."""
-        lengthscale, neighbours, linear, own, visit, level_steps, neighbour_steps, own_steps = values.tolist()
+        lengthscale, neighbours, linear, cluster, own, visit, level_steps, neighbour_steps, own_steps = values.tolist()
         self._steps = (level_steps, neighbour_steps, own_steps)
         self._inverse_square = 1 / lengthscale**2
         decay = torch.exp(self._lag / -neighbour_steps)
         self._level = torch.exp(self._lag / -level_steps).mul_(LEVEL_VARIANCE)
         self._radial = torch.exp(self._squared * (-self._inverse_square / 2)).mul_(neighbours).mul_(decay)
-        self._linear = decay.mul_(self._product).mul_(linear)
+        self._linear = (self._product * linear).mul_(decay)
+        self._cluster = decay.mul_(self._together).mul_(cluster)
         self._own = torch.exp(self._lag[self._same] / -own_steps).mul_(own)
         self._visit = visit
         total = self._level + self._radial
-        total.add_(self._linear)
+        total.add_(self._linear).add_(self._cluster)
         total.index_put_(self._same, self._own, accumulate=True)
         total.diagonal().add_(visit)
         return total
@@ -168,15 +174,17 @@ class VisitCovariance:
             slope: The `N x N` derivatives of something by the covariance.
         """
         level_steps, neighbour_steps, own_steps = self._steps
-        radial, linear, own = slope * self._radial, slope * self._linear, slope[self._same] * self._own
+        radial, linear, cluster = slope * self._radial, slope * self._linear, slope * self._cluster
+        own = slope[self._same] * self._own
         parts = (
             torch.sum(radial * self._squared) * self._inverse_square,
             radial.sum(),
             linear.sum(),
+            cluster.sum(),
             own.sum(),
             self._visit * slope.diagonal().sum(),
             torch.sum(slope * self._level * self._lag) / level_steps,
-            torch.sum(radial.add_(linear) * self._lag) / neighbour_steps,
+            torch.sum(radial.add_(linear).add_(cluster) * self._lag) / neighbour_steps,
             own.dot(self._lag[self._same]) / own_steps,
         )
         return torch.stack(parts)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from verl_vip.errors import StateError
+from verl_vip.prediction.clusters import Clusters
 from verl_vip.prediction.predictor import require_width
 
 #: A prompt whose kernel is explained up to this by the features adds nothing worth a feature.
@@ -18,50 +19,78 @@ _JITTER = 1e-4
 
 @dataclass(frozen=True)
 class Kernel:
-    """A radial part and a linear one, `(1 - s) exp(-|x - y|^2 / (2 h^2)) + s (x - c) . (y - c) / r^2`.
+    """Three parts, `(1 - s - v) exp(-|x - y|^2 / (2 h^2)) + s (x - c) . (y - c) / r^2 + v together(x, y)`.
 
     The radial part says that near prompts are alike; the linear part, that success rises along some directions,
-    which carries over to prompts far from all that were seen.
+    which carries over to prompts far from all that were seen; the third, that prompts of one cluster are alike.
 
     Attributes:
         lengthscale: `h`.
         linear_share: `s`, in [0, 1).
+        cluster_share: `v`, in [0, 1 - s).
         centre: A `d` tensor `c`, and
         radius: `r`: the mean of typical embeddings, and their root mean square distance from it.
+        clusters: Whose `kernel` is `together`; None for one cluster of all.
     """
 
     lengthscale: float
     linear_share: float
+    cluster_share: float
     centre: Tensor
     radius: float
+    clusters: Clusters | None = None
 
     @classmethod
-    def around(cls, embeddings: Tensor, lengthscale: float = 1.0, linear_share: float = 0.0) -> "Kernel":
-        """Build a kernel whose linear part is centred on these `B x d` embeddings."""
+    def around(cls, embeddings: Tensor, lengthscale: float = 1.0) -> "Kernel":
+        """Build a radial kernel, with these `B x d` embeddings as the typical ones."""
         points = embeddings.detach().to("cpu", torch.float32)
         centre = points.mean(0)
         radius = float((points - centre).square().sum(1).mean().sqrt())
-        return cls(lengthscale, linear_share, centre, radius if radius > 0 else 1.0)
+        return cls(lengthscale, 0.0, 0.0, centre, radius if radius > 0 else 1.0)
 
     def __call__(self, left: Tensor, right: Tensor) -> Tensor:
         """Return the `A x B` float64 kernel matrix of `A x d` and `B x d` float32 embeddings."""
+        radial_share = 1 - self.linear_share - self.cluster_share
+        together = self.together(left, right) if self.cluster_share else None
         # Single precision suffices for what lies near the centre.
         left, right = left - self.centre, right - self.centre
         product = left @ right.T
         squared = (left.square().sum(1)[:, None] + right.square().sum(1) - 2 * product).clamp_min_(0).double()
-        radial = squared.mul_(-0.5 / self.lengthscale**2).exp_()
+        radial = squared.mul_(-0.5 / self.lengthscale**2).exp_().mul_(radial_share)
         if self.linear_share:
-            radial.mul_(1 - self.linear_share).add_(product, alpha=self.linear_share / self.radius**2)
+            radial.add_(product, alpha=self.linear_share / self.radius**2)
+        if together is not None:
+            radial.add_(together, alpha=self.cluster_share)
         return radial
+
+    def together(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return how often the `A x B` pairs of `A x d` and `B x d` embeddings are in one cluster, from 0 to 1."""
+        if self.clusters is None:
+            return torch.ones(len(left), len(right))
+        return self.clusters.kernel(left, right)
 
     def diagonal(self, points: Tensor) -> Tensor:
         """Return the `B` float64 values `k(x, x)`."""
         distance = (points - self.centre).square().sum(1).double() / self.radius**2
         return 1 - self.linear_share + self.linear_share * distance
 
-    def with_shape(self, lengthscale: float, linear_share: float) -> "Kernel":
-        """Return the kernel with another lengthscale and share, and the same centre."""
-        return replace(self, lengthscale=lengthscale, linear_share=linear_share)
+    def with_shape(self, lengthscale: float, linear_share: float, cluster_share: float) -> "Kernel":
+        """Return the kernel with another lengthscale and shares, and the same centre and clusters."""
+        return replace(self, lengthscale=lengthscale, linear_share=linear_share, cluster_share=cluster_share)
+
+    def with_clusters(self, clusters: Clusters) -> "Kernel":
+        """Return the kernel with other clusters."""
+        return replace(self, clusters=clusters)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all of it."""
+        return {**vars(self), "clusters": None if self.clusters is None else self.clusters.state_dict()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Kernel":
+        """Build what `state_dict` describes; raises `StateError` if the clusters' parts do not fit together."""
+        clusters = state["clusters"]
+        return cls(**{**state, "clusters": None if clusters is None else Clusters.from_state(clusters)})
 
 
 class NystromFeatures:
@@ -148,7 +177,7 @@ class NystromFeatures:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the kernel, the inducing points and their factor."""
-        return {"kernel": vars(self.kernel).copy(), "points": self._points.clone(), "factor": self._factor.clone()}
+        return {"kernel": self.kernel.state_dict(), "points": self._points.clone(), "factor": self._factor.clone()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "NystromFeatures":
@@ -157,7 +186,7 @@ class NystromFeatures:
         Raises:
             StateError: If its parts do not fit together.
         """
-        features = cls(Kernel(**state["kernel"]))
+        features = cls(Kernel.from_state(state["kernel"]))
         features._points, features._factor = state["points"].clone(), state["factor"].clone()
         if features._factor.shape != (len(features), len(features)) or features._points.ndim != 2:
             raise StateError("the saved features do not have one row for each inducing point.")

@@ -12,7 +12,7 @@ from verl_vip.errors import StateError
 #: What to do about a damaged state.
 _ADVICE = "take an earlier checkpoint or start afresh"
 #: Version of the layout of every predictor's state; raised when an older state can no longer be read.
-VERSION = 3
+VERSION = 4
 
 
 def pack(kind: str, settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
