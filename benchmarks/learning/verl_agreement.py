@@ -4,7 +4,8 @@
 
 Both start from the report set's base model with the same settings; prompts come in another order. What is compared is
 the mean reward of the rollouts that each step samples, which verl logs. One verl run is set against the spread of many
-runs of the loop. Writes `results/learning_short_answers_verl.json` and its picture.
+runs of the loop. Writes `learning_verl.json` and its picture to the results; `--bench short_answers` is for the first
+benchmark's.
 """
 
 import argparse
@@ -20,9 +21,12 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from benchmarks.learning.arms import Arm
+from benchmarks.learning.bench import Bench
+from benchmarks.learning.benches import BENCHES
 from benchmarks.learning.loop import Job, Run
 from benchmarks.learning.update import Estimator
 from benchmarks.learning.verl_runs import ARMS
+from benchmarks.learning.working import WORKING
 from benchmarks.learning.world import World, load_world
 from verl_vip.reporting.style import SERIES, draw, save_png
 
@@ -30,17 +34,26 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 SEEDS = 20
 #: Fewer steps than this say nothing.
 LEAST_STEPS = 5
-_DRAWN: dict[str, Any] = {
-    "strategy": "prioritized",
-    "predictor": "drifting_gp",
-    "strategy_settings": {"exponent": 1.0},
-}
-#: The loop's version of each arm that verl can run.
-LOOP: dict[str, dict[str, Any]] = {
-    "uniform": {"estimator": Estimator("reinforce")},
-    "uniform_rloo": {"estimator": Estimator("rloo")},
-    "drawn_predicted_baseline": {"estimator": Estimator("predicted_baseline"), **_DRAWN},
-    "ours": {"estimator": Estimator("predicted_baseline", score_coupling=1.0), **_DRAWN},
+_DRAWN: dict[str, Any] = {"strategy": "prioritized", "predictor": "drifting_gp"}
+#: The loop's version of each arm that verl can run, by bench.
+LOOP: dict[str, dict[str, dict[str, Any]]] = {
+    "short_answers": {
+        "uniform": {"estimator": Estimator("reinforce")},
+        "uniform_rloo": {"estimator": Estimator("rloo")},
+        "ours": {
+            "estimator": Estimator("predicted_baseline", score_coupling=1.0),
+            "strategy_settings": {"exponent": 1.0},
+            **_DRAWN,
+        },
+    },
+    "working": {
+        "uniform": {"estimator": Estimator("reinforce")},
+        "ours": {
+            "estimator": Estimator("reinforce", utility="arcsine", utility_floor=0.2),
+            "strategy_settings": {"exponent": 2.0, "pool_ratio": 6.0},
+            **_DRAWN,
+        },
+    },
 }
 
 
@@ -52,12 +65,13 @@ def verl_rewards(log: Path) -> list[float]:
     return [float(record["data"]["critic/score/mean"]) for record in records]
 
 
-def loop_rewards(arm: str, world: World, steps: int) -> NDArray[np.float64]:
+def loop_rewards(bench: Bench, arm: str, world: World, steps: int) -> NDArray[np.float64]:
     """Return the mean reward of each step of the loop, `SEEDS x steps`."""
-    _, prompts, group, rate, _ = ARMS[arm]
+    _, prompts, group, rate, _ = ARMS[bench.name][arm]
     size = prompts * group
-    settings = Arm(arm, prompts=prompts, rollouts=size, **LOOP[arm])
-    runs = [Run(Job(settings, "report", rate, seed, steps * size, steps * size, 1.0), world) for seed in range(SEEDS)]
+    settings = Arm(arm, prompts=prompts, rollouts=size, **LOOP[bench.name][arm])
+    lengths = steps * size, steps * size, 1.0
+    runs = [Run(Job(settings, bench.report_set, rate, seed, *lengths), world) for seed in range(SEEDS)]
     for run in runs:
         run.train()
     return np.array([run.rewards for run in runs])
@@ -94,19 +108,21 @@ def plot(arms: Mapping[str, Mapping[str, Any]], ax: Axes) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path("runs/learning"))
+    parser.add_argument("--bench", choices=sorted(BENCHES), default=WORKING.name)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    world = load_world(options.cache, "report")
+    bench = BENCHES[options.bench]
+    world = load_world(options.cache, bench.report_set)
     arms = {}
-    for arm in ARMS:
-        verl = verl_rewards(options.cache / "verl" / f"{arm}-seed0.jsonl")
+    for arm in ARMS[bench.name]:
+        verl = verl_rewards(options.cache / "verl" / bench.name / f"{arm}-seed0.jsonl")
         if len(verl) >= LEAST_STEPS:
-            arms[arm] = compare(verl, loop_rewards(arm, world, len(verl)))
+            arms[arm] = compare(verl, loop_rewards(bench, arm, world, len(verl)))
             print(arm, arms[arm]["steps"], json.dumps([arms[arm][half] for half in ("first_half", "second_half")]))
     if not arms:
         raise SystemExit("no verl run has been logged; run `python -m benchmarks.learning.verl_runs ARM` first.")
-    (RESULTS / "learning_short_answers_verl.json").write_text(json.dumps(arms, indent=1) + "\n")
-    save_png(draw(plot, arms, height=3.2), RESULTS / "learning_short_answers_verl.png", "verl and the in-process loop")
+    (RESULTS / f"{bench.files}_verl.json").write_text(json.dumps(arms, indent=1) + "\n")
+    save_png(draw(plot, arms, height=3.2), RESULTS / f"{bench.files}_verl.png", "verl and the in-process loop")
 
 
 if __name__ == "__main__":

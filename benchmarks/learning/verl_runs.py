@@ -2,8 +2,8 @@
 
     python -m benchmarks.learning.verl_runs uniform --steps 60
 
-Needs the `cpu` extra. The arm that draws from a pool has the pool as verl's batch, and its budget serves a third of
-it. Accuracy is sampled here, four answers a held-out prompt.
+`--bench short_answers` does the same for the first benchmark. Needs the `cpu` extra. An arm that draws from a pool has
+the pool as verl's batch, and its budget serves a part of it. Accuracy is sampled here, four answers a held-out prompt.
 """
 
 import argparse
@@ -17,6 +17,9 @@ import pyarrow.parquet as pq
 from verl_vip.recipes.demo.dataset import row
 
 from benchmarks.learning.base_model import base_folder
+from benchmarks.learning.benches import BENCHES
+from benchmarks.learning.task_sets import TASK_SETS
+from benchmarks.learning.working import WORKING
 from benchmarks.learning.world import draw_tasks
 
 _STOCK = [
@@ -26,14 +29,19 @@ _STOCK = [
     "trainer.checkpoint_callback_class=null",
     "algorithm.adv_estimator=grpo",
 ]
-_DRAWN = ["vip=predicted_baseline", "vip.lower=1", "vip.strategy=prioritized", "+vip.strategy_settings.exponent=1.0"]
-#: Prompts of verl's batch, prompts of an optimiser step, rollouts a prompt, learning rate, and what else differs.
-#: verl's own GRPO gives groups of one their reward as the advantage: REINFORCE without a baseline.
-ARMS: dict[str, tuple[int, int, int, float, list[str]]] = {
-    "uniform": (16, 16, 1, 1e-3, _STOCK),
-    "uniform_rloo": (8, 8, 4, 5e-4, ["vip.strategy=uniform", "vip.lower=2"]),
-    "drawn_predicted_baseline": (96, 32, 1, 5e-4, [*_DRAWN, "vip.budget=32"]),
-    "ours": (48, 16, 1, 1e-3, [*_DRAWN, "vip.budget=16", "vip.score_coupling=1.0"]),
+_COUPLED = ["vip=predicted_baseline", "vip.lower=1", "vip.strategy=prioritized", "+vip.strategy_settings.exponent=1.0"]
+#: By bench: prompts of verl's batch, prompts of an optimiser step, rollouts a prompt, learning rate, and what else
+#: differs. verl's own GRPO gives groups of one their reward as the advantage: REINFORCE without a baseline.
+ARMS: dict[str, dict[str, tuple[int, int, int, float, list[str]]]] = {
+    "short_answers": {
+        "uniform": (16, 16, 1, 1e-3, _STOCK),
+        "uniform_rloo": (8, 8, 4, 5e-4, ["vip.strategy=uniform", "vip.lower=2"]),
+        "ours": (48, 16, 1, 1e-3, [*_COUPLED, "vip.budget=16", "vip.score_coupling=1.0"]),
+    },
+    "working": {
+        "uniform": (16, 16, 1, 1e-3, _STOCK),
+        "ours": (96, 16, 1, 1e-3, ["vip=prioritized", "vip.lower=1", "vip.budget=16"]),
+    },
 }
 
 
@@ -41,23 +49,25 @@ def write_inputs(folder: Path, task_set: str) -> None:
     """Write `data/train.parquet` and `data/validation.parquet` of a task set, in verl's form."""
     train, held_out = draw_tasks(task_set)
     rows = [row(task, index) for index, task in enumerate(train + held_out)]
+    for each in rows:
+        each["extra_info"]["free"] = TASK_SETS[task_set].free
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows[: len(train)]), data / "train.parquet")
     pq.write_table(pa.Table.from_pylist(rows[len(train) :]), data / "validation.parquet")
 
 
-def overrides(arm: str, folder: Path, model: Path, steps: int, seed: int) -> list[str]:
+def overrides(bench: str, arm: str, folder: Path, model: Path, steps: int, seed: int) -> list[str]:
     """Return the Hydra overrides of the demo recipe that make one run of an arm."""
-    batch, prompts, group, rate, others = ARMS[arm]
+    batch, prompts, group, rate, others = ARMS[bench][arm]
     return [
         f"demo_dir={folder}",
         f"actor_rollout_ref.model.path={model}",
         f"data.train_batch_size={batch}",
         f"data.seed={seed}",
         f"actor_rollout_ref.actor.ppo_mini_batch_size={prompts}",
-        f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={prompts * group}",
-        f"actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu={prompts * group}",
+        "data.max_response_length=18",
+        f"reward.custom_reward_function.path={Path(__file__).with_name('verl_reward.py')}",
         f"actor_rollout_ref.rollout.n={group}",
         f"actor_rollout_ref.actor.optim.lr={rate}",
         "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-sum",
@@ -73,16 +83,22 @@ def overrides(arm: str, folder: Path, model: Path, steps: int, seed: int) -> lis
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("arm", choices=sorted(ARMS))
+    parser.add_argument("arm")
+    parser.add_argument("--bench", choices=sorted(BENCHES), default=WORKING.name)
     parser.add_argument("--cache", type=Path, default=Path("runs/learning"))
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    cache = options.cache.resolve()
-    folder, model = cache / "verl", base_folder(cache, "report")
-    write_inputs(folder, "report")
+    if options.arm not in ARMS[options.bench]:
+        parser.error(f"arm must be one of {', '.join(ARMS[options.bench])}; got {options.arm}.")
+    cache, task_set = options.cache.resolve(), BENCHES[options.bench].report_set
+    folder, model = cache / "verl" / options.bench, base_folder(cache, task_set)
+    write_inputs(folder, task_set)
     command = [sys.executable, "-m", "verl.trainer.main_ppo", "--config-path=pkg://verl_vip.recipes"]
-    command += ["--config-name=demo", *overrides(options.arm, folder, model, options.steps, options.seed)]
+    command += [
+        "--config-name=demo",
+        *overrides(options.bench, options.arm, folder, model, options.steps, options.seed),
+    ]
     log = folder / f"{options.arm}-seed{options.seed}.jsonl"
     environment = {
         **os.environ,

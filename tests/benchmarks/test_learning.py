@@ -202,9 +202,9 @@ def test_finalists_lead_with_the_first_seed_and_are_chosen_from_by_all_seeds():
 
 def test_an_only_candidate_needs_no_runs_to_be_chosen():
     bench = BENCHES["working"]
-    dapo = bench.candidates()["dapo"]
-    chosen = choose({"dapo": dapo}, Scores([], bench.tuning_targets), final=bench.finalists)["dapo"]
-    assert (len(dapo), chosen.arm, chosen.seeds) == (1, dapo[0][0].arm, ())
+    only = bench.candidates()["uniform_16"]
+    chosen = choose({"uniform_16": only}, Scores([], bench.tuning_targets), final=bench.finalists)["uniform_16"]
+    assert (len(only), chosen.arm, chosen.seeds) == (1, only[0][0].arm, ())
 
 
 def test_the_first_benchmarks_runs_are_those_that_its_results_have():

@@ -1,0 +1,44 @@
+"""The learning benchmark under verl: its settings are accepted, and its reward is that of the loop."""
+
+from pathlib import Path
+
+import pytest
+import verl_vip.recipes  # noqa: F401 - makes the package's configs findable
+from hydra import compose, initialize_config_module
+from verl_vip.workers.run_settings import RunSettings
+
+from benchmarks.learning.verl_agreement import LOOP
+from benchmarks.learning.verl_reward import compute_score
+from benchmarks.learning.verl_runs import ARMS, overrides
+
+ALL = [(bench, arm) for bench, arms in ARMS.items() for arm in arms]
+
+
+def test_the_loop_has_a_version_of_every_arm():
+    assert {bench: set(arms) for bench, arms in LOOP.items()} == {bench: set(arms) for bench, arms in ARMS.items()}
+
+
+@pytest.mark.parametrize(("bench", "arm"), ALL)
+def test_the_settings_are_accepted_and_spend_what_the_loop_spends(bench, arm):
+    with initialize_config_module("verl_vip.recipes", version_base=None):
+        config = compose("demo", overrides(bench, arm, Path("runs"), Path("model"), 3, 0))
+    _, prompts, group, *_ = ARMS[bench][arm]
+    if arm == "uniform":  # stock verl
+        assert config.data.train_batch_size * config.actor_rollout_ref.rollout.n == prompts * group
+    else:
+        assert RunSettings.from_verl(config).budget.total == prompts * group
+
+
+@pytest.mark.parametrize(
+    ("response", "free", "reward"),
+    [
+        ("q w e r t y a b c", 6, 1.0),
+        ("qwertyabc", 6, 1.0),
+        ("abc", 0, 1.0),
+        ("qwertyab", 6, 0.0),
+        ("abc", 6, 0.0),
+        ("", 6, 0.0),
+    ],
+)
+def test_what_comes_after_the_free_letters_is_the_answer(response, free, reward):
+    assert compute_score("sort", response, "abc", {"free": free}) == reward
