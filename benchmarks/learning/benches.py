@@ -4,6 +4,7 @@ from pathlib import Path
 
 from benchmarks.learning.short_answers import SHORT_ANSWERS
 from benchmarks.learning.working import WORKING
+from benchmarks.learning.working_long import WORKING_LONG
 
-BENCHES = {bench.name: bench for bench in (WORKING, SHORT_ANSWERS)}
+BENCHES = {bench.name: bench for bench in (WORKING, WORKING_LONG, SHORT_ANSWERS)}
 RESULTS = Path(__file__).resolve().parent.parent / "results"
