@@ -101,8 +101,9 @@ def plot(arms: Mapping[str, Mapping[str, Any]], ax: Axes) -> None:
         )
     ax.set_xlabel("step of 16 rollouts")
     ax.set_ylabel("mean reward of the step")
+    ax.set_ylim(0, 1)  # room for the legend
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-    ax.legend(loc="lower right")
+    ax.legend(loc="lower right", ncols=2)
 
 
 def main() -> None:
