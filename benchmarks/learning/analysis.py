@@ -2,9 +2,9 @@
 
 How a target is read off: a curve is the exact mean success of the held-out prompts every few hundred rollouts, so
 it has no evaluation noise; what remains is that single updates go up and down. Each curve is smoothed by the mean
-of each point and its two neighbours and then made non-decreasing; the first crossing of the target is interpolated
-linearly. A run that never gets there counts as if it had at its last point: that flatters its arm, and the number
-of such runs is given beside each figure.
+of each point and its two neighbours; the first crossing of the target is interpolated linearly. A run that never gets
+there counts as if it had at its last point: that flatters its arm, and the number of such runs is given beside each
+figure.
 """
 
 from collections.abc import Sequence
@@ -68,11 +68,11 @@ def group_runs(records: Sequence[dict[str, Any]]) -> dict[str, Curves]:
 
 
 def smooth(accuracy: Floats) -> Floats:
-    """Return the running mean over three points, non-decreasing; the ends are averaged over two."""
+    """Return the running mean over three points; the first stays, and the last is averaged over two."""
     padded = np.concatenate([[np.nan], accuracy, [np.nan]])
     mean = np.nanmean(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)
     mean[0] = accuracy[0]
-    return np.maximum.accumulate(mean)
+    return mean
 
 
 def spent_at(accuracy: Floats, spent: Floats, target: float) -> tuple[float, bool]:

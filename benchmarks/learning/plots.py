@@ -20,9 +20,7 @@ def plot_curves(curves: Sequence[Curves], labels: Mapping[str, str], highlight: 
     ends = [min(curve.column(k, "rollouts")[-1] for k in range(len(curve.runs))) for curve in curves]
     end = max(ends)
     ax.axhline(target, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
-    ax.annotate(
-        f"target {100 * target:.0f} %", (end, target), (-2, -9), textcoords="offset points", ha="right", fontsize=7
-    )
+    ax.annotate(f"target {100 * target:.0f} %", (0, target), (3, 3), textcoords="offset points", ha="left", fontsize=7)
     others = [curve.name for curve in curves if curve.name != highlight]
     for curve, last in zip(curves, ends, strict=True):
         grid = np.linspace(0, last, _POINTS)
@@ -61,6 +59,6 @@ def plot_ratios(
         )
     ax.set_yticks(range(len(order)), [labels.get(name, name) for name in order])
     ax.set_ylim(-0.6, len(order) - 0.4)
-    ax.set_xlim(0, max(value.high for value in ratios.values()) * 1.12)
+    ax.set_xlim(0, max(value.high for value in ratios.values()) * 1.2)
     ax.grid(visible=False, axis="y")
     ax.set_xlabel(label)

@@ -115,7 +115,7 @@ def write(records: Sequence[dict[str, Any]], bench: Bench, folder: Path) -> dict
     picture = draw(plot_curves, shown, labels, OURS, bench.target, height=3.4)
     save_png(picture, folder / f"{bench.files}_curves.png", "Accuracy against rollouts")
     ratios = {name: Interval(**value) for name, value in result["rollouts_to_target_vs_uniform"].items()}
-    picture = draw(plot_ratios, ratios, labels, OURS, "times fewer rollouts", height=4.2)
+    picture = draw(plot_ratios, ratios, labels, OURS, "times fewer rollouts", height=1.1 + 0.14 * len(ratios))
     save_png(picture, folder / f"{bench.files}_ratios.png", f"Rollouts to {100 * bench.target:.0f} % accuracy")
     return result
 
@@ -152,6 +152,7 @@ def _facts(curve: Curves, target: float, budget: float) -> dict[str, Any]:
         "rollouts_to_target_by_seed": np.round(spent).astype(int).tolist(),
         "runs_that_missed_the_target": missed,
         "accuracy_at_fixed_budget": _plain(bootstrap_mean(accuracy_per_seed(curve, budget))),
+        "accuracy_at_end": _plain(bootstrap_mean(accuracy_per_seed(curve, float("inf")))),
     }
 
 

@@ -73,6 +73,9 @@ WORKING = Bench(
     shown=("uniform_8", "uniform_rloo", "ours", "oracle"),
     labels={
         "uniform_8": "uniform, REINFORCE",
+        "uniform_16": "uniform, REINFORCE, 16 x 1, 5e-4",
+        "uniform_reinforce": "uniform, REINFORCE, as tuned",
+        "uniform_as_ours": "uniform, REINFORCE, ours' rate",
         "uniform_rloo": "uniform, RLOO",
     },
     derived={

@@ -29,7 +29,12 @@ WORKING_LONG = Bench(
     reference="uniform_reinforce",
     first=("uniform_reinforce", "uniform_as_ours", "uniform_16", "uniform_rloo", "ours", "oracle"),
     shown=("uniform_reinforce", "uniform_rloo", "ours", "oracle"),
-    labels={"uniform_reinforce": "uniform, REINFORCE", "uniform_rloo": "uniform, RLOO"},
+    labels={
+        "uniform_reinforce": "uniform, REINFORCE",
+        "uniform_16": "uniform, REINFORCE, 16 x 1, 5e-4",
+        "uniform_as_ours": "uniform, REINFORCE, ours' rate",
+        "uniform_rloo": "uniform, RLOO",
+    },
     derived={
         "oracle": ("ours", {"predictor": "oracle"}),
         "uniform_as_ours": (

@@ -153,6 +153,10 @@ def test_the_first_crossing_is_interpolated_on_the_smoothed_curve():
     assert spent_at(accuracy, spent, 0.9) == (400.0, False)
     points = [{"rollouts": x, "accuracy": y} for x, y in zip(spent, accuracy, strict=True)]
     assert accuracy_per_seed(Curves("a", 1e-3, [0], [points]), 150).tolist() == pytest.approx([0.45])
+    # a curve that falls back is shown as it is, and has reached what it reached
+    fallen = np.array([0.3, 0.6, 0.6, 0.6, 0.0])
+    assert smooth(fallen).tolist() == pytest.approx([0.3, 0.5, 0.6, 0.4, 0.3])
+    assert spent_at(fallen, spent, 0.5) == (pytest.approx(100.0), True)
 
 
 def test_ratios_are_paired():
