@@ -77,7 +77,9 @@ def update_notes(config: DictConfig, vip: VipConfig) -> list[str]:
             "vip.prompt_weight does not reach it"
         )
     elif estimator not in ESTIMATORS.values():
-        found.append(f"no variance of {estimator} is known; counts minimise that of vip.objective={vip.objective}")
+        found.append(
+            f"no variance of {estimator} is known; a strategy that minimises one takes vip.objective={vip.objective}"
+        )
     if ours and equal and actor.loss_agg_mode == "token-mean":
         found.append(
             "actor.loss_agg_mode=token-mean: prompts weigh alike, a rollout counts with the sum over its tokens, and "
