@@ -98,6 +98,11 @@ class Bench:
         return Job(arm, self.tuning_set, rate, seed, self.tuning_rollouts, self.evaluate_every, self.stop_at)
 
 
+def evenly(estimator: Estimator) -> dict[str, Any]:
+    """Return what makes a drawing arm one that serves every prompt alike: for `Bench.derived`."""
+    return {"strategy": "uniform", "predictor": "moving_average", "estimator": estimator, "strategy_settings": {}}
+
+
 def at(rates: tuple[float, ...], *arms: Arm) -> tuple[Setting, ...]:
     """Return each arm at each learning rate."""
     return tuple((arm, rate) for arm in arms for rate in rates)

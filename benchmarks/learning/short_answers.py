@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from benchmarks.learning.arms import Arm
-from benchmarks.learning.bench import Bench, Setting, at, drawn, peer, sizes, vip
+from benchmarks.learning.bench import Bench, Setting, at, drawn, evenly, peer, sizes, vip
 from benchmarks.learning.update import Estimator
 
 _PREDICTED = Estimator("predicted_baseline")
@@ -70,15 +70,7 @@ SHORT_ANSWERS = Bench(
         # Ours with the truth in place of the prediction.
         "oracle": ("ours", {"predictor": "oracle"}),
         # The rule may have chosen badly for uniform: ours' step size and rate, beside its own.
-        "uniform_as_ours": (
-            "ours",
-            {
-                "strategy": "uniform",
-                "predictor": "moving_average",
-                "estimator": _REINFORCE,
-                "strategy_settings": {},
-            },
-        ),
+        "uniform_as_ours": ("ours", evenly(_REINFORCE)),
         # At equal counts it is RLOO up to a factor, which AdamW takes out.
         "uniform_dr_grpo": ("uniform_rloo", {"estimator": Estimator("dr_grpo")}),
     },

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from benchmarks.learning.bench import Bench, at, drawn, peer, sizes, vip
+from benchmarks.learning.bench import Bench, at, drawn, evenly, peer, sizes, vip
 from benchmarks.learning.update import Estimator
 
 _RATES = (5e-4, 1e-3)
@@ -82,10 +82,7 @@ WORKING = Bench(
         "oracle": ("ours", {"predictor": "oracle"}),
         "ours_without_draw": ("ours", {"strategy": "uniform", "strategy_settings": {}}),
         "ours_without_weights": ("ours", {"estimator": REINFORCE}),
-        "uniform_as_ours": (
-            "ours",
-            {"strategy": "uniform", "predictor": "moving_average", "estimator": REINFORCE, "strategy_settings": {}},
-        ),
+        "uniform_as_ours": ("ours", evenly(REINFORCE)),
         "ours_with_baseline": ("ours", {"estimator": _DECISION}),
         "predicted_baseline": ("ours", {"strategy": "uniform", "strategy_settings": {}, "estimator": _PREDICTED}),
         "uniform_dr_grpo": ("uniform_rloo", {"estimator": Estimator("dr_grpo")}),

@@ -1,6 +1,6 @@
 """The second benchmark's prompts, trained four times as long: few are left to learn, and predictors have had time."""
 
-from benchmarks.learning.bench import Bench, at, drawn, sizes
+from benchmarks.learning.bench import Bench, at, drawn, evenly, sizes
 from benchmarks.learning.working import ARCSINE, REINFORCE
 
 WORKING_LONG = Bench(
@@ -37,10 +37,7 @@ WORKING_LONG = Bench(
     },
     derived={
         "oracle": ("ours", {"predictor": "oracle"}),
-        "uniform_as_ours": (
-            "ours",
-            {"strategy": "uniform", "predictor": "moving_average", "estimator": REINFORCE, "strategy_settings": {}},
-        ),
+        "uniform_as_ours": ("ours", evenly(REINFORCE)),
     },
     tuning_seeds=3,
     finalists=2,
