@@ -48,6 +48,7 @@ LOOP: dict[str, dict[str, dict[str, Any]]] = {
     },
     "working": {
         "uniform": {"estimator": Estimator("reinforce")},
+        "uniform_rloo": {"estimator": Estimator("rloo")},
         "ours": {
             "estimator": Estimator("reinforce", utility="arcsine", utility_floor=0.2),
             "strategy_settings": {"exponent": 2.0, "pool_ratio": 6.0},
@@ -114,15 +115,17 @@ def main() -> None:
     torch.set_num_threads(1)
     bench = BENCHES[options.bench]
     world = load_world(options.cache, bench.report_set)
-    arms = {}
+    path = RESULTS / f"{bench.files}_verl.json"
+    found = json.loads(path.read_text()) if path.exists() else {}  # an arm whose log is not here keeps its figures
     for arm in ARMS[bench.name]:
         verl = verl_rewards(options.cache / "verl" / bench.name / f"{arm}-seed0.jsonl")
         if len(verl) >= LEAST_STEPS:
-            arms[arm] = compare(verl, loop_rewards(bench, arm, world, len(verl)))
-            print(arm, arms[arm]["steps"], json.dumps([arms[arm][half] for half in ("first_half", "second_half")]))
+            found[arm] = compare(verl, loop_rewards(bench, arm, world, len(verl)))
+            print(arm, found[arm]["steps"], json.dumps([found[arm][half] for half in ("first_half", "second_half")]))
+    arms = {name: found[name] for name in ARMS[bench.name] if name in found}
     if not arms:
         raise SystemExit("no verl run has been logged; run `python -m benchmarks.learning.verl_runs ARM` first.")
-    (RESULTS / f"{bench.files}_verl.json").write_text(json.dumps(arms, indent=1) + "\n")
+    path.write_text(json.dumps(arms, indent=1) + "\n")
     save_png(draw(plot, arms, height=3.2), RESULTS / f"{bench.files}_verl.png", "verl and the in-process loop")
 
 

@@ -40,6 +40,7 @@ ARMS: dict[str, dict[str, tuple[int, int, int, float, list[str]]]] = {
     },
     "working": {
         "uniform": (16, 16, 1, 1e-3, _STOCK),
+        "uniform_rloo": (8, 8, 2, 1e-3, [*_STOCK, "algorithm.adv_estimator=rloo"]),
         "ours": (96, 16, 1, 1e-3, ["vip=prioritized", "vip.lower=1", "vip.budget=16"]),
     },
 }

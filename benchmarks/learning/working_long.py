@@ -1,7 +1,22 @@
 """The second benchmark's prompts, trained four times as long: few are left to learn, and predictors have had time."""
 
-from benchmarks.learning.bench import Bench, at, drawn, evenly, sizes
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.learning.bench import Bench, at, drawn, sizes
+from benchmarks.learning.update import Estimator
 from benchmarks.learning.working import ARCSINE, REINFORCE
+from verl_vip.advantages.utility import UtilityName
+
+
+def _rare(utility: UtilityName, floor: float = 0.02) -> Estimator:
+    """Return REINFORCE in which a success counts for more the rarer it was predicted to be."""
+    return replace(REINFORCE, utility=utility, utility_floor=floor)
+
+
+_LOG = _rare("log_success")
+#: Six candidates for each that is served; a quarter of the draw is even, so that what falls back is seen.
+_MIXED: dict[str, Any] = {"exponent": 2.0, "pool_ratio": 6.0, "even_share": 0.25}
 
 WORKING_LONG = Bench(
     name="working_long",
@@ -9,15 +24,34 @@ WORKING_LONG = Bench(
     tuning_set="working_tuning",
     report_set="working_report",
     grids={
-        "uniform_reinforce": at((5e-4, 1e-3), *sizes("uniform_reinforce", 1, (16, 32, 64), estimator=REINFORCE)),
+        "uniform_reinforce": (
+            *at((5e-4, 1e-3), *sizes("uniform_reinforce", 1, (16, 32, 64), estimator=REINFORCE)),
+            *at((5e-4, 1e-3), *sizes("uniform_reinforce", 1, (8, 128), estimator=REINFORCE)),
+            *at((2e-3,), *sizes("uniform_reinforce", 1, (64, 128), estimator=REINFORCE)),
+        ),
         "uniform_rloo": at((1e-3,), *sizes("uniform_rloo", 4, (64,))),
         "ours": (
             *at((5e-4,), *drawn("ours", REINFORCE, (16,), exponent=1.0)),
             *at((5e-4,), *drawn("ours", ARCSINE, (16,), exponent=1.0)),
             *at((5e-4,), *drawn("ours", ARCSINE, (16,), exponent=2.0, pool_ratio=6.0)),
             *at((1e-3,), *drawn("ours", ARCSINE, (32, 64), exponent=2.0, pool_ratio=6.0)),
+            # After the above had been reported: rare successes count for more, and part of the draw is even.
+            *at((5e-4,), *drawn("ours", _LOG, (16,), **_MIXED)),
+            *at((5e-4,), *drawn("ours", _rare("log_success", 0.1), (16,), **_MIXED)),
+            *at((5e-4,), *drawn("ours", _rare("sqrt_success"), (16,), **_MIXED)),
+            *at((5e-4,), *drawn("ours", _LOG, (16,), **{**_MIXED, "even_share": 0.5})),
+            *at((5e-4,), *drawn("ours", _LOG, (16,), **{**_MIXED, "even_share": 0.0})),
+            *at((5e-4,), *drawn("ours", _LOG, (16,), exponent=1.0)),
+            *at((1e-3,), *drawn("ours", _LOG, (32, 64), **_MIXED)),
+            *at((1e-3,), *drawn("ours", _rare("sqrt_success"), (32,), **_MIXED)),
         ),
+        # Reported beside what tuning chose: each was best or close at some length or target.
+        "uniform_8": at((5e-4,), *sizes("uniform_8", 1, (8,), estimator=REINFORCE)),
         "uniform_16": at((5e-4,), *sizes("uniform_16", 1, (16,), estimator=REINFORCE)),
+        "uniform_32": at((1e-3,), *sizes("uniform_32", 1, (32,), estimator=REINFORCE)),
+        "uniform_64": at((1e-3,), *sizes("uniform_64", 1, (64,), estimator=REINFORCE)),
+        # What the first round chose and reported.
+        "ours_first_round": at((1e-3,), *drawn("ours_first_round", ARCSINE, (32,), exponent=2.0, pool_ratio=6.0)),
     },
     tuning_targets=(0.75, 0.8, 0.85),
     target=0.75,
@@ -27,18 +61,23 @@ WORKING_LONG = Bench(
     evaluate_every=512,
     stop_at=0.9,
     reference="uniform_reinforce",
-    first=("uniform_reinforce", "uniform_as_ours", "uniform_16", "uniform_rloo", "ours", "oracle"),
+    first=("uniform_reinforce", "uniform_8", "uniform_16", "uniform_64", "ours", "oracle"),
     shown=("uniform_reinforce", "uniform_rloo", "ours", "oracle"),
     labels={
-        "uniform_reinforce": "uniform, REINFORCE",
-        "uniform_16": "uniform, REINFORCE, 16 x 1, 5e-4",
-        "uniform_as_ours": "uniform, REINFORCE, ours' rate",
+        "uniform_reinforce": "uniform, REINFORCE, as tuned",
+        "uniform_8": "uniform, REINFORCE, 8 x 1, 5e-4",
+        "uniform_16": "uniform, REINFORCE, ours' step and rate",
+        "uniform_32": "uniform, REINFORCE, 32 x 1, 1e-3",
+        "uniform_64": "uniform, REINFORCE, 64 x 1, 1e-3",
         "uniform_rloo": "uniform, RLOO",
     },
     derived={
         "oracle": ("ours", {"predictor": "oracle"}),
-        "uniform_as_ours": ("ours", evenly(REINFORCE)),
+        "oracle_first_round": ("ours_first_round", {"predictor": "oracle"}),
+        "ours_without_draw": ("ours", {"strategy": "uniform", "strategy_settings": {}}),
+        "ours_without_weights": ("ours", {"estimator": REINFORCE}),
+        "ours_without_even_share": ("ours", {"strategy_settings": {**_MIXED, "even_share": 0.0}}),
     },
     tuning_seeds=3,
-    finalists=2,
+    finalists=4,
 )

@@ -73,6 +73,17 @@ def test_uncertain_prompts_come_first_and_known_ones_still_come_up(batch, play):
     assert hits[:10].sum() > 10 * hits[10:].sum() > 0
 
 
+def test_an_even_share_reaches_prompts_whatever_is_predicted_of_them(batch, play):
+    known = batch([0.5] * 10 + [0.999] * 30)
+    hits = {}
+    for share in (0.0, 0.4, 1.0):
+        strategy = Prioritized(exponent=4.0, even_share=share)
+        hits[share] = sum(play(strategy, *known, Budget(8, 1, 4), seed=seed).totals for seed in range(200)) / (8 * 200)
+    assert float(hits[0.0][10:].sum()) < 0.01
+    assert float(hits[0.4][10:].sum()) == pytest.approx(0.4 * 30 / 40, abs=0.03)
+    assert hits[1.0].tolist() == pytest.approx([1 / 40] * 40, abs=0.01)
+
+
 def test_groups_have_the_size_asked_and_keep_to_the_budget(batch, play):
     step = play(Prioritized(group_size=2), *batch([0.5] * 9), Budget(9, 1, 8))
     assert sorted(step.totals.tolist()) == [0] * 5 + [2] * 4
@@ -80,7 +91,8 @@ def test_groups_have_the_size_asked_and_keep_to_the_budget(batch, play):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"pool_ratio": 0.5}, {"exponent": -1.0}, {"correction": 2.0}, {"group_size": 0}, {"pool_ratio": float("nan")}],
+    [{"pool_ratio": 0.5}, {"exponent": -1.0}, {"correction": 2.0}, {"group_size": 0}, {"pool_ratio": float("nan")}]
+    + [{"even_share": 1.5}, {"even_share": float("nan")}],
 )
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):

@@ -21,7 +21,9 @@ class Prioritized:
     (exponent 1/2) has least variance for a given gradient (importance sampling). With `correction` 1 the chosen
     prompts are weighted by the inverse of their probability, which leaves the objective as it was; with 0 they are
     not, and prompts whose outcome is known beforehand count for less. A draw, and not the top of a ranking: what
-    is predicted to be solved or hopeless comes up now and then, so that wrong predictions are found out.
+    is predicted to be solved or hopeless comes up now and then, so that wrong predictions are found out. With
+    `even_share` part of the draw is even whatever is predicted (a defensive mixture: Hesterberg, Technometrics 1995),
+    so that a solved prompt that training makes worse is soon seen, and trained again.
 
     Made for groups of one or two and the advantage estimator that uses the prediction as baseline; an estimator
     that compares rollouts of one prompt needs two or more. Prompts that are taken for certain are drawn only if
@@ -33,6 +35,7 @@ class Prioritized:
         correction: To what power the inverse probability weighs a prompt.
         group_size: Rollouts of a prompt that is drawn; at least the budget's lower bound.
         seed: Of the draws.
+        even_share: Which part of the draw pays no regard to the prediction, from 0 to 1.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -47,21 +50,26 @@ class Prioritized:
         correction: float = 0.0,
         group_size: int = 1,
         seed: int = 0,
+        even_share: float = 0.0,
     ) -> None:
         if not (math.isfinite(pool_ratio) and pool_ratio >= 1):
             raise ConfigError(f"pool_ratio must be at least 1; got {pool_ratio}.")
         if not (0 <= exponent <= 4 and 0 <= correction <= 1):
             raise ConfigError(f"exponent must lie in [0, 4] and correction in [0, 1]; got {exponent} and {correction}.")
+        if not 0 <= even_share <= 1:
+            raise ConfigError(f"even_share must lie in [0, 1]; got {even_share}.")
         if group_size < 1:
             raise ConfigError(f"group_size must be at least 1; got {group_size}.")
         self.pool_ratio = pool_ratio
         self._exponent, self._correction, self._group_size = exponent, correction, group_size
+        self._even_share = even_share
         self._generator = seeded_generator(seed)
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
         """Yield counts once; see `Strategy.rounds`. What does not divide into groups is left unspent."""
         groups, size = affordable_groups(budget, self._group_size, len(prompts))
         priority = prediction.reward_variance.to(torch.float64).clamp_min(1e-6) ** self._exponent
+        priority = (1 - self._even_share) * priority / priority.mean() + self._even_share
         probability = inclusion_probabilities(priority, groups)
         drawn = systematic_sample(probability, groups, self._generator)
         weight = None
