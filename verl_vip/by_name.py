@@ -4,9 +4,30 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from verl_vip.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """A type that settings are checked for: what it is called, and which values have it."""
+
+    text: str
+    types: tuple[type, ...]
+
+    def holds(self, value: object) -> bool:
+        # To Python true and false are whole numbers.
+        return isinstance(value, self.types) and (bool in self.types or not isinstance(value, bool))
+
+
+_PLAIN: dict[Any, _Plain] = {
+    bool: _Plain("true or false", (bool,)),
+    int: _Plain("a whole number", (int,)),
+    float: _Plain("a number", (int, float)),
+    str: _Plain("text", (str,)),
+}
 
 
 def locate(kind: str, name: str, known: Mapping[str, str]) -> Any:
@@ -39,15 +60,15 @@ def build(kind: str, name: str, constructor: Any, fixed: Mapping[str, Any], sett
     Raises:
         ConfigError: If a setting is unknown or fixed, or of the wrong type or out of range.
     """
-    known = set(inspect.signature(constructor).parameters)
-    free = known - fixed.keys() - {"args", "kwargs"}
-    for setting in settings:
+    known = inspect.signature(constructor).parameters
+    free = known.keys() - fixed.keys() - {"args", "kwargs"}
+    for setting, value in settings.items():
         if setting not in free:
             raise ConfigError(f"{kind} {name!r} has no setting {setting!r}; {_nearest(setting, free)}")
-    try:
-        return constructor(**{key: value for key, value in fixed.items() if key in known}, **settings)
-    except TypeError as error:
-        raise ConfigError(f"{kind} {name!r} does not take these settings: {error}.") from error
+        wanted = _PLAIN.get(known[setting].annotation)
+        if wanted is not None and not wanted.holds(value):
+            raise ConfigError(f"{kind} {name!r} takes {wanted.text} as {setting}; got {value!r}.")
+    return constructor(**{key: value for key, value in fixed.items() if key in known}, **settings)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -30,6 +30,14 @@ _STOCK = [
     "algorithm.adv_estimator=grpo",
 ]
 _COUPLED = ["vip=predicted_baseline", "vip.lower=1", "vip.strategy=prioritized", "+vip.strategy_settings.exponent=1.0"]
+#: `vip=prioritized` as it was when it ran here.
+_DRAWN = [
+    "vip=prioritized",
+    "vip.lower=1",
+    "vip.utility=arcsine",
+    "vip.utility_floor=0.2",
+    "vip.strategy_settings.even_share=0.0",
+]
 #: By bench: prompts of verl's batch, prompts of an optimiser step, rollouts a prompt, learning rate, and what else
 #: differs. verl's own GRPO gives groups of one their reward as the advantage: REINFORCE without a baseline.
 ARMS: dict[str, dict[str, tuple[int, int, int, float, list[str]]]] = {
@@ -41,7 +49,7 @@ ARMS: dict[str, dict[str, tuple[int, int, int, float, list[str]]]] = {
     "working": {
         "uniform": (16, 16, 1, 1e-3, _STOCK),
         "uniform_rloo": (8, 8, 2, 1e-3, [*_STOCK, "algorithm.adv_estimator=rloo"]),
-        "ours": (96, 16, 1, 1e-3, ["vip=prioritized", "vip.lower=1", "vip.budget=16"]),
+        "ours": (96, 16, 1, 1e-3, [*_DRAWN, "vip.budget=16"]),
     },
 }
 

@@ -60,15 +60,16 @@ WORKING_LONG = Bench(
     report_rollouts=16_384,
     evaluate_every=512,
     stop_at=0.9,
-    reference="uniform_reinforce",
+    # The strongest of five uniform settings on the report set itself, to ours' disadvantage.
+    reference="uniform_64",
     first=("uniform_reinforce", "uniform_8", "uniform_16", "uniform_64", "ours", "oracle"),
-    shown=("uniform_reinforce", "uniform_rloo", "ours", "oracle"),
+    shown=("uniform_64", "uniform_rloo", "ours", "oracle"),
     labels={
         "uniform_reinforce": "uniform, REINFORCE, as tuned",
         "uniform_8": "uniform, REINFORCE, 8 x 1, 5e-4",
         "uniform_16": "uniform, REINFORCE, ours' step and rate",
         "uniform_32": "uniform, REINFORCE, 32 x 1, 1e-3",
-        "uniform_64": "uniform, REINFORCE, 64 x 1, 1e-3",
+        "uniform_64": "uniform, REINFORCE",
         "uniform_rloo": "uniform, RLOO",
     },
     derived={

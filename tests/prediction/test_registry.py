@@ -14,7 +14,8 @@ from verl_vip.prediction.registry import build_predictor
         ("zzz", {}, "known: beta_table, "),
         ("gaussian_process", {"lengthscal": 1}, "did you mean 'lengthscale'"),
         ("last_seen", {"window": 1}, "known: none"),
-        ("ridge", {"alpha": "much"}, "does not take these settings"),
+        ("ridge", {"alpha": "much"}, "takes a number as alpha; got 'much'"),
+        ("drifting_gp", {"features": 1.5}, "takes a whole number as features; got 1.5"),
     ],
 )
 def test_wrong_names_are_answered_with_the_nearest(name, settings, message):

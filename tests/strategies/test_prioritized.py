@@ -91,8 +91,15 @@ def test_groups_have_the_size_asked_and_keep_to_the_budget(batch, play):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"pool_ratio": 0.5}, {"exponent": -1.0}, {"correction": 2.0}, {"group_size": 0}, {"pool_ratio": float("nan")}]
-    + [{"even_share": 1.5}, {"even_share": float("nan")}],
+    [
+        {"pool_ratio": 0.5},
+        {"pool_ratio": float("nan")},
+        {"exponent": -1.0},
+        {"correction": 2.0},
+        {"group_size": 0},
+        {"even_share": 1.5},
+        {"even_share": float("nan")},
+    ],
 )
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
