@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.learning.bench import Bench, at, drawn, sizes
+from benchmarks.learning.bench import Bench, at, drawn, peer, sizes, vip
 from benchmarks.learning.update import Estimator
 from benchmarks.learning.working import ARCSINE, REINFORCE
 from verl_vip.advantages.utility import UtilityName
@@ -50,6 +50,17 @@ WORKING_LONG = Bench(
         "uniform_16": at((5e-4,), *sizes("uniform_16", 1, (16,), estimator=REINFORCE)),
         "uniform_32": at((1e-3,), *sizes("uniform_32", 1, (32,), estimator=REINFORCE)),
         "uniform_64": at((1e-3,), *sizes("uniform_64", 1, (64,), estimator=REINFORCE)),
+        # As tuned for the shorter runs.
+        "uniform_rloo_16": at((1e-3,), *sizes("uniform_rloo_16", 2, (16,))),
+        "dapo": at((1e-3,), *peer("dapo", 4, (16,), group_size=4)),
+        "knapsack": at((5e-4,), *sizes("knapsack", 4, (16,), strategy="knapsack", predictor="last_seen", lower=2)),
+        "vip_paper": at((1e-3,), *vip("vip_paper", rollouts=(16,))),
+        "vip_released_code": at((1e-3,), *vip("vip_released_code", rollouts=(16,))),
+        "vigor": at((1e-3,), *peer("vigor", 8, (16,))),
+        "reinforce_ada": at((1e-3,), *peer("reinforce_ada", 4, (16,), round_size=4)),
+        "pilot_commit": at((1e-3,), *peer("pilot_commit", 4, (64,), pilot=2, commit=6)),
+        "pods": at((5e-4,), *peer("pods", 8, (16,))),
+        "random_permutation": at((1e-3,), *vip("random_permutation", "drifting_gp", rollouts=(16,))),
         # What the first round chose and reported.
         "ours_first_round": at((1e-3,), *drawn("ours_first_round", ARCSINE, (32,), exponent=2.0, pool_ratio=6.0)),
     },
@@ -71,6 +82,7 @@ WORKING_LONG = Bench(
         "uniform_32": "uniform, REINFORCE, 32 x 1, 1e-3",
         "uniform_64": "uniform, REINFORCE",
         "uniform_rloo": "uniform, RLOO",
+        "uniform_rloo_16": "uniform, RLOO, 8 x 2, 1e-3",
     },
     derived={
         "oracle": ("ours", {"predictor": "oracle"}),
