@@ -26,8 +26,8 @@ class Prioritized:
     so that a solved prompt that training makes worse is soon seen, and trained again.
 
     Made for groups of one or two and the advantage estimator that uses the prediction as baseline; an estimator
-    that compares rollouts of one prompt needs two or more. Prompts that are taken for certain are drawn only if
-    too few others are there.
+    that compares rollouts of one prompt needs two or more. Without an even share, prompts that are taken for certain
+    are drawn only if too few others are there.
 
     Args:
         pool_ratio: Candidates for each prompt of the nominal batch.
