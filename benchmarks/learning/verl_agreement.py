@@ -102,9 +102,10 @@ def plot(arms: Mapping[str, Mapping[str, Any]], ax: Axes) -> None:
         )
     ax.set_xlabel("step of 16 rollouts")
     ax.set_ylabel("mean reward of the step")
-    ax.set_ylim(0, 1)  # room for the legend
+    ax.set_ylim(0, 1.1 + 0.15 * len(arms))  # room for the legend
+    ax.set_yticks(np.linspace(0, 1, 6))
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-    ax.legend(loc="lower right", ncols=2)
+    ax.legend(loc="upper left", ncols=2)
 
 
 def main() -> None:
