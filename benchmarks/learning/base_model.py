@@ -38,14 +38,17 @@ class BaseSettings:
     hidden_size: int = 64
     intermediate_size: int = 128
     layers: int = 3
-    training: TrainSettings = field(
-        default_factory=lambda: TrainSettings(tasks_per_cell=600, right_steps=1000, mixed_steps=500)
-    )
+    training: TrainSettings = field(default_factory=lambda: TrainSettings(tasks_per_cell=600))
 
 
-#: Longer answers are learned more slowly.
-_LONGER = replace(BaseSettings().training, right_steps=1500, mixed_steps=600)
-SETTINGS = {name: BaseSettings(training=_LONGER) if tasks.free else BaseSettings() for name, tasks in TASK_SETS.items()}
+#: Longer answers are learned more slowly: by the number of free letters, steps with right answers and with mixed ones.
+_STEPS = {0: (1000, 500), 6: (1500, 600), 32: (2500, 1000)}
+
+
+def settings_of(task_set: TaskSet) -> BaseSettings:
+    """Return the size and training of a task set's base model."""
+    right, mixed = _STEPS[task_set.free]
+    return BaseSettings(training=replace(BaseSettings().training, right_steps=right, mixed_steps=mixed))
 
 
 def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings) -> bool:
@@ -97,5 +100,5 @@ def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings) -> bool:
 def base_folder(root: Path, task_set: str) -> Path:
     """Return the folder of a task set's base model, built if need be."""
     folder = root / f"base-{task_set}"
-    build_base(folder, TASK_SETS[task_set], SETTINGS[task_set])
+    build_base(folder, TASK_SETS[task_set], settings_of(TASK_SETS[task_set]))
     return folder

@@ -43,7 +43,7 @@ class Policy:
         max_length: Positions for which rotations are prepared.
     """
 
-    def __init__(self, shape: Shape, weights: dict[str, Tensor], max_length: int = 64) -> None:
+    def __init__(self, shape: Shape, weights: dict[str, Tensor], max_length: int = 128) -> None:
         self.shape = shape
         self.weights = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
         width = weights["embed_tokens.weight"].shape[1] // shape.heads

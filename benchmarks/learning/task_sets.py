@@ -1,9 +1,10 @@
-"""String tasks in two kinds, each in two sets with no family in common: one to tune strategies on, one to report.
+"""String tasks in three kinds, each in two sets with no family in common: one to tune strategies on, one to report.
 
 In the first kind an answer is the right one and nothing else. In the second ("working") letters of free choice come
 before it, as reasoning comes before an answer: answers are longer, 26^6 of them are right, and most of what a policy
 writes has nothing to do with the reward. There most prompts are nearly always solved or nearly never, as in the field
-(`LOG.md` has the figures).
+(`LOG.md` has the figures). In the third ("lopsided") 32 letters come before it, and training prompts are like a dataset
+that nobody filtered: families that the base model has solved, or was never taught, have three times the others'.
 """
 
 from collections.abc import Callable
@@ -51,6 +52,8 @@ _REPORT: dict[str, tuple[str, Rule]] = {
     "previous_letter": ("Shift these {size} letters to the one before in the alphabet", lambda s: _shifted(s, -1)),
 }
 _LENGTHS = (3, 4, 5)
+#: How many letters of free choice there may be, as prompts put it.
+_FREE_WORDS = {6: "six", 32: "thirty-two"}
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,14 @@ class TaskSet:
         families: Each with one difficulty a length.
         right_rate: By family name, one rate a difficulty.
         free: Letters of free choice before the answer.
+        frequent: Families with three times the others' training prompts.
     """
 
     name: str
     families: tuple[Family, ...]
     right_rate: dict[str, tuple[float, ...]]
     free: int = 0
+    frequent: frozenset[str] = frozenset()
 
     def draw(self, per_cell: int, seed: int) -> list[Task]:
         """Return `per_cell` different tasks of each family and difficulty."""
@@ -80,7 +85,7 @@ class TaskSet:
 
 
 def _family(name: str, wording: str, rule: Rule, free: int) -> Family:
-    first = f"Write any {number_word(free)} letters first. " if free else ""
+    first = f"Write any {_FREE_WORDS[free]} letters first. " if free else ""
 
     def draw(length: int, rng: Random) -> Question:
         letters = "".join(rng.sample(ascii_lowercase, length))
@@ -130,6 +135,36 @@ _SPLIT_REPORT = (
 )  # fmt: skip
 _FREE = 6
 
+_SOLVED, _NEVER = (0.995, 0.99, 0.98), (0.0, 0.0, 0.0)
+#: Five families solved, four in between, three never taught.
+_LOPSIDED_RATES = (
+    *(_SOLVED,) * 5,
+    (0.90, 0.80, 0.65),
+    (0.75, 0.60, 0.45),
+    (0.65, 0.50, 0.35),
+    (0.50, 0.40, 0.30),
+    *(_NEVER,) * 3,
+)
+#: In this order. Those in between are what a small model can do well once and badly another time.
+_LOPSIDED_TUNING = (
+    "repeat", "first_thrice", "second", "last_two", "ends",
+    "without_last", "every_second", "rotate", "swap_ends",
+    "sort", "earliest", "next_letter",
+)  # fmt: skip
+_LOPSIDED_REPORT = (
+    "first_two", "final", "last_thrice", "without_first", "odd_places",
+    "latest", "swap_first", "last_to_front", "backward",
+    "sort_down", "double", "previous_letter",
+)  # fmt: skip
+_LONG = 32
+
+
+def _lopsided(name: str, rules: dict[str, tuple[str, Rule]], order: tuple[str, ...]) -> TaskSet:
+    rates = dict(zip(order, _LOPSIDED_RATES, strict=True))
+    frequent = frozenset(family for family, rate in rates.items() if rate in (_SOLVED, _NEVER))
+    # In the families' order, since the base model's fingerprint holds the rates.
+    return TaskSet(name, _families(rules, _LONG), {family: rates[family] for family in rules}, _LONG, frequent)
+
 
 def _families(rules: dict[str, tuple[str, Rule]], free: int = 0) -> tuple[Family, ...]:
     return tuple(_family(key, *rule, free) for key, rule in rules.items())
@@ -144,4 +179,6 @@ TASK_SETS = {
     "working_report": TaskSet(
         "working_report", _families(_REPORT, _FREE), dict(zip(_SPLIT_REPORT, _SPLIT_RATES, strict=True)), _FREE
     ),
+    "lopsided_tuning": _lopsided("lopsided_tuning", _TUNING, _LOPSIDED_TUNING),
+    "lopsided_report": _lopsided("lopsided_report", _REPORT, _LOPSIDED_REPORT),
 }

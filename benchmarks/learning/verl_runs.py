@@ -69,13 +69,14 @@ def write_inputs(folder: Path, task_set: str) -> None:
 def overrides(bench: str, arm: str, folder: Path, model: Path, steps: int, seed: int) -> list[str]:
     """Return the Hydra overrides of the demo recipe that make one run of an arm."""
     batch, prompts, group, rate, others = ARMS[bench][arm]
+    longest = max(18, TASK_SETS[BENCHES[bench].report_set].free + 12)
     return [
         f"demo_dir={folder}",
         f"actor_rollout_ref.model.path={model}",
         f"data.train_batch_size={batch}",
         f"data.seed={seed}",
         f"actor_rollout_ref.actor.ppo_mini_batch_size={prompts}",
-        "data.max_response_length=18",
+        f"data.max_response_length={longest}",
         f"reward.custom_reward_function.path={Path(__file__).with_name('verl_reward.py')}",
         f"actor_rollout_ref.rollout.n={group}",
         f"actor_rollout_ref.actor.optim.lr={rate}",

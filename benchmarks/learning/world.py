@@ -6,7 +6,7 @@ from random import Random
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
-from verl_vip.recipes.demo.tasks import Task
+from verl_vip.recipes.demo.tasks import Task, distinct_tasks
 
 from benchmarks.learning.base_model import base_folder
 from benchmarks.learning.policy import Policy
@@ -18,6 +18,8 @@ from verl_vip.prediction.predictor import Prompts
 
 _TRAIN_PER_CELL = 60
 _HELD_OUT_PER_CELL = 6
+#: How many times more training prompts a frequent family has.
+_FREQUENT = 3
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,15 @@ class World:
         return Policy.load(self.folder)
 
 
-def draw_tasks(task_set: str) -> tuple[list[Task], list[Task]]:
-    """Return training tasks, shuffled, and held-out tasks, by family and difficulty. They share no prompt."""
-    per_cell = _TRAIN_PER_CELL + _HELD_OUT_PER_CELL
-    tasks = TASK_SETS[task_set].draw(per_cell, seed=0)
-    held_out = [task for i, task in enumerate(tasks) if i % per_cell < _HELD_OUT_PER_CELL]
-    train = [task for i, task in enumerate(tasks) if i % per_cell >= _HELD_OUT_PER_CELL]
+def draw_tasks(name: str) -> tuple[list[Task], list[Task]]:
+    """Return a set's training tasks, shuffled, and held-out tasks, by family and difficulty. They share no prompt."""
+    task_set, train, held_out = TASK_SETS[name], list[Task](), list[Task]()
+    for family in task_set.families:
+        count = _TRAIN_PER_CELL * (_FREQUENT if family.name in task_set.frequent else 1)
+        for difficulty in range(1, len(family.levels) + 1):
+            cell = distinct_tasks(family, difficulty, _HELD_OUT_PER_CELL + count, seed=0)
+            held_out += cell[:_HELD_OUT_PER_CELL]
+            train += cell[_HELD_OUT_PER_CELL:]
     Random(0).shuffle(train)
     return train, held_out
 

@@ -1,6 +1,7 @@
 """The learning benchmark's own parts: the model, the sampling, the reading of curves, the resuming."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -21,6 +22,7 @@ from benchmarks.learning.runner import read_results
 from benchmarks.learning.task_sets import TASK_SETS
 from benchmarks.learning.tuning import Scores, choose, finalists
 from benchmarks.learning.update import Estimator, coefficients
+from benchmarks.learning.world import draw_tasks
 from verl_vip.prediction.predictor import Prediction
 from verl_vip.strategies.strategy import Selection
 
@@ -138,11 +140,23 @@ def test_every_prompt_served_counts_the_same_and_discards_do_not():
     assert weighted.tolist() == pytest.approx([1 / 6, -1 / 6, 1 / 24, 1 / 24, -1 / 24, -1 / 24, 1 / 6], abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["", "working_"])
+@pytest.mark.parametrize("kind", ["", "working_", "lopsided_"])
 def test_no_family_and_no_wording_is_in_both_task_sets(kind):
     tuning, report = TASK_SETS[kind + "tuning"], TASK_SETS[kind + "report"]
     assert not set(tuning.right_rate) & set(report.right_rate)
     assert not {task.prompt for task in tuning.draw(5, 0)} & {task.prompt for task in report.draw(5, 0)}
+
+
+@pytest.mark.parametrize("name", ["working_report", "lopsided_report"])
+def test_training_and_held_out_tasks_share_no_prompt_and_every_cell_is_held_out_equally(name):
+    train, held_out = draw_tasks(name)
+    assert not {task.prompt for task in train} & {task.prompt for task in held_out}
+    assert len({task.prompt for task in train}) == len(train)
+    assert set(Counter((task.family, task.difficulty) for task in held_out).values()) == {6}
+    cells = Counter((task.family, task.difficulty) for task in train)
+    frequent = TASK_SETS[name].frequent
+    assert {cells[family, level] for family, level in cells if family in frequent} == ({180} if frequent else set())
+    assert {cells[family, level] for family, level in cells if family not in frequent} == {60}
 
 
 def test_the_first_crossing_is_interpolated_on_the_smoothed_curve():

@@ -1,0 +1,80 @@
+"""The third benchmark: long free text before the answer, and a pool of which two thirds are solved or out of reach."""
+
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.learning.bench import Bench, at, drawn, peer, sizes, vip
+from benchmarks.learning.update import Estimator
+from benchmarks.learning.working import REINFORCE
+
+_RATES = (5e-4, 1e-3)
+_DECISION = Estimator("predicted_baseline", score_coupling=1.0)
+_RARE = replace(REINFORCE, utility="sqrt_success", utility_floor=0.02)
+#: Six candidates for each that is served, and a quarter of the draw even.
+_MIXED: dict[str, Any] = {"exponent": 2.0, "pool_ratio": 6.0, "even_share": 0.25}
+_SHARP: dict[str, Any] = {"exponent": 2.0, "pool_ratio": 6.0}
+_WIDE: dict[str, Any] = {"exponent": 2.0, "pool_ratio": 12.0, "even_share": 0.25}
+_PEER = (16, 64)
+
+LOPSIDED = Bench(
+    name="lopsided",
+    files="learning_lopsided",
+    tuning_set="lopsided_tuning",
+    report_set="lopsided_report",
+    grids={
+        "uniform_reinforce": (
+            *at((5e-4,), *sizes("uniform_reinforce", 1, (8,), estimator=REINFORCE)),
+            *at(_RATES, *sizes("uniform_reinforce", 1, (16, 32, 64), estimator=REINFORCE)),
+            *at((2e-3,), *sizes("uniform_reinforce", 1, (64,), estimator=REINFORCE)),
+            *at((1e-3, 2e-3), *sizes("uniform_reinforce", 1, (128,), estimator=REINFORCE)),
+        ),
+        "uniform_rloo": (
+            *at(_RATES, *sizes("uniform_rloo", 2, (16, 32))),
+            *at(_RATES, *sizes("uniform_rloo", 4, (32, 64))),
+        ),
+        "uniform_batch_mean": at(_RATES, *sizes("uniform_batch_mean", 1, (16, 64), estimator=Estimator("batch_mean"))),
+        "ours": (
+            *at((5e-4,), *drawn("ours", REINFORCE, (16,), **_SHARP)),
+            *at(_RATES, *drawn("ours", REINFORCE, (16, 32), **_MIXED)),
+            *at((1e-3,), *drawn("ours", REINFORCE, (32,), **_SHARP)),
+            *at((1e-3,), *drawn("ours", REINFORCE, (32,), **_WIDE)),
+            *at((1e-3,), *drawn("ours", REINFORCE, (64,), **_MIXED)),
+            *at((5e-4,), *drawn("ours", _RARE, (16,), **_MIXED)),
+            *at((1e-3,), *drawn("ours", _RARE, (32,), **_MIXED)),
+            *at((5e-4,), *drawn("ours", _DECISION, (16,), **_MIXED)),
+            *at((1e-3,), *drawn("ours", _DECISION, (32,), **_MIXED)),
+            *at((1e-3,), *drawn("ours", _DECISION, (32,), **_WIDE)),
+        ),
+        **{
+            name: at(_RATES, *arms)
+            for name, arms in {
+                "dapo": peer("dapo", 4, _PEER, group_size=4),
+                "knapsack": sizes("knapsack", 4, _PEER, strategy="knapsack", predictor="last_seen", lower=2),
+                "vip_paper": vip("vip_paper", rollouts=_PEER),
+                "vip_released_code": vip("vip_released_code", rollouts=_PEER),
+                "vigor": peer("vigor", 8, _PEER),
+                "reinforce_ada": peer("reinforce_ada", 4, _PEER, round_size=4),
+                "pilot_commit": peer("pilot_commit", 4, _PEER, pilot=2, commit=6),
+                "pods": peer("pods", 8, _PEER),
+                "random_permutation": vip("random_permutation", "drifting_gp", rollouts=_PEER),
+            }.items()
+        },
+    },
+    tuning_targets=(0.65, 0.7),
+    target=0.7,
+    other_targets=(0.6, 0.65, 0.725, 0.75),
+    tuning_rollouts=6_144,
+    report_rollouts=8_192,
+    evaluate_every=256,
+    stop_at=0.9,
+    reference="uniform_reinforce",
+    first=("uniform_reinforce", "ours", "oracle"),
+    shown=("uniform_reinforce", "uniform_rloo", "ours", "oracle"),
+    labels={"uniform_reinforce": "uniform, REINFORCE", "uniform_rloo": "uniform, RLOO"},
+    derived={
+        "oracle": ("ours", {"predictor": "oracle"}),
+        "ours_without_draw": ("ours", {"strategy": "uniform", "strategy_settings": {}}),
+    },
+    tuning_seeds=3,
+    finalists=8,
+)
