@@ -27,6 +27,7 @@ LOPSIDED = Bench(
             *at(_RATES, *sizes("uniform_reinforce", 1, (16, 32, 64), estimator=REINFORCE)),
             *at((2e-3,), *sizes("uniform_reinforce", 1, (64,), estimator=REINFORCE)),
             *at((1e-3, 2e-3), *sizes("uniform_reinforce", 1, (128,), estimator=REINFORCE)),
+            *at((2.5e-4,), *sizes("uniform_reinforce", 1, (8, 16), estimator=REINFORCE)),
         ),
         "uniform_rloo": (
             *at(_RATES, *sizes("uniform_rloo", 2, (16, 32))),
@@ -59,6 +60,10 @@ LOPSIDED = Bench(
                 "random_permutation": vip("random_permutation", "drifting_gp", rollouts=_PEER),
             }.items()
         },
+        # Reported beside what tuning chose: the next best there.
+        "uniform_32": at((5e-4,), *sizes("uniform_32", 1, (32,), estimator=REINFORCE)),
+        "uniform_32_fast": at((1e-3,), *sizes("uniform_32_fast", 1, (32,), estimator=REINFORCE)),
+        "uniform_128": at((2e-3,), *sizes("uniform_128", 1, (128,), estimator=REINFORCE)),
     },
     tuning_targets=(0.65, 0.7),
     target=0.7,
@@ -68,9 +73,15 @@ LOPSIDED = Bench(
     evaluate_every=256,
     stop_at=0.9,
     reference="uniform_reinforce",
-    first=("uniform_reinforce", "ours", "oracle"),
+    first=("uniform_reinforce", "uniform_32", "uniform_32_fast", "uniform_128", "ours"),
     shown=("uniform_reinforce", "uniform_rloo", "ours", "oracle"),
-    labels={"uniform_reinforce": "uniform, REINFORCE", "uniform_rloo": "uniform, RLOO"},
+    labels={
+        "uniform_reinforce": "uniform, REINFORCE",
+        "uniform_32": "uniform, REINFORCE, 32 x 1, 5e-4",
+        "uniform_32_fast": "uniform, REINFORCE, 32 x 1, 1e-3",
+        "uniform_128": "uniform, REINFORCE, 128 x 1, 2e-3",
+        "uniform_rloo": "uniform, RLOO",
+    },
     derived={
         "oracle": ("ours", {"predictor": "oracle"}),
         "ours_without_draw": ("ours", {"strategy": "uniform", "strategy_settings": {}}),
