@@ -14,6 +14,7 @@ _RARE = replace(REINFORCE, utility="sqrt_success", utility_floor=0.02)
 _MIXED: dict[str, Any] = {"exponent": 2.0, "pool_ratio": 6.0, "even_share": 0.25}
 _SHARP: dict[str, Any] = {"exponent": 2.0, "pool_ratio": 6.0}
 _WIDE: dict[str, Any] = {"exponent": 2.0, "pool_ratio": 12.0, "even_share": 0.25}
+_SHARPER: dict[str, Any] = {"exponent": 4.0, "pool_ratio": 6.0, "even_share": 0.25}
 _PEER = (16, 64)
 
 LOPSIDED = Bench(
@@ -45,6 +46,10 @@ LOPSIDED = Bench(
             *at((5e-4,), *drawn("ours", _DECISION, (16,), **_MIXED)),
             *at((1e-3,), *drawn("ours", _DECISION, (32,), **_MIXED)),
             *at((1e-3,), *drawn("ours", _DECISION, (32,), **_WIDE)),
+            # After the above had been reported: hardly anything that is thought decided is drawn but by the even part.
+            *at((5e-4,), *drawn("ours", REINFORCE, (16,), **_SHARPER)),
+            *at((1e-3,), *drawn("ours", REINFORCE, (32,), **_SHARPER)),
+            *at((5e-4,), *drawn("ours", _DECISION, (16,), **_SHARPER)),
         ),
         **{
             name: at(_RATES, *arms)
@@ -64,6 +69,8 @@ LOPSIDED = Bench(
         "uniform_32": at((5e-4,), *sizes("uniform_32", 1, (32,), estimator=REINFORCE)),
         "uniform_32_fast": at((1e-3,), *sizes("uniform_32_fast", 1, (32,), estimator=REINFORCE)),
         "uniform_128": at((2e-3,), *sizes("uniform_128", 1, (128,), estimator=REINFORCE)),
+        # What the first round chose and reported.
+        "ours_first_round": at((5e-4,), *drawn("ours_first_round", REINFORCE, (16,), **_MIXED)),
     },
     tuning_targets=(0.65, 0.7),
     target=0.7,
@@ -84,7 +91,7 @@ LOPSIDED = Bench(
     },
     derived={
         "oracle": ("ours", {"predictor": "oracle"}),
-        "ours_without_draw": ("ours", {"strategy": "uniform", "strategy_settings": {}}),
+        "oracle_first_round": ("ours_first_round", {"predictor": "oracle"}),
     },
     tuning_seeds=3,
     finalists=8,

@@ -81,6 +81,9 @@ def compare(curves: Mapping[str, Curves], bench: Bench) -> dict[str, Any]:
         str(other): {name: _ratio_at(curve, reference, other) for name, curve in curves.items()}
         for other in bench.other_targets
     }
+    result["ours_vs_strongest_uniform_by_target"] = {
+        str(each): _against_strongest(curves, each) for each in sorted({target, *bench.other_targets}) if OURS in curves
+    }
     result["arms"] = {name: _facts(curve, target, budget) for name, curve in curves.items()}
     return result
 
@@ -134,7 +137,24 @@ def table(result: Mapping[str, Any]) -> str:
             f"{name:24s} {arm['rollouts_to_target']['mean']:9.0f} {interval:>20s} {tokens:7.2f} {seconds:7.2f} "
             f"{arm['runs_that_missed_the_target']:6d}"
         )
+    for target, found in result["ours_vs_strongest_uniform_by_target"].items():
+        missed = found["arm_runs_that_missed"], found["reference_runs_that_missed"]
+        lines.append(
+            f"ours to {target} against {found['reference']}: {found['mean']:.2f} [{found['low']:.2f}, "
+            f"{found['high']:.2f}]; runs that missed it: {missed[0]}, {missed[1]}"
+        )
     return "\n".join(lines)
+
+
+def _against_strongest(curves: Mapping[str, Curves], target: float) -> dict[str, Any]:
+    """Return which uniform arm needs the fewest rollouts on its seeds until a target, and ours' ratio to it."""
+    spent = {
+        name: float(spent_per_seed(curve, target, "rollouts")[0].mean())
+        for name, curve in curves.items()
+        if name.startswith("uniform")
+    }
+    best = min(spent, key=lambda name: spent[name])
+    return {"reference": best, **_ratio_at(curves[OURS], curves[best], target)}
 
 
 def _ratio_at(curve: Curves, base: Curves, target: float) -> dict[str, float]:

@@ -51,6 +51,11 @@ ARMS: dict[str, dict[str, tuple[int, int, int, float, list[str]]]] = {
         "uniform_rloo": (8, 8, 2, 1e-3, [*_STOCK, "algorithm.adv_estimator=rloo"]),
         "ours": (96, 16, 1, 1e-3, [*_DRAWN, "vip.budget=16"]),
     },
+    "lopsided": {
+        "uniform": (16, 16, 1, 5e-4, _STOCK),
+        "uniform_rloo": (8, 8, 2, 5e-4, [*_STOCK, "algorithm.adv_estimator=rloo"]),
+        "ours": (96, 16, 1, 5e-4, ["vip=prioritized", "vip.lower=1", "vip.budget=16"]),
+    },
 }
 
 
@@ -77,6 +82,7 @@ def overrides(bench: str, arm: str, folder: Path, model: Path, steps: int, seed:
         f"data.seed={seed}",
         f"actor_rollout_ref.actor.ppo_mini_batch_size={prompts}",
         f"data.max_response_length={longest}",
+        f"actor_rollout_ref.rollout.max_model_len={max(80, 48 + longest)}",
         f"reward.custom_reward_function.path={Path(__file__).with_name('verl_reward.py')}",
         f"actor_rollout_ref.rollout.n={group}",
         f"actor_rollout_ref.actor.optim.lr={rate}",
