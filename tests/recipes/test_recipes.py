@@ -68,7 +68,7 @@ def test_prompts_are_drawn_from_a_pool_one_rollout_each_by_one_group():
     settings = RunSettings.from_verl(config)
     assert settings.budget == Budget(total=16, lower=1, upper=32)
     assert config.algorithm.adv_estimator == "vip_reinforce"
-    changed = {"strategy", "strategy_settings", "utility", "utility_floor", "budget", "lower", "objective"}
+    changed = {"strategy", "strategy_settings", "budget", "lower", "objective"}
     assert {name for name, value in VipConfig().to_mapping().items() if config.vip[name] != value} == changed
 
 
