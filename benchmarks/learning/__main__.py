@@ -4,8 +4,7 @@
     python -m benchmarks.learning run       # all arms as tuned, five seeds, on the report task set
     python -m benchmarks.learning report    # the figures and pictures, from what has finished
 
-`--bench short_answers` does the same for the first benchmark. All can be interrupted and started again. One core, no
-GPU.
+`--bench` takes another of the benchmarks. All can be interrupted and started again. One core, no GPU.
 """
 
 import argparse

@@ -17,6 +17,7 @@ from benchmarks.learning.base_model import WithFreeLetters
 from benchmarks.learning.benches import BENCHES, RESULTS
 from benchmarks.learning.loop import Job, Point, identity
 from benchmarks.learning.policy import Policy
+from benchmarks.learning.report import compare
 from benchmarks.learning.rollouts import PromptTokens, Rollouts, log_probability, sample, success
 from benchmarks.learning.runner import read_results
 from benchmarks.learning.task_sets import TASK_SETS
@@ -182,6 +183,28 @@ def test_ratios_are_paired():
 def _finished(run, accuracies):
     curve = [{"rollouts": 100 * k, "accuracy": accuracy} for k, accuracy in enumerate(accuracies)]
     return {"job": run.key(), "curve": curve}
+
+
+def test_ours_is_set_against_the_uniform_arm_that_is_strongest_at_each_target():
+    def straight(name: str, levels: tuple[float, float]) -> Curves:
+        # Three points of each level, which change after 300 and 600 rollouts.
+        accuracy = [0.1] * 3 + [levels[0]] * 3 + [levels[1]] * 3
+        spent = {"prompt_tokens": 0, "answer_tokens": 1, "seconds": 1.0}
+        run = [{"rollouts": 100 * (k + 1), "accuracy": a, **spent} for k, a in enumerate(accuracy)]
+        return Curves(name, 1e-3, [0, 1], [run, run])
+
+    arms = {"uniform_early": (0.5, 0.55), "uniform_late": (0.3, 0.9), "ours": (0.7, 0.9)}
+    curves = {name: straight(name, levels) for name, levels in arms.items()}
+    bench = replace(BENCHES["working"], target=0.4, other_targets=(0.6,), reference="uniform_early")
+    found = compare(curves, bench)["ours_vs_strongest_uniform_by_target"]
+    assert {target: row["reference"] for target, row in found.items()} == {
+        "0.4": "uniform_early",
+        "0.6": "uniform_late",
+    }
+    # Crossings on the smoothed curves: .6 after 650 and 450 rollouts, .4 after 425 and 350.
+    assert found["0.6"]["mean"] == pytest.approx(650 / 450, abs=1e-4)
+    assert found["0.4"]["mean"] == pytest.approx(425 / 350, abs=1e-4)
+    assert found["0.6"]["reference_runs_that_missed"] == found["0.6"]["arm_runs_that_missed"] == 0
 
 
 def test_the_candidate_with_the_fewest_rollouts_is_chosen_on_the_seeds_that_all_have():
