@@ -20,7 +20,16 @@ def plot_curves(curves: Sequence[Curves], labels: Mapping[str, str], highlight: 
     ends = [min(curve.column(k, "rollouts")[-1] for k in range(len(curve.runs))) for curve in curves]
     end = max(ends)
     ax.axhline(target, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
-    ax.annotate(f"target {100 * target:.0f} %", (0, target), (3, 3), textcoords="offset points", ha="left", fontsize=7)
+    ax.annotate(
+        f"target {100 * target:.0f} %",
+        (0, target),
+        (3, 4),
+        textcoords="offset points",
+        ha="left",
+        fontsize=7,
+        zorder=5,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
+    )
     others = [curve.name for curve in curves if curve.name != highlight]
     for curve, last in zip(curves, ends, strict=True):
         grid = np.linspace(0, last, _POINTS)
