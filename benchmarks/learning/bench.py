@@ -131,3 +131,19 @@ def vip(
 def peer(name: str, group: int, rollouts: tuple[int, ...] = (32, 64), **settings: Any) -> tuple[Arm, ...]:
     """Return a strategy that needs no predictor."""
     return sizes(name, group, rollouts, strategy=name, strategy_settings=settings)
+
+
+def peers(rates: tuple[float, ...], rollouts: tuple[int, ...]) -> dict[str, tuple[Setting, ...]]:
+    """Return the grids of the strategies that others have published, and of VIP with its predictions permuted."""
+    arms = {
+        "dapo": peer("dapo", 4, rollouts, group_size=4),
+        "knapsack": sizes("knapsack", 4, rollouts, strategy="knapsack", predictor="last_seen", lower=2),
+        "vip_paper": vip("vip_paper", rollouts=rollouts),
+        "vigor": peer("vigor", 8, rollouts),
+        "reinforce_ada": peer("reinforce_ada", 4, rollouts, round_size=4),
+        "pilot_commit": peer("pilot_commit", 4, rollouts, pilot=2, commit=6),
+        "pods": peer("pods", 8, rollouts),
+        "vip_released_code": vip("vip_released_code", rollouts=rollouts),
+        "random_permutation": vip("random_permutation", "drifting_gp", rollouts=rollouts),
+    }
+    return {name: at(rates, *found) for name, found in arms.items()}

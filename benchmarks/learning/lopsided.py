@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.learning.bench import Bench, at, drawn, peer, sizes, vip
+from benchmarks.learning.bench import Bench, at, drawn, peers, sizes
 from benchmarks.learning.update import Estimator
 from benchmarks.learning.working import REINFORCE
 
@@ -51,20 +51,7 @@ LOPSIDED = Bench(
             *at((1e-3,), *drawn("ours", REINFORCE, (32,), **_SHARPER)),
             *at((5e-4,), *drawn("ours", _DECISION, (16,), **_SHARPER)),
         ),
-        **{
-            name: at(_RATES, *arms)
-            for name, arms in {
-                "dapo": peer("dapo", 4, _PEER, group_size=4),
-                "knapsack": sizes("knapsack", 4, _PEER, strategy="knapsack", predictor="last_seen", lower=2),
-                "vip_paper": vip("vip_paper", rollouts=_PEER),
-                "vip_released_code": vip("vip_released_code", rollouts=_PEER),
-                "vigor": peer("vigor", 8, _PEER),
-                "reinforce_ada": peer("reinforce_ada", 4, _PEER, round_size=4),
-                "pilot_commit": peer("pilot_commit", 4, _PEER, pilot=2, commit=6),
-                "pods": peer("pods", 8, _PEER),
-                "random_permutation": vip("random_permutation", "drifting_gp", rollouts=_PEER),
-            }.items()
-        },
+        **peers(_RATES, _PEER),
         # Reported beside what tuning chose: the next best there.
         "uniform_32": at((5e-4,), *sizes("uniform_32", 1, (32,), estimator=REINFORCE)),
         "uniform_32_fast": at((1e-3,), *sizes("uniform_32_fast", 1, (32,), estimator=REINFORCE)),

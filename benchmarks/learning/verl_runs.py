@@ -53,7 +53,7 @@ ARMS: dict[str, dict[str, tuple[int, int, int, float, list[str]]]] = {
     },
     "lopsided": {
         "uniform": (16, 16, 1, 5e-4, _STOCK),
-        "uniform_rloo": (8, 8, 2, 5e-4, [*_STOCK, "algorithm.adv_estimator=rloo"]),
+        "uniform_rloo": (16, 16, 4, 1e-3, [*_STOCK, "algorithm.adv_estimator=rloo"]),
         "ours": (96, 16, 1, 5e-4, ["vip=prioritized", "vip.lower=1", "vip.budget=16"]),
     },
 }
@@ -74,6 +74,7 @@ def write_inputs(folder: Path, task_set: str) -> None:
 def overrides(bench: str, arm: str, folder: Path, model: Path, steps: int, seed: int) -> list[str]:
     """Return the Hydra overrides of the demo recipe that make one run of an arm."""
     batch, prompts, group, rate, others = ARMS[bench][arm]
+    # At most eleven tokens, the end included, come after the free letters; prompts have at most 48 in the recipe.
     longest = max(18, TASK_SETS[BENCHES[bench].report_set].free + 12)
     return [
         f"demo_dir={folder}",

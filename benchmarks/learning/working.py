@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from benchmarks.learning.bench import Bench, at, drawn, evenly, peer, sizes, vip
+from benchmarks.learning.bench import Bench, at, drawn, evenly, peers, sizes
 from benchmarks.learning.update import Estimator
 
 _RATES = (5e-4, 1e-3)
@@ -12,7 +12,6 @@ REINFORCE = Estimator("reinforce")
 ARCSINE = replace(REINFORCE, utility="arcsine", utility_floor=0.2)
 _PREDICTED = Estimator("predicted_baseline")
 _DECISION = replace(_PREDICTED, score_coupling=1.0)
-_GP = "drifting_gp"
 _PEER = (16, 32, 64)
 
 WORKING = Bench(
@@ -44,20 +43,7 @@ WORKING = Bench(
             *at((1e-3,), *drawn("ours", ARCSINE, (16,), exponent=2.0, pool_ratio=12.0)),
             *at((1e-3,), *drawn("ours", ARCSINE, (16,), exponent=3.0, pool_ratio=6.0)),
         ),
-        **{
-            name: at(_RATES, *arms)
-            for name, arms in {
-                "dapo": peer("dapo", 4, _PEER, group_size=4),
-                "knapsack": sizes("knapsack", 4, _PEER, strategy="knapsack", predictor="last_seen", lower=2),
-                "vip_paper": vip("vip_paper", rollouts=_PEER),
-                "vigor": peer("vigor", 8, _PEER),
-                "reinforce_ada": peer("reinforce_ada", 4, _PEER, round_size=4),
-                "pilot_commit": peer("pilot_commit", 4, _PEER, pilot=2, commit=6),
-                "pods": peer("pods", 8, _PEER),
-                "vip_released_code": vip("vip_released_code", rollouts=_PEER),
-                "random_permutation": vip("random_permutation", _GP, rollouts=_PEER),
-            }.items()
-        },
+        **peers(_RATES, _PEER),
     },
     tuning_targets=(0.65, 0.7, 0.75),
     target=0.7,
