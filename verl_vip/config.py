@@ -54,7 +54,8 @@ class VipConfig:
     reward_range: tuple[float, float] = (0.0, 1.0)
     """The rewards of a failed and of a solved rollout; (-1, 1) for verl's `math_dapo` scorer."""
     embedding_model: str = EMBEDDING_MODEL
-    """A sentence-transformers model: a name on the Hub or a folder."""
+    """A sentence-transformers model, or a causal language model, of which the last hidden state of the prompt is taken:
+    a name on the Hub or a folder. `${actor_rollout_ref.model.path}` is the policy as it is before training."""
     cache_dir: str = "~/.cache/verl_vip"
     """Where prompt embeddings are kept between runs."""
     embed_at_start: bool = True

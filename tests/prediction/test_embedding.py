@@ -1,5 +1,7 @@
 import pytest
 import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+from verl_vip.recipes.demo.tokenizer import build_tokenizer
 
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.prediction.embedding import PromptEmbedder
@@ -49,6 +51,27 @@ def test_long_prompts_differ_by_their_ends(embedder):
     shared = "Solve the problem step by step. " * 60
     left, right = embedder.embed(["l", "r"], [shared + "Integrate cos x.", shared + "Who wrote Hamlet?"])
     assert left @ right < 0.999
+
+
+def test_a_causal_model_embeds_a_prompt_as_the_state_that_its_answer_begins_from(tmp_path):
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer(["Spell", " this"])
+    config = Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=64, bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    model = Qwen2ForCausalLM(config).eval()
+    model.save_pretrained(tmp_path / "policy")
+    tokenizer.save_pretrained(tmp_path / "policy")
+    texts = ["Spell this", "Spell this this this: abc"]
+    found = PromptEmbedder(str(tmp_path / "policy"), cache_dir=tmp_path).embed(["a", "b"], texts)
+    for text, vector in zip(texts, found, strict=True):
+        chat = [{"role": "user", "content": text}]
+        prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        with torch.no_grad():
+            state = model.model(**tokenizer(prompt, return_tensors="pt")).last_hidden_state[0, -1]
+        torch.testing.assert_close(vector, torch.nn.functional.normalize(state, dim=0), rtol=0, atol=1e-5)
 
 
 def test_bad_input_is_refused(embedder, cache_dir):

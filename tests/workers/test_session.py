@@ -394,6 +394,15 @@ def ahead(settings, batches=1):
     return dataclasses.replace(settings, batches_ahead=batches)
 
 
+def test_the_policy_itself_can_embed_prompts(tmp_path):
+    with initialize_config_module("verl_vip.recipes", version_base=None):
+        config = compose(
+            "demo", overrides=[f"demo_dir={tmp_path}", "vip.embedding_model=${actor_rollout_ref.model.path}"]
+        )
+    vip = RunSettings.from_verl(config).vip
+    assert vip.embedding_model == config.actor_rollout_ref.model.path == f"{tmp_path}/model"
+
+
 def plan_ahead(session, step, *batches):
     """Plan batches of four prompts whose uids are told by the batch."""
     uids = [f"{uid}{batch}" for batch in batches for uid in UIDS]
