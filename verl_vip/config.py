@@ -55,7 +55,8 @@ class VipConfig:
     """The rewards of a failed and of a solved rollout; (-1, 1) for verl's `math_dapo` scorer."""
     embedding_model: str = EMBEDDING_MODEL
     """A sentence-transformers model, or a causal language model, of which the last hidden state of the prompt is taken:
-    a name on the Hub or a folder. `${actor_rollout_ref.model.path}` is the policy as it is before training."""
+    a name on the Hub or a folder. `${actor_rollout_ref.model.path}` is the policy as it is before training; it is then
+    loaded a second time, on the driver's CPU."""
     cache_dir: str = "~/.cache/verl_vip"
     """Where prompt embeddings are kept between runs."""
     embed_at_start: bool = True

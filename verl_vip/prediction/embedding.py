@@ -28,9 +28,9 @@ class PromptEmbedder:
     something is missing. A prompt longer than the model's window is represented by its *end*: templates and
     worked examples, which the prompts of a data set share, stand in front, and the question behind them.
 
-    A causal language model may take the place of the sentence-transformers model, best of all the policy as it is
-    before training: a prompt is then represented by the last hidden state from which its answer would begin, which
-    tells what is asked for, and whether the model knows how (Kadavath et al., arXiv 2207.05221).
+    A causal language model may take the place of the sentence-transformers model, such as the policy before training: a
+    prompt is then represented by the hidden state from which its answer would begin. What a model knows of its own
+    chances: Kadavath et al., arXiv 2207.05221.
 
     Args:
         model: A model's name on the Hub or a folder; see `resolve_model` for where it is looked for.
@@ -130,8 +130,8 @@ class PromptEmbedder:
             tokenizer: Any = self._model.tokenizer
             tokenizer.truncation_side = "left"
             if not is_sentence_transformer_model(self._source.location):
-                # The library takes a causal model's last token, of a chat template where there is one; it ends where
-                # the user's turn does unless told otherwise.
+                # The library takes a causal model's state at the last token, of the prompt in its chat template, but
+                # leaves out the tokens that open the answer.
                 transformer: Any = self._model[0]
                 transformer.processing_kwargs = {"chat_template": {"add_generation_prompt": True}}
         return self._model
