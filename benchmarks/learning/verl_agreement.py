@@ -109,7 +109,7 @@ def plot(arms: Mapping[str, Mapping[str, Any]], ax: Axes) -> None:
         ax.plot(
             steps, found["verl"], color=colour, marker="o", linestyle="none", label=f"{name.replace('_', ' ')}, verl"
         )
-    ax.set_xlabel("step of 16 rollouts")
+    ax.set_xlabel("step")
     ax.set_ylabel("mean reward of the step")
     ax.set_ylim(0, 1.1 + 0.15 * len(arms))  # room for the legend
     ax.set_yticks(np.linspace(0, 1, 6))
