@@ -53,9 +53,12 @@ def test_long_prompts_differ_by_their_ends(embedder):
     assert left @ right < 0.999
 
 
-def test_a_causal_model_embeds_a_prompt_as_the_state_that_its_answer_begins_from(tmp_path):
+@pytest.mark.parametrize("padded", [True, False])
+def test_a_causal_model_embeds_a_prompt_as_the_state_that_its_answer_begins_from(tmp_path, padded):
     torch.manual_seed(0)
     tokenizer = build_tokenizer(["Spell", " this"])
+    if not padded:
+        tokenizer.pad_token = None
     config = Qwen2Config(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, max_position_embeddings=64, bos_token_id=None,

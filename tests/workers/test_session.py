@@ -390,10 +390,6 @@ def test_a_strategys_own_state_is_resumed(settings):
         observe(session, counts, [0, 2, 1, 2], step=step)
 
 
-def ahead(settings, batches=1):
-    return dataclasses.replace(settings, batches_ahead=batches)
-
-
 def test_the_policy_itself_can_embed_prompts(tmp_path):
     with initialize_config_module("verl_vip.recipes", version_base=None):
         config = compose(
@@ -401,6 +397,10 @@ def test_the_policy_itself_can_embed_prompts(tmp_path):
         )
     vip = RunSettings.from_verl(config).vip
     assert vip.embedding_model == config.actor_rollout_ref.model.path == f"{tmp_path}/model"
+
+
+def ahead(settings, batches=1):
+    return dataclasses.replace(settings, batches_ahead=batches)
 
 
 def plan_ahead(session, step, *batches):

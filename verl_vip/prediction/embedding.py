@@ -129,6 +129,8 @@ class PromptEmbedder:
             self._model = SentenceTransformer(self._source.location, device=self._device)
             tokenizer: Any = self._model.tokenizer
             tokenizer.truncation_side = "left"
+            if tokenizer.pad_token is None:  # as in Llama's; padding is masked
+                tokenizer.pad_token = tokenizer.eos_token
             if not is_sentence_transformer_model(self._source.location):
                 # The library takes a causal model's state at the last token, of the prompt in its chat template, but
                 # leaves out the tokens that open the answer.
