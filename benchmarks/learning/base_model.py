@@ -12,7 +12,7 @@ from verl_vip.recipes.demo.supervised import Example, TrainSettings, train
 from verl_vip.recipes.demo.supervision import wrong_answers
 from verl_vip.recipes.demo.tokenizer import build_tokenizer, instruction_words
 
-from benchmarks.learning.task_sets import TASK_SETS, TaskSet
+from benchmarks.learning.task_sets import TASK_SETS, TaskSet, written
 
 #: Raise this when the code changes what is trained.
 _VERSION = 1
@@ -20,15 +20,17 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class WithFreeLetters(Example):
-    """A task whose answers follow `free` random ones of `letters`, different each time."""
+    """A task with random ones of `letters`, different each time: `free` before the answer, `trailing` before its end."""
 
     free: int
+    trailing: int
     letters: list[int]
 
     def draw(self, rng: Random, *, only_right: bool) -> tuple[list[int], list[int]]:
         """Return the prompt and what to teach this time."""
         prompt, answer = super().draw(rng, only_right=only_right)
-        return prompt, [*rng.choices(self.letters, k=self.free), *answer]
+        before, after = (rng.choices(self.letters, k=number) for number in (self.free, self.trailing))
+        return prompt, [*before, *answer[:-1], *after, answer[-1]]
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,14 @@ class BaseSettings:
     training: TrainSettings = field(default_factory=lambda: TrainSettings(tasks_per_cell=600))
 
 
-#: Longer answers are learned more slowly: by the number of free letters, steps with right answers and with mixed ones.
-_STEPS = {0: (1000, 500), 6: (1500, 600), 32: (2500, 1000)}
+#: Longer answers are learned more slowly: by the numbers of free and of trailing letters, steps with right answers and
+#: with mixed ones.
+_STEPS = {(0, 0): (1000, 500), (6, 0): (1500, 600), (32, 0): (2500, 1000), (0, 32): (1500, 700)}
 
 
 def settings_of(task_set: TaskSet) -> BaseSettings:
     """Return the size and training of a task set's base model."""
-    right, mixed = _STEPS[task_set.free]
+    right, mixed = _STEPS[task_set.free, task_set.trailing]
     return BaseSettings(training=replace(BaseSettings().training, right_steps=right, mixed_steps=mixed))
 
 
@@ -63,11 +66,13 @@ def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings) -> bool:
         letters = tokenizer.convert_tokens_to_ids(list(ascii_lowercase))
         examples = []
         for task in tasks:
-            answers = tokenizer([task.answer, *wrong_answers(task)])["input_ids"]
+            answers = tokenizer([written(text, task_set) for text in (task.answer, *wrong_answers(task))])["input_ids"]
             prompt = [user, *tokenizer(task.prompt)["input_ids"], assistant]
             rate = task_set.right_rate[task.family][task.difficulty - 1]
             ended = [[*ids, tokenizer.eos_token_id] for ids in answers]
-            examples.append(WithFreeLetters(prompt, ended, rate, task_set.free, letters))
+            if task.family in task_set.beyond:  # what cannot be known is not taught, and stands in the way of skills
+                ended, rate = ended[1:], 0.5
+            examples.append(WithFreeLetters(prompt, ended, rate, task_set.free, task_set.trailing, letters))
         heads = settings.hidden_size // 32
         model = Qwen2ForCausalLM(
             Qwen2Config(
@@ -94,6 +99,8 @@ def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings) -> bool:
         tokenizer.save_pretrained(output)
 
     fingerprint = {"version": _VERSION, "rates": task_set.right_rate, "free": task_set.free, **asdict(settings)}
+    if task_set.trailing:
+        fingerprint["trailing"] = task_set.trailing
     return build_once(folder, fingerprint, build)
 
 

@@ -11,7 +11,7 @@ from benchmarks.learning.policy import Policy
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """Tokenised prompts, and the tokens of the right answer, its end token included.
+    """Tokenised prompts, and the tokens of the right answer, its end token included, or the stop that ends it.
 
     Attributes:
         tokens: `Q x P` int64, padded on the right.
@@ -21,6 +21,7 @@ class PromptTokens:
         pad: Padding token.
         end: End token.
         free: How many tokens of free choice come before the answer.
+        trailing: How many come after it; whatever follows the answer's stop is right.
     """
 
     tokens: Tensor
@@ -30,6 +31,7 @@ class PromptTokens:
     pad: int
     end: int
     free: int = 0
+    trailing: int = 0
 
     @property
     def longest(self) -> int:
@@ -39,7 +41,7 @@ class PromptTokens:
     def select(self, rows: Tensor) -> "PromptTokens":
         """Return the prompts of the given rows."""
         parts = (part[rows] for part in (self.tokens, self.lengths, self.answers, self.answer_lengths))
-        return PromptTokens(*parts, self.pad, self.end, self.free)
+        return PromptTokens(*parts, self.pad, self.end, self.free, self.trailing)
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,12 @@ class Rollouts:
 
 def sample(policy: Policy, prompts: PromptTokens, counts: Tensor, generator: torch.Generator) -> Rollouts:
     """Sample `counts[q]` answers of prompt q at temperature 1, up to two tokens longer than the right one."""
-    prompt, tokens, lengths = _write(policy, prompts, counts, generator, prompts.longest + 2)
-    right = (tokens[:, prompts.free : prompts.longest] == prompts.answers[prompt]).all(1)
-    right &= lengths == prompts.free + prompts.answer_lengths[prompt]
+    prompt, tokens, lengths = _write(policy, prompts, counts, generator, prompts.longest + prompts.trailing + 2)
+    same = tokens[:, prompts.free : prompts.longest] == prompts.answers[prompt]
+    if prompts.trailing:
+        right = (same | (torch.arange(same.shape[1]) >= prompts.answer_lengths[prompt, None])).all(1)
+    else:
+        right = same.all(1) & (lengths == prompts.free + prompts.answer_lengths[prompt])
     return Rollouts(prompt, tokens, lengths, right.to(torch.float64))
 
 

@@ -7,8 +7,9 @@ writes has nothing to do with the reward. There most prompts are nearly always s
 that nobody filtered: families that the base model has solved, or was never taught, have three times the others'.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import exp
 from random import Random
 from string import ascii_lowercase
@@ -65,14 +66,18 @@ class TaskSet:
         families: Each with one difficulty a length.
         right_rate: By family name, one rate a difficulty.
         free: Letters of free choice before the answer.
-        frequent: Families with three times the others' training prompts.
+        trailing: Letters of free choice after the answer, which a stop ends then.
+        copies: How many times the others' training prompts a family has, where it has more.
+        beyond: Families whose right answers nobody can know. They are trained on, and not evaluated.
     """
 
     name: str
     families: tuple[Family, ...]
     right_rate: dict[str, tuple[float, ...]]
     free: int = 0
-    frequent: frozenset[str] = frozenset()
+    trailing: int = 0
+    copies: Mapping[str, int] = field(default_factory=dict)
+    beyond: frozenset[str] = frozenset()
 
     def draw(self, per_cell: int, seed: int) -> list[Task]:
         """Return `per_cell` different tasks of each family and difficulty."""
@@ -84,8 +89,15 @@ class TaskSet:
         ]
 
 
-def _family(name: str, wording: str, rule: Rule, free: int) -> Family:
+def written(answer: str, task_set: TaskSet) -> str:
+    """Return an answer as it is written in a task set: with a stop where letters of free choice follow it."""
+    return f"{answer}." if task_set.trailing else answer
+
+
+def _family(name: str, wording: str, rule: Rule, free: int, trailing: int) -> Family:
     first = f"Write any {_FREE_WORDS[free]} letters first. " if free else ""
+    if trailing:
+        first = f"Answer with a stop, then add any {_FREE_WORDS[trailing]} letters. "
 
     def draw(length: int, rng: Random) -> Question:
         letters = "".join(rng.sample(ascii_lowercase, length))
@@ -161,13 +173,66 @@ _LONG = 32
 
 def _lopsided(name: str, rules: dict[str, tuple[str, Rule]], order: tuple[str, ...]) -> TaskSet:
     rates = dict(zip(order, _LOPSIDED_RATES, strict=True))
-    frequent = frozenset(family for family, rate in rates.items() if rate in (_SOLVED, _NEVER))
+    copies = {family: 3 for family, rate in rates.items() if rate in (_SOLVED, _NEVER)}
     # In the families' order, since the base model's fingerprint holds the rates.
-    return TaskSet(name, _families(rules, _LONG), {family: rates[family] for family in rules}, _LONG, frequent)
+    rates = {family: rates[family] for family in rules}
+    return TaskSet(name, _families(rules, _LONG), rates, _LONG, copies=copies)
 
 
-def _families(rules: dict[str, tuple[str, Rule]], free: int = 0) -> tuple[Family, ...]:
-    return tuple(_family(key, *rule, free) for key, rule in rules.items())
+def _secret(salt: str) -> Rule:
+    """Return a rule that cannot be learned: as many letters as it is given, by a hash of them."""
+
+    def letters_for(letters: str) -> str:
+        digest = hashlib.sha256(f"{salt}/{letters}".encode()).digest()
+        return "".join(ascii_lowercase[byte % 26] for byte in digest[: len(letters)])
+
+    return letters_for
+
+
+#: In the order of `_MIXTURE_RATES`; what is not here is left out.
+_MIXTURE_TUNING = (
+    "repeat", "first_thrice", "second",
+    "last_two", "ends", "without_last", "every_second", "rotate", "swap_ends", "sort",
+)  # fmt: skip
+_MIXTURE_REPORT = (
+    "first_two", "last_thrice", "final",
+    "without_first", "odd_places", "latest", "swap_first", "last_to_front", "backward", "sort_down",
+)  # fmt: skip
+_SECRETS_TUNING: dict[str, tuple[str, Rule]] = {
+    "cipher": ("Encrypt these {size} letters with the cipher of the house", _secret("cipher")),
+    "reply": ("Guess what the stranger replied to these {size} letters", _secret("reply")),
+}
+_SECRETS_REPORT: dict[str, tuple[str, Rule]] = {
+    "plate": ("Recall which number plate belongs to these {size} letters", _secret("plate")),
+    "password": ("Find the password that was hidden behind these {size} letters", _secret("password")),
+}
+#: Three families solved, seven in between.
+_MIXTURE_RATES = (
+    *(_SOLVED,) * 3,
+    (0.95, 0.90, 0.80),
+    (0.90, 0.80, 0.70),
+    (0.85, 0.75, 0.65),
+    (0.80, 0.70, 0.60),
+    (0.75, 0.65, 0.55),
+    (0.70, 0.60, 0.50),
+    (0.65, 0.55, 0.45),
+)
+#: Of the first two, which the base models have solved, and of what cannot be known.
+_EASY_COPIES, _BEYOND_COPIES = 10, 8
+
+
+def _mixture(
+    name: str, rules: dict[str, tuple[str, Rule]], secrets: dict[str, tuple[str, Rule]], order: tuple[str, ...]
+) -> TaskSet:
+    rates = dict(zip(order, _MIXTURE_RATES, strict=True)) | dict.fromkeys(secrets, _NEVER)
+    copies = dict.fromkeys(order[:2], _EASY_COPIES)
+    copies |= dict.fromkeys(secrets, _BEYOND_COPIES)
+    families = _families({family: (rules | secrets)[family] for family in rates}, trailing=_LONG)
+    return TaskSet(name, families, rates, trailing=_LONG, copies=copies, beyond=frozenset(secrets))
+
+
+def _families(rules: dict[str, tuple[str, Rule]], free: int = 0, trailing: int = 0) -> tuple[Family, ...]:
+    return tuple(_family(key, *rule, free, trailing) for key, rule in rules.items())
 
 
 TASK_SETS = {
@@ -181,4 +246,6 @@ TASK_SETS = {
     ),
     "lopsided_tuning": _lopsided("lopsided_tuning", _TUNING, _LOPSIDED_TUNING),
     "lopsided_report": _lopsided("lopsided_report", _REPORT, _LOPSIDED_REPORT),
+    "mixture_tuning": _mixture("mixture_tuning", _TUNING, _SECRETS_TUNING, _MIXTURE_TUNING),
+    "mixture_report": _mixture("mixture_report", _REPORT, _SECRETS_REPORT, _MIXTURE_REPORT),
 }

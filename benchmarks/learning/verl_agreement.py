@@ -64,6 +64,15 @@ LOOP: dict[str, dict[str, dict[str, Any]]] = {
             **_DRAWN,
         },
     },
+    "mixture": {
+        "uniform": {"estimator": Estimator("reinforce")},
+        "uniform_rloo": {"estimator": Estimator("rloo")},
+        "ours": {
+            "estimator": Estimator("reinforce"),
+            "strategy_settings": {"exponent": 2.0, "pool_ratio": 12.0, "even_share": 0.25},
+            **_DRAWN,
+        },
+    },
 }
 
 

@@ -1,4 +1,4 @@
-"""The reward of both benchmarks for verl: one for exactly the right answer after the letters of free choice."""
+"""The reward of the benchmarks for verl: one for exactly the right answer, whatever is written freely around it."""
 
 from typing import Any
 
@@ -16,6 +16,7 @@ def compute_score(
         data_source: The task family; every family is graded alike.
         solution_str: The decoded response, without special tokens.
         ground_truth: The answer.
-        extra_info: `free`, how many letters come first.
+        extra_info: `free`, how many letters come first; `trailing`, whether letters follow the answer and its stop.
     """
-    return float("".join(solution_str.split())[extra_info["free"] :] == "".join(ground_truth.split()))
+    written, right = "".join(solution_str.split())[extra_info["free"] :], "".join(ground_truth.split())
+    return float(written.startswith(f"{right}.") if extra_info["trailing"] else written == right)

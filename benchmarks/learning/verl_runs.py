@@ -56,6 +56,11 @@ ARMS: dict[str, dict[str, tuple[int, int, int, float, list[str]]]] = {
         "uniform_rloo": (16, 16, 4, 1e-3, [*_STOCK, "algorithm.adv_estimator=rloo"]),
         "ours": (96, 16, 1, 5e-4, ["vip=prioritized", "vip.lower=1", "vip.budget=16"]),
     },
+    "mixture": {
+        "uniform": (32, 32, 1, 5e-4, _STOCK),
+        "uniform_rloo": (16, 16, 4, 5e-4, [*_STOCK, "algorithm.adv_estimator=rloo"]),
+        "ours": (384, 32, 1, 5e-4, ["vip=prioritized", "vip.lower=1", "vip.budget=32"]),
+    },
 }
 
 
@@ -65,6 +70,7 @@ def write_inputs(folder: Path, task_set: str) -> None:
     rows = [row(task, index) for index, task in enumerate(train + held_out)]
     for each in rows:
         each["extra_info"]["free"] = TASK_SETS[task_set].free
+        each["extra_info"]["trailing"] = TASK_SETS[task_set].trailing
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows[: len(train)]), data / "train.parquet")
@@ -74,8 +80,9 @@ def write_inputs(folder: Path, task_set: str) -> None:
 def overrides(bench: str, arm: str, folder: Path, model: Path, steps: int, seed: int) -> list[str]:
     """Return the Hydra overrides of the demo recipe that make one run of an arm."""
     batch, prompts, group, rate, others = ARMS[bench][arm]
-    # At most eleven tokens, the end included, come after the free letters; prompts have at most 48 in the recipe.
-    longest = max(18, TASK_SETS[BENCHES[bench].report_set].free + 12)
+    # An answer has at most eleven tokens, its end included, beside the free letters.
+    task_set = TASK_SETS[BENCHES[bench].report_set]
+    longest = max(18, task_set.free + task_set.trailing + 12)
     return [
         f"demo_dir={folder}",
         f"actor_rollout_ref.model.path={model}",

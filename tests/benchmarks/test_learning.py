@@ -88,8 +88,30 @@ def test_an_answer_after_free_tokens_counts_whatever_they_are(models, prompts):
     assert torch.equal(success(policy, free, 50, seed=1), success(policy, free, 50, seed=1))
 
 
+def test_an_answer_counts_whatever_follows_its_stop(models, prompts):
+    _, policy = models
+    trailing = replace(prompts, trailing=3)
+    drawn = sample(policy, trailing, torch.tensor([6000, 6000]), torch.Generator().manual_seed(0))
+    exact = success(policy, trailing)
+    for row in range(2):
+        mine = drawn.prompt == row
+        assert float(drawn.rewards[mine].mean()) == pytest.approx(float(exact[row]), abs=0.012)
+        length = int(prompts.answer_lengths[row])
+        same = (drawn.tokens[mine, :length] == prompts.answers[row, :length]).all(1)
+        assert (same == (drawn.rewards[mine] == 1)).all()
+    assert drawn.tokens.shape[1] == prompts.longest + 3 + 2
+
+
+def test_letters_that_follow_an_answer_come_before_its_end():
+    example = WithFreeLetters([1], [[7, 9, 0], [8, 9, 0]], 0.5, 0, 3, [2, 3, 4])
+    rows = [example.draw(Random(seed), only_right=False)[1] for seed in range(40)]
+    assert {tuple(row[:2]) for row in rows} == {(7, 9), (8, 9)}
+    assert {row[-1] for row in rows} == {0}
+    assert len({tuple(row[2:-1]) for row in rows}) > 10
+
+
 def test_the_base_model_is_taught_other_free_letters_each_time():
-    example = WithFreeLetters([1], [[7, 0], [8, 0]], 0.5, 3, [2, 3, 4])
+    example = WithFreeLetters([1], [[7, 0], [8, 0]], 0.5, 3, 0, [2, 3, 4])
     rows = [example.draw(Random(seed), only_right=False)[1] for seed in range(40)]
     assert {tuple(row[3:]) for row in rows} == {(7, 0), (8, 0)}
     assert len({tuple(row[:3]) for row in rows}) > 10
@@ -141,23 +163,23 @@ def test_every_prompt_served_counts_the_same_and_discards_do_not():
     assert weighted.tolist() == pytest.approx([1 / 6, -1 / 6, 1 / 24, 1 / 24, -1 / 24, -1 / 24, 1 / 6], abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["", "working_", "lopsided_"])
+@pytest.mark.parametrize("kind", ["", "working_", "lopsided_", "mixture_"])
 def test_no_family_and_no_wording_is_in_both_task_sets(kind):
     tuning, report = TASK_SETS[kind + "tuning"], TASK_SETS[kind + "report"]
     assert not set(tuning.right_rate) & set(report.right_rate)
     assert not {task.prompt for task in tuning.draw(5, 0)} & {task.prompt for task in report.draw(5, 0)}
 
 
-@pytest.mark.parametrize("name", ["working_report", "lopsided_report"])
+@pytest.mark.parametrize("name", ["working_report", "lopsided_report", "mixture_report"])
 def test_training_and_held_out_tasks_share_no_prompt_and_every_cell_is_held_out_equally(name):
     train, held_out = draw_tasks(name)
     assert not {task.prompt for task in train} & {task.prompt for task in held_out}
     assert len({task.prompt for task in train}) == len(train)
     assert set(Counter((task.family, task.difficulty) for task in held_out).values()) == {6}
     cells = Counter((task.family, task.difficulty) for task in train)
-    frequent = TASK_SETS[name].frequent
-    assert {cells[family, level] for family, level in cells if family in frequent} == ({180} if frequent else set())
-    assert {cells[family, level] for family, level in cells if family not in frequent} == {60}
+    copies, beyond = TASK_SETS[name].copies, TASK_SETS[name].beyond
+    assert all(cells[family, level] == 60 * copies.get(family, 1) for family, level in cells)
+    assert not beyond & {task.family for task in held_out}
 
 
 def test_the_first_crossing_is_interpolated_on_the_smoothed_curve():

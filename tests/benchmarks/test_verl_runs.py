@@ -41,4 +41,12 @@ def test_the_settings_are_accepted_and_spend_what_the_loop_spends(bench, arm):
     ],
 )
 def test_what_comes_after_the_free_letters_is_the_answer(response, free, reward):
-    assert compute_score("sort", response, "abc", {"free": free}) == reward
+    assert compute_score("sort", response, "abc", {"free": free, "trailing": 0}) == reward
+
+
+@pytest.mark.parametrize(
+    ("response", "reward"),
+    [("a b c . q w e", 1.0), ("abc.", 1.0), ("abc", 0.0), ("abcd.qw", 0.0), ("qabc.", 0.0), ("", 0.0)],
+)
+def test_whatever_follows_the_answers_stop_does_not_count(response, reward):
+    assert compute_score("sort", response, "abc", {"free": 0, "trailing": 32}) == reward
