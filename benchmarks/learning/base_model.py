@@ -20,7 +20,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class WithFreeLetters(Example):
-    """A task with random ones of `letters`, different each time: `free` before the answer, `trailing` before its end."""
+    """A task with random ones of `letters`, other ones each time: `free` before the answer, `trailing` after it."""
 
     free: int
     trailing: int

@@ -27,6 +27,9 @@ MIXTURE = Bench(
             *at((2.5e-4,), *sizes("uniform_reinforce", 1, (8, 16, 32), estimator=REINFORCE)),
             *at((5e-4,), *sizes("uniform_reinforce", 1, (16, 32, 64), estimator=REINFORCE)),
             *at((1e-3,), *sizes("uniform_reinforce", 1, (32, 64, 128), estimator=REINFORCE)),
+            # After the above: around the best of them, which was at the edge.
+            *at((5e-4,), *sizes("uniform_reinforce", 1, (8,), estimator=REINFORCE)),
+            *at((2.5e-4,), *sizes("uniform_reinforce", 1, (4,), estimator=REINFORCE)),
         ),
         "ours": (
             *at((2.5e-4, 5e-4), *drawn("ours", REINFORCE, (16,), **_MIXED)),
@@ -34,14 +37,26 @@ MIXTURE = Bench(
             *at(_RATES, *drawn("ours", REINFORCE, (64,), **_MIXED)),
             *at((5e-4,), *drawn("ours", REINFORCE, (32,), **{**_MIXED, "exponent": 1.0})),
             *at((5e-4,), *drawn("ours", REINFORCE, (32,), **{**_MIXED, "exponent": 4.0})),
+            *at((5e-4,), *drawn("ours", REINFORCE, (16,), **{**_MIXED, "exponent": 4.0})),
+            *at((2.5e-4,), *drawn("ours", REINFORCE, (8,), **{**_MIXED, "exponent": 4.0})),
+            *at((5e-4,), *drawn("ours", REINFORCE, (32,), **{**_MIXED, "pool_ratio": 24.0})),
+            *at((5e-4,), *drawn("ours", REINFORCE, (32,), **{**_MIXED, "even_share": 0.1})),
         ),
+        # None gets to the targets of tuning in time; the first, which is then taken, is the most accurate at the end.
         "uniform_rloo": (
-            *at(_RATES, *sizes("uniform_rloo", 2, (32,))),
-            *at(_RATES, *sizes("uniform_rloo", 4, (64,))),
+            *at((2.5e-4, 5e-4, 1e-3), *sizes("uniform_rloo", 2, (32,))),
+            *at((2.5e-4, 5e-4, 1e-3), *sizes("uniform_rloo", 4, (64,))),
             *at((5e-4,), *sizes("uniform_rloo", 8, (64,))),
         ),
-        **peers(_RATES, _PEER),
-        **{name: at(_RATES, *arms) for name, arms in _POOL_PEERS.items()},
+        # At the rate that suits RLOO with groups of four; not tuned.
+        **peers((2.5e-4,), _PEER),
+        **{name: at((2.5e-4,), *arms) for name, arms in _POOL_PEERS.items()},
+        # Reported beside what tuning chose: close to it there, and a step of another size.
+        "uniform_64": at((5e-4,), *sizes("uniform_64", 1, (64,), estimator=REINFORCE)),
+        "uniform_128": at((1e-3,), *sizes("uniform_128", 1, (128,), estimator=REINFORCE)),
+        "uniform_4": at((2.5e-4,), *sizes("uniform_4", 1, (4,), estimator=REINFORCE)),
+        # The preset as it is.
+        "ours_exponent_2": at((5e-4,), *drawn("ours_exponent_2", REINFORCE, (32,), **_MIXED)),
     },
     tuning_targets=(0.48, 0.5, 0.53),
     target=0.65,
@@ -51,11 +66,12 @@ MIXTURE = Bench(
     evaluate_every=256,
     stop_at=0.9,
     reference="uniform_reinforce",
-    first=("uniform_reinforce", "ours"),
+    first=("uniform_reinforce", "uniform_64", "uniform_128", "uniform_as_ours", "ours"),
     shown=("uniform_reinforce", "uniform_rloo", "ours", "oracle"),
     derived={
         "oracle": ("ours", {"predictor": "oracle"}),
-        "predicted_baseline": ("ours", evenly(Estimator("predicted_baseline")) | {"predictor": "drifting_gp"}),
+        "uniform_as_ours": ("ours", evenly(REINFORCE)),
+        "predicted_baseline": ("ours", {**evenly(Estimator("predicted_baseline")), "predictor": "drifting_gp"}),
         "uniform_dr_grpo": ("uniform_rloo", {"estimator": Estimator("dr_grpo")}),
         "uniform_grpo": ("uniform_rloo", {"estimator": Estimator("grpo")}),
     },
