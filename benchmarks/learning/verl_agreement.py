@@ -69,7 +69,7 @@ LOOP: dict[str, dict[str, dict[str, Any]]] = {
         "uniform_rloo": {"estimator": Estimator("rloo")},
         "ours": {
             "estimator": Estimator("reinforce"),
-            "strategy_settings": {"exponent": 2.0, "pool_ratio": 12.0, "even_share": 0.25},
+            "strategy_settings": {"exponent": 4.0, "pool_ratio": 12.0, "even_share": 0.25},
             **_DRAWN,
         },
     },

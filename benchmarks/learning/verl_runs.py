@@ -58,8 +58,14 @@ ARMS: dict[str, dict[str, tuple[int, int, int, float, list[str]]]] = {
     },
     "mixture": {
         "uniform": (32, 32, 1, 5e-4, _STOCK),
-        "uniform_rloo": (16, 16, 4, 5e-4, [*_STOCK, "algorithm.adv_estimator=rloo"]),
-        "ours": (384, 32, 1, 5e-4, ["vip=prioritized", "vip.lower=1", "vip.budget=32"]),
+        "uniform_rloo": (16, 16, 2, 2.5e-4, [*_STOCK, "algorithm.adv_estimator=rloo"]),
+        "ours": (
+            384,
+            32,
+            1,
+            5e-4,
+            ["vip=prioritized", "vip.lower=1", "vip.budget=32", "vip.strategy_settings.exponent=4.0"],
+        ),
     },
 }
 
