@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from benchmarks.learning.analysis import Curves, Interval, accuracy_per_seed, bootstrap_mean
 from verl_vip.reporting.style import FAINT, INK, PAPER, SERIES
@@ -41,6 +41,7 @@ def plot_curves(curves: Sequence[Curves], labels: Mapping[str, str], highlight: 
     ax.set_xlabel("rollouts sampled, pilots and discards included")
     ax.set_ylabel("accuracy on held-out prompts")
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))  # whole percents
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     ax.legend(loc="lower right")
 
