@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from benchmarks.learning.arms import Arm
@@ -119,6 +119,7 @@ def plot(arms: Mapping[str, Mapping[str, Any]], ax: Axes) -> None:
             steps, found["verl"], color=colour, marker="o", linestyle="none", label=f"{name.replace('_', ' ')}, verl"
         )
     ax.set_xlabel("step")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel("mean reward of the step")
     ax.set_ylim(0, 1.1 + 0.15 * len(arms))  # room for the legend
     ax.set_yticks(np.linspace(0, 1, 6))
