@@ -13,18 +13,17 @@ from pathlib import Path
 import torch
 
 from benchmarks.learning.bench import Bench
-from benchmarks.learning.benches import BENCHES, RESULTS
+from benchmarks.learning.benches import BENCHES, MAIN, RESULTS
 from benchmarks.learning.loop import Job, identity
 from benchmarks.learning.report import table, with_earlier, write
 from benchmarks.learning.runner import read_results, run_jobs
 from benchmarks.learning.tuning import Scores, choose, finalists
-from benchmarks.learning.working import WORKING
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("tune", "run", "report"))
-    parser.add_argument("--bench", choices=sorted(BENCHES), default=WORKING.name)
+    parser.add_argument("--bench", choices=sorted(BENCHES), default=MAIN.name)
     parser.add_argument("--cache", type=Path, default=Path("runs/learning"), help="base models, embeddings, runs")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--arms", nargs="*", help="these only")

@@ -22,7 +22,6 @@ from benchmarks.learning.loop import Job, Run
 from benchmarks.learning.policy import Policy
 from benchmarks.learning.rollouts import log_probability, sample
 from benchmarks.learning.update import Estimator
-from benchmarks.learning.working import WORKING
 from benchmarks.learning.world import World, load_world
 from verl_vip.advantages.predicted_baseline import least_variance_baseline
 
@@ -132,7 +131,7 @@ def _score_sizes(found: list[Answers]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path("runs/learning"), help="base models and embeddings")
-    parser.add_argument("--bench", choices=sorted(BENCHES), default=WORKING.name)
+    parser.add_argument("--bench", choices=sorted(BENCHES), default="working")
     options = parser.parse_args()
     torch.set_num_threads(1)
     bench = BENCHES[options.bench]

@@ -19,7 +19,7 @@ _POOL_PEERS = {
 
 MIXTURE = Bench(
     name="mixture",
-    files="learning_mixture",
+    files="learning",
     tuning_set="mixture_tuning",
     report_set="mixture_report",
     grids={

@@ -4,7 +4,7 @@
 
 Both start from the report set's base model with the same settings; prompts come in another order. What is compared is
 the mean reward of the rollouts that each step samples, which verl logs. One verl run is set against the spread of many
-runs of the loop. Writes `learning_verl.json` and its picture to the results; `--bench short_answers` is for the first
+runs of the loop. Writes `learning_verl.json` and its picture to the results; `--bench` takes another
 benchmark's.
 """
 
@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from benchmarks.learning.arms import Arm
 from benchmarks.learning.bench import Bench
-from benchmarks.learning.benches import BENCHES
+from benchmarks.learning.benches import BENCHES, MAIN
 from benchmarks.learning.loop import Job, Run
 from benchmarks.learning.update import Estimator
 from benchmarks.learning.verl_runs import ARMS
-from benchmarks.learning.working import WORKING
 from benchmarks.learning.world import World, load_world
 from verl_vip.reporting.style import SERIES, draw, save_png
 
@@ -130,7 +129,7 @@ def plot(arms: Mapping[str, Mapping[str, Any]], ax: Axes) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path("runs/learning"))
-    parser.add_argument("--bench", choices=sorted(BENCHES), default=WORKING.name)
+    parser.add_argument("--bench", choices=sorted(BENCHES), default=MAIN.name)
     options = parser.parse_args()
     torch.set_num_threads(1)
     bench = BENCHES[options.bench]

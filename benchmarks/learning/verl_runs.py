@@ -17,9 +17,8 @@ import pyarrow.parquet as pq
 from verl_vip.recipes.demo.dataset import row
 
 from benchmarks.learning.base_model import base_folder
-from benchmarks.learning.benches import BENCHES
+from benchmarks.learning.benches import BENCHES, MAIN
 from benchmarks.learning.task_sets import TASK_SETS
-from benchmarks.learning.working import WORKING
 from benchmarks.learning.world import draw_tasks
 
 _STOCK = [
@@ -114,7 +113,7 @@ def overrides(bench: str, arm: str, folder: Path, model: Path, steps: int, seed:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("arm")
-    parser.add_argument("--bench", choices=sorted(BENCHES), default=WORKING.name)
+    parser.add_argument("--bench", choices=sorted(BENCHES), default=MAIN.name)
     parser.add_argument("--cache", type=Path, default=Path("runs/learning"))
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
