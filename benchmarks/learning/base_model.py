@@ -70,7 +70,7 @@ def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings) -> bool:
             prompt = [user, *tokenizer(task.prompt)["input_ids"], assistant]
             rate = task_set.right_rate[task.family][task.difficulty - 1]
             ended = [[*ids, tokenizer.eos_token_id] for ids in answers]
-            if task.family in task_set.beyond:  # what cannot be known is not taught, and stands in the way of skills
+            if task.family in task_set.beyond:  # teaching what cannot be known would only disturb the skills
                 ended, rate = ended[1:], 0.5
             examples.append(WithFreeLetters(prompt, ended, rate, task_set.free, task_set.trailing, letters))
         heads = settings.hidden_size // 32

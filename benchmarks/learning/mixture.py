@@ -54,7 +54,6 @@ MIXTURE = Bench(
         # Reported beside what tuning chose: close to it there, and a step of another size.
         "uniform_64": at((5e-4,), *sizes("uniform_64", 1, (64,), estimator=REINFORCE)),
         "uniform_128": at((1e-3,), *sizes("uniform_128", 1, (128,), estimator=REINFORCE)),
-        "uniform_4": at((2.5e-4,), *sizes("uniform_4", 1, (4,), estimator=REINFORCE)),
         # The preset as it is.
         "ours_exponent_2": at((5e-4,), *drawn("ours_exponent_2", REINFORCE, (32,), **_MIXED)),
     },

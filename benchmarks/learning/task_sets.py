@@ -1,10 +1,11 @@
-"""String tasks in three kinds, each in two sets with no family in common: one to tune strategies on, one to report.
+"""String tasks in four kinds, each in two sets with no family in common: one to tune strategies on, one to report.
 
 In the first kind an answer is the right one and nothing else. In the second ("working") letters of free choice come
 before it, as reasoning comes before an answer: answers are longer, 26^6 of them are right, and most of what a policy
 writes has nothing to do with the reward. There most prompts are nearly always solved or nearly never, as in the field
 (`LOG.md` has the figures). In the third ("lopsided") 32 letters come before it, and training prompts are like a dataset
-that nobody filtered: families that the base model has solved, or was never taught, have three times the others'.
+that nobody filtered: families that the base model has solved, or was never taught, have three times the others'. In
+the fourth ("mixture") the letters follow the answer, and most prompts are of solved families or cannot be known.
 """
 
 import hashlib
