@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.learning.bench import Bench
-from benchmarks.learning.benches import BENCHES, MAIN, RESULTS
-from benchmarks.learning.loop import Job, identity
+from benchmarks.learning.benches import BENCHES, MAIN, RESULTS, tuned_jobs
+from benchmarks.learning.loop import identity
 from benchmarks.learning.report import table, with_earlier, write
 from benchmarks.learning.runner import read_results, run_jobs
-from benchmarks.learning.tuning import Scores, choose, finalists
+from benchmarks.learning.tuning import Scores, finalists
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     bench = BENCHES[options.bench]
     if options.stage == "report":
         # What was run with settings that further tuning did not confirm is left out.
-        planned = {identity(job.key()) for job in _report_jobs(bench, options)}
+        planned = {identity(job.key()) for job in tuned_jobs(bench, options.seeds, options.arms)}
         runs = read_results(RESULTS / f"{bench.files}_runs.jsonl")
         earlier = read_results(RESULTS / f"{bench.files}_runs_first_round.jsonl")
         print(
@@ -45,19 +45,9 @@ def main() -> None:
     elif options.stage == "tune":
         _tune(bench, options)
     else:
-        jobs = _report_jobs(bench, options)
+        jobs = tuned_jobs(bench, options.seeds, options.arms)
         path = RESULTS / f"{bench.files}_runs.jsonl"
         run_jobs(jobs, path, options.cache, workers=options.workers, minutes=options.minutes)
-
-
-def _report_jobs(bench: Bench, options: argparse.Namespace) -> list[Job]:
-    """Return the runs of the wanted arms as they were tuned."""
-    scores = Scores(read_results(RESULTS / f"{bench.files}_tuning.jsonl"), bench.tuning_targets)
-    wanted = options.arms or [*bench.grids, *bench.derived]
-    tuned = {bench.derived[name][0] if name in bench.derived else name for name in wanted}
-    candidates = {name: found for name, found in bench.candidates().items() if name in tuned}
-    jobs = bench.report_jobs(options.seeds, choose(candidates, scores, final=bench.finalists))
-    return [job for job in jobs if job.arm.name in wanted]
 
 
 def _tune(bench: Bench, options: argparse.Namespace) -> None:

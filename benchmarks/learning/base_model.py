@@ -45,7 +45,7 @@ class BaseSettings:
 
 #: Longer answers are learned more slowly: by the numbers of free and of trailing letters, steps with right answers and
 #: with mixed ones.
-_STEPS = {(0, 0): (1000, 500), (6, 0): (1500, 600), (32, 0): (2500, 1000), (0, 32): (1500, 700)}
+_STEPS = {(0, 0): (1000, 500), (6, 0): (1500, 600), (32, 0): (2500, 1000), (0, 8): (1500, 700), (0, 32): (1500, 700)}
 
 
 def settings_of(task_set: TaskSet) -> BaseSettings:
@@ -106,6 +106,7 @@ def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings) -> bool:
 
 def base_folder(root: Path, task_set: str) -> Path:
     """Return the folder of a task set's base model, built if need be."""
-    folder = root / f"base-{task_set}"
-    build_base(folder, TASK_SETS[task_set], settings_of(TASK_SETS[task_set]))
+    owner = TASK_SETS[TASK_SETS[task_set].base or task_set]
+    folder = root / f"base-{owner.name}"
+    build_base(folder, owner, settings_of(owner))
     return folder

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.learning.arms import Arm
+from benchmarks.learning.policy import Policy
 from benchmarks.learning.rollouts import PromptTokens, Rollouts, log_probability, sample, success
 from benchmarks.learning.update import coefficients
 from benchmarks.learning.world import World
@@ -56,6 +57,11 @@ class Job:
     def key(self) -> dict[str, Any]:
         """Return all that the result depends on, as JSON can hold it."""
         return asdict(self)
+
+
+def accuracy(policy: Policy, world: World) -> float:
+    """Return the mean success probability on a world's held-out prompts."""
+    return float(success(policy, world.held_out, DRAWS).mean())
 
 
 def identity(key: Mapping[str, Any]) -> str:
@@ -137,8 +143,8 @@ class Run:
         return len(last) == 2 and min(last) >= self._job.stop_at
 
     def _point(self) -> Point:
-        accuracy = float(success(self.policy, self._world.held_out, DRAWS).mean())
-        return Point(**self._spent, seconds=sum(self.seconds.values()), accuracy=accuracy)
+        seconds = sum(self.seconds.values())
+        return Point(**self._spent, seconds=seconds, accuracy=accuracy(self.policy, self._world))
 
     def _step(self) -> None:
         rows = self._stream.take(round(self._strategy.pool_ratio * self._arm.prompts))

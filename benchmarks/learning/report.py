@@ -82,7 +82,7 @@ def compare(curves: Mapping[str, Curves], bench: Bench) -> dict[str, Any]:
         for other in bench.other_targets
     }
     result["ours_vs_strongest_uniform_by_target"] = {
-        str(each): _against_strongest(curves, each) for each in sorted({target, *bench.other_targets}) if OURS in curves
+        str(each): against_strongest(curves, each) for each in sorted({target, *bench.other_targets}) if OURS in curves
     }
     result["arms"] = {name: _facts(curve, target, budget) for name, curve in curves.items()}
     return result
@@ -146,8 +146,13 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _against_strongest(curves: Mapping[str, Curves], target: float) -> dict[str, Any]:
-    """Return which uniform arm needs the fewest rollouts on its seeds until a target, and ours' ratio to it."""
+def against_strongest(curves: Mapping[str, Curves], target: float) -> dict[str, Any]:
+    """Return which uniform arm needs the fewest rollouts on its seeds until a target, and ours' ratio to it.
+
+    Args:
+        curves: By arm, ours and at least one whose name begins with "uniform".
+        target: An accuracy.
+    """
     spent = {
         name: float(spent_per_seed(curve, target, "rollouts")[0].mean())
         for name, curve in curves.items()

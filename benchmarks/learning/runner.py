@@ -4,13 +4,16 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.learning.loop import Job, Run, identity
+from benchmarks.learning.loop import Job, Run, accuracy, identity
 from benchmarks.learning.world import World, load_world
+
+#: Another base model differs by more than this in accuracy before training, the same one by less.
+_SAME_START = 1e-4
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -35,11 +38,15 @@ def run_jobs(
 
     Raises:
         RuntimeError: If a worker failed; what others finished is kept.
+        SystemExit: If finished runs began from another base model.
     """
     _drop_cut_line(results)
-    finished = {identity(record["job"]) for record in read_results(results)}
+    records = read_results(results)
+    finished = {identity(record["job"]) for record in records}
     missing = [job for job in jobs if identity(job.key()) not in finished]
     worlds = {task_set: load_world(cache, task_set) for task_set in dict.fromkeys(job.task_set for job in missing)}
+    for task_set, world in worlds.items():
+        _check_start(records, task_set, accuracy(world.policy(), world), results)
     deadline = time.monotonic() + 60 * minutes
     context = multiprocessing.get_context("fork")
     turn = context.Value("l", 0)  # which job is next; the list itself is inherited
@@ -51,6 +58,17 @@ def run_jobs(
         process.join()
     if any(process.exitcode for process in processes):
         raise RuntimeError("a worker failed; its message is above. Start the command again to run what is missing.")
+
+
+def _check_start(records: Sequence[Mapping[str, Any]], task_set: str, start: float, results: Path) -> None:
+    """Refuse to mix runs from two base models: training one elsewhere rounds differently, and gives another."""
+    for record in records:
+        begun = record["curve"][0]["accuracy"]
+        if record["job"]["task_set"] == task_set and abs(begun - start) > _SAME_START:
+            raise SystemExit(
+                f"{results} has runs on {task_set} from another base model, of accuracy {begun:.4f}, where the one "
+                f"here has {start:.4f}: another processor trains another one. Move the file away to start afresh."
+            )
 
 
 def _work(jobs: Sequence[Job], turn: Any, worlds: dict[str, World], results: Path, deadline: float) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from math import exp
 from random import Random
 from string import ascii_lowercase
+from typing import Any
 
 from verl_vip.recipes.demo.tasks import Family, Question, Task, distinct_tasks, number_word
 
@@ -55,7 +56,7 @@ _REPORT: dict[str, tuple[str, Rule]] = {
 }
 _LENGTHS = (3, 4, 5)
 #: How many letters of free choice there may be, as prompts put it.
-_FREE_WORDS = {6: "six", 32: "thirty-two"}
+_FREE_WORDS = {6: "six", 8: "eight", 32: "thirty-two"}
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class TaskSet:
         trailing: Letters of free choice after the answer, which a stop ends then.
         copies: How many times the others' training prompts a family has, where it has more.
         beyond: Families whose right answers nobody can know. They are trained on, and not evaluated.
+        base: The set whose base model it starts from, where that is another.
     """
 
     name: str
@@ -79,6 +81,7 @@ class TaskSet:
     trailing: int = 0
     copies: Mapping[str, int] = field(default_factory=dict)
     beyond: frozenset[str] = frozenset()
+    base: str = ""
 
     def draw(self, per_cell: int, seed: int) -> list[Task]:
         """Return `per_cell` different tasks of each family and difficulty."""
@@ -218,18 +221,34 @@ _MIXTURE_RATES = (
     (0.70, 0.60, 0.50),
     (0.65, 0.55, 0.45),
 )
-#: Of the first two, which the base models have solved, and of what cannot be known.
-_EASY_COPIES, _BEYOND_COPIES = 10, 8
+#: Copies of each of the first two, which the base models have solved, and of each that cannot be known.
+_MIXTURE_COPIES = (10, 8)
+#: The same in other pools for the report set's base model, from nearly all decided to those in between alone.
+OTHER_COPIES = ((21, 17), (4, 4), (1, 1), (0, 0))
 
 
 def _mixture(
-    name: str, rules: dict[str, tuple[str, Rule]], secrets: dict[str, tuple[str, Rule]], order: tuple[str, ...]
+    name: str,
+    rules: dict[str, tuple[str, Rule]],
+    secrets: dict[str, tuple[str, Rule]],
+    order: tuple[str, ...],
+    copies: tuple[int, int] = _MIXTURE_COPIES,
+    **others: Any,
 ) -> TaskSet:
+    settings = {"trailing": _LONG, **others}
     rates = dict(zip(order, _MIXTURE_RATES, strict=True)) | dict.fromkeys(secrets, _NEVER)
-    copies = dict.fromkeys(order[:2], _EASY_COPIES)
-    copies |= dict.fromkeys(secrets, _BEYOND_COPIES)
-    families = _families({family: (rules | secrets)[family] for family in rates}, trailing=_LONG)
-    return TaskSet(name, families, rates, trailing=_LONG, copies=copies, beyond=frozenset(secrets))
+    families = _families({family: (rules | secrets)[family] for family in rates}, trailing=settings["trailing"])
+    of_each = dict.fromkeys(order[:2], copies[0]) | dict.fromkeys(secrets, copies[1])
+    return TaskSet(name, families, rates, copies=of_each, beyond=frozenset(secrets), **settings)
+
+
+def mixture_with(easy: int, beyond: int) -> str:
+    """Return the name of the mixture with so many copies of easy families and of those that cannot be known."""
+    return f"mixture_report_{easy}_{beyond}"
+
+
+def _mixture_report(name: str, **others: Any) -> TaskSet:
+    return _mixture(name, _REPORT, _SECRETS_REPORT, _MIXTURE_REPORT, **others)
 
 
 def _families(rules: dict[str, tuple[str, Rule]], free: int = 0, trailing: int = 0) -> tuple[Family, ...]:
@@ -248,5 +267,11 @@ TASK_SETS = {
     "lopsided_tuning": _lopsided("lopsided_tuning", _TUNING, _LOPSIDED_TUNING),
     "lopsided_report": _lopsided("lopsided_report", _REPORT, _LOPSIDED_REPORT),
     "mixture_tuning": _mixture("mixture_tuning", _TUNING, _SECRETS_TUNING, _MIXTURE_TUNING),
-    "mixture_report": _mixture("mixture_report", _REPORT, _SECRETS_REPORT, _MIXTURE_REPORT),
+    "mixture_report": _mixture_report("mixture_report"),
+    "mixture_report_short": _mixture_report("mixture_report_short", trailing=8),
+    **{
+        name: _mixture_report(name, copies=copies, base="mixture_report")
+        for copies in OTHER_COPIES
+        for name in [mixture_with(*copies)]
+    },
 }

@@ -1,8 +1,9 @@
 """Chooses each arm's settings from finished runs on the tuning task set.
 
 The rule, written before any of these runs: the least geometric mean, over seeds and over the benchmark's tuning
-targets, of rollouts until the target; a run that misses one counts there as its end. Where a benchmark has finalists,
-those are the best of an arm by its first seed, and only they are run with, and judged on, the others.
+targets, of rollouts until the target; a run that misses one counts there as its end. Settings that tie, since none of
+their runs gets to any target, are ordered by accuracy at the end. Where a benchmark has finalists, those are the best
+of an arm by its first seed, and only they are run with, and judged on, the others.
 """
 
 import math
@@ -15,6 +16,9 @@ import numpy as np
 from benchmarks.learning.analysis import spent_at
 from benchmarks.learning.arms import Arm
 from benchmarks.learning.loop import Job, identity
+
+#: What accuracy at the end weighs: enough to part ties, and nothing else.
+_TIE_BREAK = 1e-6
 
 #: The runs of one candidate setting, one a seed.
 Candidate = Sequence[Job]
@@ -31,7 +35,7 @@ class Choice:
 
 
 class Scores:
-    """Mean log of rollouts until the tuning targets, of each finished run.
+    """What each finished run is judged by: mean log of rollouts until the tuning targets, less is better.
 
     Args:
         records: Finished runs.
@@ -85,7 +89,8 @@ def choose(
 
 
 def score(curve: Sequence[Mapping[str, Any]], targets: Sequence[float]) -> float:
-    """Return the mean log of rollouts until each of the targets."""
+    """Return the mean log of rollouts until each of the targets, larger by a trace the lower the run ends."""
     accuracy = np.array([point["accuracy"] for point in curve], dtype=np.float64)
     spent = np.array([point["rollouts"] for point in curve], dtype=np.float64)
-    return float(np.mean([np.log(max(spent_at(accuracy, spent, target)[0], 1.0)) for target in targets]))
+    cost = np.mean([np.log(max(spent_at(accuracy, spent, target)[0], 1.0)) for target in targets])
+    return float(cost - _TIE_BREAK * accuracy[-1])

@@ -4,13 +4,14 @@ import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from benchmarks.learning import runner
+from benchmarks.learning import runner, sensitivity
 from benchmarks.learning.analysis import Curves, accuracy_per_seed, paired_ratio, smooth, spent_at
 from benchmarks.learning.arms import Arm
 from benchmarks.learning.base_model import WithFreeLetters
@@ -20,7 +21,7 @@ from benchmarks.learning.policy import Policy
 from benchmarks.learning.report import compare
 from benchmarks.learning.rollouts import PromptTokens, Rollouts, log_probability, sample, success
 from benchmarks.learning.runner import read_results
-from benchmarks.learning.task_sets import TASK_SETS
+from benchmarks.learning.task_sets import OTHER_COPIES, TASK_SETS, mixture_with
 from benchmarks.learning.tuning import Scores, choose, finalists
 from benchmarks.learning.update import Estimator, coefficients
 from benchmarks.learning.world import draw_tasks
@@ -170,7 +171,7 @@ def test_no_family_and_no_wording_is_in_both_task_sets(kind):
     assert not {task.prompt for task in tuning.draw(5, 0)} & {task.prompt for task in report.draw(5, 0)}
 
 
-@pytest.mark.parametrize("name", ["working_report", "lopsided_report", "mixture_report"])
+@pytest.mark.parametrize("name", ["working_report", "lopsided_report", "mixture_report", "mixture_report_0_0"])
 def test_training_and_held_out_tasks_share_no_prompt_and_every_cell_is_held_out_equally(name):
     train, held_out = draw_tasks(name)
     assert not {task.prompt for task in train} & {task.prompt for task in held_out}
@@ -263,6 +264,42 @@ def test_finalists_lead_with_the_first_seed_and_are_chosen_from_by_all_seeds():
     )
 
 
+def test_settings_that_never_get_to_a_target_are_ordered_by_where_they_end():
+    bench = BENCHES["mixture"]
+    options = bench.candidates()["pods"][:3]
+    ends = (0.41, 0.44, 0.43)
+    records = [_finished(run, [0.4, end]) for runs, end in zip(options, ends, strict=True) for run in runs]
+    scores = Scores(records, bench.tuning_targets)
+    assert finalists(options, scores, 2) == [options[1], options[2]]
+    chosen = choose({"pods": options}, scores)["pods"]
+    assert (chosen.arm, chosen.learning_rate) == (options[1][0].arm, options[1][0].learning_rate)
+
+
+def test_pools_of_the_mixture_differ_in_what_they_hold_and_share_base_model_and_held_out_prompts():
+    _, held_out = draw_tasks("mixture_report")
+    for copies in OTHER_COPIES:
+        name = mixture_with(*copies)
+        others, same = draw_tasks(name)
+        assert same == held_out
+        assert TASK_SETS[name].base == "mixture_report"
+        assert TASK_SETS[name].right_rate == TASK_SETS["mixture_report"].right_rate
+        count = Counter(task.family in TASK_SETS[name].copies for task in others)
+        assert count[False] == 1440
+        assert count[True] == 360 * sum(copies)
+
+
+def test_a_pools_gain_is_read_off_once_all_its_arms_have_run():
+    planned = [job for job in sensitivity.jobs(2) if job.task_set == mixture_with(1, 1)]
+    levels = {"ours": [0.5, 0.6, 0.7], "uniform_64": [0.5, 0.5, 0.6, 0.7, 0.7]}
+    records = [_finished(job, levels.get(job.arm.name, [0.5] * 9)) for job in planned]
+    (pool,) = sensitivity.read_off(records)
+    assert (pool.prompts, pool.can_teach, pool.free_letters, pool.start) == (2160, 0.667, 32, 0.5)
+    # Crossings of .64 on the smoothed curves: after 180 and 260 rollouts.
+    assert pool.gain["reference"] == "uniform_64"
+    assert pool.gain["mean"] == pytest.approx(260 / 180, abs=1e-4)
+    assert sensitivity.read_off([record for record in records if record["job"]["arm"]["name"] != "ours"]) == []
+
+
 def test_an_only_candidate_needs_no_runs_to_be_chosen():
     bench = BENCHES["working"]
     only = bench.candidates()["uniform_16"]
@@ -290,13 +327,20 @@ def test_more_jobs_than_a_pipe_holds_are_each_run_once(tmp_path, monkeypatch):
             return [Point(0, 0, 0, 0, 0.0, 0.5)]
 
     monkeypatch.setattr(runner, "Run", Instant)  # workers are forked, and so have it too
-    monkeypatch.setattr(runner, "load_world", lambda *_: None)
+    monkeypatch.setattr(runner, "load_world", lambda *_: SimpleNamespace(policy=lambda: None))
+    monkeypatch.setattr(runner, "accuracy", lambda *_: 0.5)
     arm = Arm("any")
     jobs = [Job(arm, "tuning", 1e-3, seed, 1, 1, 1.0) for seed in range(400)]
     for _ in range(2):
         runner.run_jobs(jobs, tmp_path / "runs.jsonl", tmp_path, workers=2)
     seeds = [record["job"]["seed"] for record in read_results(tmp_path / "runs.jsonl")]
     assert sorted(seeds) == list(range(400))
+
+    # Runs from another base model are not added to these.
+    monkeypatch.setattr(runner, "accuracy", lambda *_: 0.51)
+    with pytest.raises(SystemExit, match=r"another base model, of accuracy 0\.5000, where the one here has 0\.5100"):
+        runner.run_jobs([*jobs, Job(arm, "tuning", 1e-3, 400, 1, 1, 1.0)], tmp_path / "runs.jsonl", tmp_path)
+    assert len(read_results(tmp_path / "runs.jsonl")) == 400
 
 
 def test_a_line_cut_short_is_not_a_result(tmp_path):

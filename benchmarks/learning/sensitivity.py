@@ -1,0 +1,145 @@
+"""How does the gain on the mixture depend on the share of its pool that can teach, and on the length of free text?
+
+    python -m benchmarks.learning.sensitivity run --workers 2     # 5 seeds; interrupted, it goes on where it was
+    python -m benchmarks.learning.sensitivity report
+
+Settings, target and estimators are the mixture's; nothing is tuned for a pool. Each pool's reference is the uniform
+setting that needs the fewest rollouts on that pool. The mixture itself is read from its own runs.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+
+from benchmarks.learning.analysis import group_runs
+from benchmarks.learning.benches import RESULTS, tuned_jobs
+from benchmarks.learning.loop import Job, identity
+from benchmarks.learning.mixture import MIXTURE
+from benchmarks.learning.report import OURS, against_strongest
+from benchmarks.learning.runner import read_results, run_jobs
+from benchmarks.learning.task_sets import OTHER_COPIES, TASK_SETS, mixture_with
+from benchmarks.learning.world import draw_tasks
+from verl_vip.reporting.style import INK, SERIES, draw, save_png
+
+ARMS = ("uniform_64", "uniform_as_ours", "uniform_reinforce", OURS)
+SHORT = "mixture_report_short"
+#: Where fewest prompts can teach, runs are longer, and eight rollouts a step take too long.
+SPARSE, SPARSE_ROLLOUTS, LEFT_OUT = mixture_with(*OTHER_COPIES[0]), 12_288, "uniform_reinforce"
+RUNS = RESULTS / "learning_sensitivity_runs.jsonl"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pool and what it gave.
+
+    Attributes:
+        name: Its task set.
+        prompts: How many.
+        can_teach: The share of prompts from families that are neither easy from the start nor beyond reach.
+        free_letters: Letters of free choice in an answer.
+        start: Accuracy of the base model on the held-out prompts.
+        gain: What `against_strongest` returns.
+    """
+
+    name: str
+    prompts: int
+    can_teach: float
+    free_letters: int
+    start: float
+    gain: dict[str, Any]
+
+
+def jobs(seeds: int) -> list[Job]:
+    """Return the runs on all pools but the mixture itself, all of one seed before the next."""
+    pools = [SHORT, *(mixture_with(*copies) for copies in OTHER_COPIES)]
+    return [
+        replace(
+            job,
+            task_set=pool,
+            max_rollouts=SPARSE_ROLLOUTS if pool == SPARSE else MIXTURE.report_rollouts,
+            evaluate_every=MIXTURE.evaluate_every // 2,
+            stop_at=round(MIXTURE.target + 0.02, 2),
+        )
+        for seed in range(seeds)
+        for pool in pools
+        for job in tuned_jobs(MIXTURE, seeds, ARMS)
+        if job.seed == seed and (pool, job.arm.name) != (SPARSE, LEFT_OUT)
+    ]
+
+
+def read_off(records: Sequence[Mapping[str, Any]]) -> list[Pool]:
+    """Return what finished runs say of each pool, those with the longest text and the smallest share first."""
+    by_pool: dict[str, list[Any]] = {}
+    for record in records:
+        by_pool.setdefault(record["job"]["task_set"], []).append(record)
+    found = []
+    for name, runs in by_pool.items():
+        curves = group_runs(runs)
+        if OURS not in curves or len(curves) < len(ARMS) - 1:
+            continue  # not all of its runs have begun
+        train, _ = draw_tasks(name)
+        # Those with copies of their own are the easy ones and those that cannot be known.
+        share = sum(task.family not in TASK_SETS[name].copies for task in train) / len(train)
+        start = float(curves[OURS].column(0, "accuracy")[0])
+        gain = against_strongest(curves, MIXTURE.target)
+        found.append(Pool(name, len(train), round(share, 3), TASK_SETS[name].trailing, round(start, 3), gain))
+    return sorted(found, key=lambda pool: (-pool.free_letters, pool.can_teach))
+
+
+def plot(pools: Sequence[Pool], ax: Axes) -> None:
+    """Draw the gain against the share that can teach, one line for each length of free text."""
+    ax.axhline(1, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
+    for place, letters in enumerate(sorted({pool.free_letters for pool in pools}, reverse=True)):
+        line = [pool for pool in pools if pool.free_letters == letters]
+        x = [pool.can_teach for pool in line]
+        means = [pool.gain["mean"] for pool in line]
+        colour, marker = SERIES[place], "os"[place % 2]
+        ax.vlines(x, [pool.gain["low"] for pool in line], [pool.gain["high"] for pool in line], color=colour)
+        ax.plot(x, means, marker=marker, color=colour, label=f"{letters} free letters in an answer")
+    ax.set_xscale("log")
+    shares = sorted({pool.can_teach for pool in pools})
+    ax.xaxis.set_major_locator(FixedLocator(shares))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("share of the pool that can teach")
+    ax.set_ylabel("times fewer rollouts than the\nstrongest uniform setting")
+    ax.legend(loc="upper right")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("run", "report"))
+    parser.add_argument("--cache", type=Path, default=Path("runs/learning"), help="base models, embeddings, runs")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=1, help="runs at the same time, one core each")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.stage == "run":
+        run_jobs(jobs(options.seeds), RUNS, options.cache, workers=options.workers)
+        return
+    mixture = {identity(job.key()) for job in tuned_jobs(MIXTURE, options.seeds, ARMS)}
+    own = [run for run in read_results(RESULTS / f"{MIXTURE.files}_runs.jsonl") if identity(run["job"]) in mixture]
+    pools = read_off([*own, *read_results(RUNS)])
+    facts = {"target_accuracy": MIXTURE.target, "pools": [vars(pool) for pool in pools]}
+    (RESULTS / "learning_sensitivity.json").write_text(json.dumps(facts, indent=1) + "\n")
+    save_png(draw(plot, pools), RESULTS / "learning_sensitivity.png", "What the gain depends on")
+    for pool in pools:
+        gain = pool.gain
+        missed = gain["arm_runs_that_missed"], gain["reference_runs_that_missed"]
+        print(
+            f"{pool.can_teach:4.0%} of {pool.prompts:6,}, {pool.free_letters:2d} letters, from {pool.start:.3f}: "
+            f"{gain['mean']:.2f} [{gain['low']:.2f}, {gain['high']:.2f}] against {gain['reference']}; "
+            f"runs that missed the target: {missed[0]}, {missed[1]}"
+        )
+
+
+if __name__ == "__main__":
+    main()
