@@ -3,14 +3,14 @@
     python -m benchmarks.learning.verl_agreement
 
 Both start from the report set's base model with the same settings; prompts come in another order. What is compared is
-the mean reward of the rollouts that each step samples, which verl logs. One verl run is set against the spread of many
-runs of the loop. Writes `learning_verl.json` and its picture to the results; `--bench` takes another
-benchmark's.
+the mean reward of the rollouts that each step samples, which verl logs. The mean of an arm's verl runs, mostly one, is
+set against the spread of many runs of the loop. Writes `learning_verl.json` and its picture to the results; `--bench`
+takes another benchmark's.
 """
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,14 @@ LOOP: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def verl_rewards(log: Path) -> list[float]:
-    """Return the mean reward of each step in verl's log; a last line that a kill cut short is left out."""
-    if not log.exists():
-        return []
-    records = [json.loads(line) for line in log.read_text().split("\n")[:-1]]
-    return [float(record["data"]["critic/score/mean"]) for record in records]
+def verl_rewards(logs: Sequence[Path]) -> NDArray[np.float64]:
+    """Return the mean reward of each step in verl's logs, `runs x steps`, as many steps as all of them have.
+
+    A last line that a kill cut short is left out.
+    """
+    runs = [[json.loads(line) for line in log.read_text().split("\n")[:-1]] for log in logs]
+    steps = min(map(len, runs), default=0)
+    return np.array([[float(record["data"]["critic/score/mean"]) for record in run[:steps]] for run in runs])
 
 
 def loop_rewards(bench: Bench, arm: str, world: World, steps: int) -> NDArray[np.float64]:
@@ -95,15 +97,24 @@ def loop_rewards(bench: Bench, arm: str, world: World, steps: int) -> NDArray[np
     return np.array([run.rewards for run in runs])
 
 
-def compare(verl: list[float], loop: NDArray[np.float64]) -> dict[str, Any]:
-    """Return the mean reward over both halves of the steps, verl's beside mean and standard deviation of the loop's."""
-    half = len(verl) // 2
-    found: dict[str, Any] = {"steps": len(verl), "verl": verl, "loop": loop.mean(0).tolist()}
-    for name, steps in (("first_half", slice(half)), ("second_half", slice(half, None))):
-        each = loop[:, steps].mean(1)
-        mine = float(np.mean(verl[steps]))
+def compare(verl: NDArray[np.float64], loop: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the mean reward over both halves of the steps, verl's beside mean and standard deviation of the loop's.
+
+    The deviation is that of one run; `z` is the mean verl run's distance in what a mean of so many would have.
+
+    Args:
+        verl: Mean reward of each step, `runs x steps`.
+        loop: Likewise.
+    """
+    runs, steps = verl.shape
+    half = steps // 2
+    found: dict[str, Any] = {"steps": steps, "runs": runs, "verl": verl.mean(0).tolist(), "loop": loop.mean(0).tolist()}
+    for name, part in (("first_half", slice(half)), ("second_half", slice(half, None))):
+        each = loop[:, part].mean(1)
+        mine = float(verl[:, part].mean())
         mean, deviation = float(each.mean()), float(each.std(ddof=1))
-        found[name] = {"verl": mine, "loop": mean, "loop_deviation": deviation, "z": (mine - mean) / deviation}
+        z = (mine - mean) / (deviation / runs**0.5)
+        found[name] = {"verl": mine, "loop": mean, "loop_deviation": deviation, "z": z}
     found["band"] = np.percentile(loop, [2.5, 97.5], axis=0).tolist()
     return found
 
@@ -129,7 +140,7 @@ def plot(arms: Mapping[str, Mapping[str, Any]], ax: Axes) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=Path("runs/learning"))
-    parser.add_argument("--bench", choices=sorted(BENCHES), default=MAIN.name)
+    parser.add_argument("--bench", choices=sorted(ARMS), default=MAIN.name)
     options = parser.parse_args()
     torch.set_num_threads(1)
     bench = BENCHES[options.bench]
@@ -137,9 +148,9 @@ def main() -> None:
     path = RESULTS / f"{bench.files}_verl.json"
     found = json.loads(path.read_text()) if path.exists() else {}  # an arm whose log is not here keeps its figures
     for arm in ARMS[bench.name]:
-        verl = verl_rewards(options.cache / "verl" / bench.name / f"{arm}-seed0.jsonl")
-        if len(verl) >= LEAST_STEPS:
-            found[arm] = compare(verl, loop_rewards(bench, arm, world, len(verl)))
+        verl = verl_rewards(sorted((options.cache / "verl" / bench.name).glob(f"{arm}-seed*.jsonl")))
+        if verl.size and verl.shape[1] >= LEAST_STEPS:
+            found[arm] = compare(verl, loop_rewards(bench, arm, world, verl.shape[1]))
             print(arm, found[arm]["steps"], json.dumps([found[arm][half] for half in ("first_half", "second_half")]))
     arms = {name: found[name] for name in ARMS[bench.name] if name in found}
     if not arms:

@@ -113,7 +113,7 @@ def overrides(bench: str, arm: str, folder: Path, model: Path, steps: int, seed:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("arm")
-    parser.add_argument("--bench", choices=sorted(BENCHES), default=MAIN.name)
+    parser.add_argument("--bench", choices=sorted(ARMS), default=MAIN.name)
     parser.add_argument("--cache", type=Path, default=Path("runs/learning"))
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,13 +1,15 @@
 """The learning benchmark under verl: its settings are accepted, and its reward is that of the loop."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import verl_vip.recipes  # noqa: F401 - makes the package's configs findable
 from hydra import compose, initialize_config_module
 from verl_vip.workers.run_settings import RunSettings
 
-from benchmarks.learning.verl_agreement import LOOP
+from benchmarks.learning.verl_agreement import LOOP, compare, verl_rewards
 from benchmarks.learning.verl_reward import compute_score
 from benchmarks.learning.verl_runs import ARMS, overrides
 
@@ -50,3 +52,20 @@ def test_what_comes_after_the_free_letters_is_the_answer(response, free, reward)
 )
 def test_whatever_follows_the_answers_stop_does_not_count(response, reward):
     assert compute_score("sort", response, "abc", {"free": 0, "trailing": 32}) == reward
+
+
+def test_the_mean_of_verls_runs_is_set_against_the_spread_of_the_loops(tmp_path):
+    def line(reward):
+        return json.dumps({"data": {"critic/score/mean": reward}}) + "\n"
+
+    logs = [tmp_path / f"ours-seed{seed}.jsonl" for seed in range(2)]
+    logs[0].write_text(line(0.4) + line(0.5) + line(0.9) + line(0.9))
+    logs[1].write_text(line(0.6) + line(0.5) + '{"data": ')  # killed in its third step
+    verl = verl_rewards(logs)
+    assert verl.tolist() == [[0.4, 0.5], [0.6, 0.5]]
+    assert verl_rewards([]).size == 0
+    found = compare(verl, np.array([[0.3, 0.5], [0.5, 0.7]]))
+    assert found["first_half"]["verl"] == pytest.approx(0.5)
+    # One run's deviation is .1414 and that of a mean of two .1.
+    assert found["first_half"]["z"] == pytest.approx(1.0)
+    assert found["second_half"]["z"] == pytest.approx(-1.0)
