@@ -28,7 +28,7 @@ from benchmarks.learning.task_sets import OTHER_COPIES, TASK_SETS, mixture_with
 from benchmarks.learning.world import draw_tasks
 from verl_vip.reporting.style import INK, SERIES, draw, save_png
 
-ARMS = ("uniform_64", "uniform_32", "uniform_reinforce", OURS)
+ARMS = ("uniform_64", "uniform_reinforce", OURS)
 SHORT = "mixture_report_short"
 #: Where fewest prompts can teach, runs are longer.
 SPARSE, SPARSE_ROLLOUTS = mixture_with(*OTHER_COPIES[0]), 12_288
