@@ -42,7 +42,7 @@ class Pool:
     Attributes:
         name: Its task set.
         prompts: How many.
-        can_teach: The share of prompts from families that are neither easy from the start nor beyond reach.
+        can_teach: The share of prompts that are neither of the easy source nor of the one that cannot be known.
         free_letters: Letters of free choice in an answer.
         start: Accuracy of the base model on the held-out prompts.
         gain: What `against_strongest` returns.
@@ -58,7 +58,7 @@ class Pool:
 
 def jobs(seeds: int) -> list[Job]:
     """Return the runs on all pools but the mixture itself, all of one seed before the next."""
-    pools = [SHORT, *(mixture_with(*copies) for copies in OTHER_COPIES)]
+    pools, tuned = [SHORT, *(mixture_with(*copies) for copies in OTHER_COPIES)], tuned_jobs(MIXTURE, seeds, ARMS)
     return [
         replace(
             job,
@@ -69,7 +69,7 @@ def jobs(seeds: int) -> list[Job]:
         )
         for seed in range(seeds)
         for pool in pools
-        for job in tuned_jobs(MIXTURE, seeds, ARMS)
+        for job in tuned
         if job.seed == seed
     ]
 
