@@ -51,7 +51,7 @@ MIXTURE = Bench(
             *at((5e-4,), *drawn("ours", REINFORCE, (32,), **{**_MIXED, "pool_ratio": 24.0})),
             *at((5e-4,), *drawn("ours", REINFORCE, (32,), **{**_MIXED, "even_share": 0.1})),
         ),
-        # None gets to the targets of tuning in time: the most accurate at the end is taken.
+        # Hardly any gets to the targets of tuning in time; where none does, the most accurate at the end is taken.
         "uniform_rloo": (
             *at((2.5e-4, 5e-4, 1e-3), *sizes("uniform_rloo", 2, (32,))),
             *at((2.5e-4, 5e-4, 1e-3), *sizes("uniform_rloo", 4, (64,))),
