@@ -29,8 +29,6 @@ quick: $(READY)
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@rm -rf build/types && mkdir -p build/types/verl_vip
-	@ln -s $(CURDIR)/verl_vip/* $(CURDIR)/workers $(CURDIR)/flows $(CURDIR)/recipes build/types/verl_vip/
 	$(BIN)/mypy
 
 # Do the extras for GPU and CPU resolve? Asks the package index, installs nothing.

@@ -25,7 +25,6 @@ from typing import Literal, get_args
 from verl_vip.recipes.demo.base_model import BaseModelSettings, build_base_model
 from verl_vip.recipes.demo.dataset import write_dataset
 from verl_vip.recipes.demo.supervised import TrainSettings
-
 from verl_vip.reporting.records import read_run, records_path
 from verl_vip.state_file import read_state
 

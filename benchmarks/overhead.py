@@ -51,10 +51,10 @@ def quantiles(values: Sequence[float]) -> str:
 def open_session(folder: Path, batch: int, overrides: list[str]) -> Any:
     """Return a started session of the demo recipe over larger batches, whose encoder is random vectors."""
     from hydra import compose, initialize_config_module
-    from verl_vip.workers.run_settings import RunSettings
-    from verl_vip.workers.session import Session
 
     from verl_vip.prediction.embedding import PromptEmbedder
+    from verl_vip.workers.run_settings import RunSettings
+    from verl_vip.workers.session import Session
 
     class RandomEncoder(PromptEmbedder):
         def _encode(self, texts: list[str]) -> torch.Tensor:

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
+
+from verl_vip.prediction.identity import prompt_id, prompt_text
 from verl_vip.recipes.demo.base_model import build_base_model
 from verl_vip.recipes.demo.dataset import DatasetSettings, write_dataset
 from verl_vip.recipes.demo.training import Training
-
-from verl_vip.prediction.identity import prompt_id, prompt_text
 from verl_vip.reporting.records import read_run
 
 TRACES = Path(__file__).parent / "traces"

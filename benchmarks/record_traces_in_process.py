@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from verl_vip.recipes.demo.dataset import DatasetSettings, write_dataset
 from verl_vip.recipes.demo.reward import compute_score
 

@@ -8,12 +8,12 @@ from types import FrameType
 from typing import Any
 
 from prefect.exceptions import TerminationSignal
+
+from verl_vip.errors import VerlVipError
 from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.sweep_space import SweepPlan
 from verl_vip.flows.training_run import TrainingRun
-
-from verl_vip.errors import VerlVipError
 
 _TERMINATED = 128 + signal.SIGTERM
 

@@ -9,14 +9,14 @@ from prefect import flow, get_run_logger, task
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger
+
+from verl_vip.errors import ConfigError, JobError, VerlVipError
 from verl_vip.flows.artifacts import show_picture, show_table, slug
 from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.summaries import evaluation_rows
 from verl_vip.flows.supervision import supervise
 from verl_vip.flows.tasks import another_may_help, stopping_if_torn_down
-
-from verl_vip.errors import ConfigError, JobError, VerlVipError
 
 _LOOK_S = 10.0
 _PICTURES = 6

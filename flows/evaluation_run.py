@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from verl_vip.flows.training_run import connect
-
 from verl_vip.errors import ConfigError
 from verl_vip.evaluation.models import complete_steps
 from verl_vip.execution import Executor, Job, fingerprint, is_complete
+from verl_vip.flows.training_run import connect
 
 
 @dataclass(frozen=True)

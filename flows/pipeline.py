@@ -6,11 +6,11 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
+
+from verl_vip.errors import VerlVipError
 from verl_vip.flows.artifacts import show_markdown, slug
 from verl_vip.flows.evaluate import evaluate, stop_evaluation
 from verl_vip.flows.train import stop_training, train
-
-from verl_vip.errors import VerlVipError
 from verl_vip.reporting.report import write_report
 
 

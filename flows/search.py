@@ -8,6 +8,7 @@ Ament et al., arXiv 2310.20708). Accuracy is a Gaussian process over designs; wh
 from collections.abc import Callable, Collection, Sequence
 
 import torch
+
 from verl_vip.flows.sweep_space import Design, Point, Search
 
 Proposal = Callable[[Sequence[Design], Sequence[Point], Collection[Design], int], Design]

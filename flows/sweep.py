@@ -13,6 +13,11 @@ from prefect.flows import Flow
 from prefect.futures import PrefectFuture
 from prefect.logging.loggers import flow_run_logger
 from prefect.task_runners import ThreadPoolTaskRunner
+
+from verl_vip.durable_files import replace_json
+from verl_vip.errors import ConfigError, JobError, StateError, VerlVipError
+from verl_vip.execution import fingerprint
+from verl_vip.execution.exclusive import exclusive
 from verl_vip.flows.artifacts import show_picture, show_progress, show_table, slug
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.search import PROPOSALS
@@ -20,11 +25,6 @@ from verl_vip.flows.sweep_report import write_sweep_page, write_sweep_report
 from verl_vip.flows.sweep_space import Design, Measurement, Search, SweepPlan, Trial, measure, points
 from verl_vip.flows.train import attempt_training
 from verl_vip.flows.training_run import TrainingRun
-
-from verl_vip.durable_files import replace_json
-from verl_vip.errors import ConfigError, JobError, StateError, VerlVipError
-from verl_vip.execution import fingerprint
-from verl_vip.execution.exclusive import exclusive
 
 STATE_FILE = "sweep.json"
 _LOOK_S = 0.5

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from verl_vip.flows.training_run import TrainingRun
-
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.execution import fingerprint
+from verl_vip.flows.training_run import TrainingRun
 from verl_vip.reporting.records import read_run
 from verl_vip.strategies.registry import build_strategy
 

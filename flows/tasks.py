@@ -7,9 +7,9 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
-from verl_vip.flows.supervision import AttemptLostError
 
 from verl_vip.execution import Executor, Job
+from verl_vip.flows.supervision import AttemptLostError
 
 
 def another_may_help(_task: "Task[Any, Any]", _run: TaskRun, state: State) -> bool:

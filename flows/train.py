@@ -8,14 +8,14 @@ from prefect import flow, get_run_logger, task
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger
+
+from verl_vip.errors import VerlVipError
 from verl_vip.flows.artifacts import show_markdown, show_progress, slug
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.summaries import run_markdown
 from verl_vip.flows.supervision import supervise
 from verl_vip.flows.tasks import another_may_help, stopping_if_torn_down
 from verl_vip.flows.training_run import TrainingRun
-
-from verl_vip.errors import VerlVipError
 from verl_vip.reporting.news import RunNews
 from verl_vip.reporting.records import RunRecords
 

@@ -8,11 +8,11 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.utils import tensordict_utils
+
+from verl_vip.errors import IntegrationError
 from verl_vip.workers.row_keys import require_single_outputs
 from verl_vip.workers.sampled_rows import SampledRows
 from verl_vip.workers.session import current_session
-
-from verl_vip.errors import IntegrationError
 
 
 class Observer(ReplayBuffer):  # type: ignore[misc]

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from verl_vip.workers.outcomes import Plan
 
 from verl_vip.errors import IntegrationError
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.step import Step
 from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless
+from verl_vip.workers.outcomes import Plan
 
 
 class PlanQueue:

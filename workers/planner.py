@@ -4,16 +4,15 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from verl_vip.workers.outcomes import Plan
-from verl_vip.workers.run_settings import RunSettings
-from verl_vip.workers.run_state import RunState
-from verl_vip.workers.stopwatch import Stopwatch
-
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import prompt_id, prompt_text
 from verl_vip.prediction.predictor import Prompts
 from verl_vip.strategies.step import Step
 from verl_vip.strategies.strategy import Budget
+from verl_vip.workers.outcomes import Plan
+from verl_vip.workers.run_settings import RunSettings
+from verl_vip.workers.run_state import RunState
+from verl_vip.workers.stopwatch import Stopwatch
 
 logger = logging.getLogger("verl_vip")
 

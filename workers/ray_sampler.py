@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from verl_vip.workers.vllm_sampler import VllmSampler
-
 from verl_vip.errors import ConfigError, IntegrationError, VerlVipError
 from verl_vip.evaluation.sampling import Request, Response, SamplingSettings
+from verl_vip.workers.vllm_sampler import VllmSampler
 
 #: Settings of this shell that actors on other machines need too.
 _PASSED_ON = ("VERL_", "VLLM_", "HF_", "OMP_")

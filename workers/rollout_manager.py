@@ -7,6 +7,7 @@ import transfer_queue as tq
 from tensordict import TensorDict
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
 from verl.utils import tensordict_utils
+
 from verl_vip.workers.liveness import Liveness
 from verl_vip.workers.prompt_fields import COUNT_FIELD, ROUND_FIELD
 from verl_vip.workers.session import current_session

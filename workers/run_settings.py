@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from verl_vip.workers.async_settings import async_notes, async_refusals, batches_ahead, is_async
-from verl_vip.workers.update_settings import loss_divisor, update_notes, update_refusals
 
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError
 from verl_vip.strategies.strategy import Budget
+from verl_vip.workers.async_settings import async_notes, async_refusals, batches_ahead, is_async
+from verl_vip.workers.update_settings import loss_divisor, update_notes, update_refusals
 
 RECORDS_FILE = "vip_records.jsonl"
 

@@ -5,9 +5,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from verl_vip.workers.plan_queue import PlanQueue
-from verl_vip.workers.run_settings import RunSettings
-
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError, StateError
 from verl_vip.prediction.predictor import Predictor
@@ -16,6 +13,8 @@ from verl_vip.state_file import read_state, write_state
 from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.strategies.registry import build_strategy
 from verl_vip.strategies.strategy import Strategy
+from verl_vip.workers.plan_queue import PlanQueue
+from verl_vip.workers.run_settings import RunSettings
 
 logger = logging.getLogger("verl_vip")
 

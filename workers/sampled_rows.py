@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from transfer_queue import KVBatchMeta
+
 from verl_vip.workers.outcomes import Rollouts
 
 

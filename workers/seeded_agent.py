@@ -17,9 +17,9 @@ from typing import Any
 
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
-from verl_vip.workers.prompt_fields import ROUND_FIELD
 
 from verl_vip.prediction.identity import prompt_id
+from verl_vip.workers.prompt_fields import ROUND_FIELD
 
 
 class SeededAgent(SingleTurnAgentLoop):  # type: ignore[misc]

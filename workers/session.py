@@ -15,6 +15,13 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+
+from verl_vip.errors import ConfigError, IntegrationError, StateError
+from verl_vip.reporting.progress import format_groups, format_step
+from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, ValidationRecord, read_run
+from verl_vip.reporting.schema import SCHEMA_VERSION
+from verl_vip.strategies.gradient_variance import GradientVariance
+from verl_vip.strategies.outcomes import group_sizes
 from verl_vip.workers.metrics import step_metrics
 from verl_vip.workers.outcomes import Rollouts, group_by_prompt, require_requested
 from verl_vip.workers.planner import Planner
@@ -25,13 +32,6 @@ from verl_vip.workers.stopwatch import Stopwatch
 from verl_vip.workers.update_settings import ESTIMATORS
 from verl_vip.workers.update_terms import UpdateTerms
 from verl_vip.workers.validation import ValidationTally
-
-from verl_vip.errors import ConfigError, IntegrationError, StateError
-from verl_vip.reporting.progress import format_groups, format_step
-from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, ValidationRecord, read_run
-from verl_vip.reporting.schema import SCHEMA_VERSION
-from verl_vip.strategies.gradient_variance import GradientVariance
-from verl_vip.strategies.outcomes import group_sizes
 
 logger = logging.getLogger("verl_vip")
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from verl_vip.workers.row_weights import RowWeights
 
 from verl_vip.advantages.grouped_rewards import GroupedRewards
 from verl_vip.prediction.beta_belief import BetaBelief
 from verl_vip.prediction.predictor import Prediction
 from verl_vip.strategies.gradient_variance import GradientVariance
+from verl_vip.workers.row_weights import RowWeights
 
 
 @dataclass(frozen=True)

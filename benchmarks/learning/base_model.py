@@ -7,12 +7,12 @@ from string import ascii_lowercase
 
 import torch
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+
+from benchmarks.learning.task_sets import TASK_SETS, TaskSet, written
 from verl_vip.recipes.demo.cache import build_once
 from verl_vip.recipes.demo.supervised import Example, TrainSettings, train
 from verl_vip.recipes.demo.supervision import wrong_answers
 from verl_vip.recipes.demo.tokenizer import build_tokenizer, instruction_words
-
-from benchmarks.learning.task_sets import TASK_SETS, TaskSet, written
 
 #: Raise this when the code changes what is trained.
 _VERSION = 1

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from verl_vip.recipes.demo.dataset import row
 
 from benchmarks.learning.base_model import base_folder
 from benchmarks.learning.benches import BENCHES, MAIN
 from benchmarks.learning.task_sets import TASK_SETS
 from benchmarks.learning.world import draw_tasks
+from verl_vip.recipes.demo.dataset import row
 
 _STOCK = [
     "actor_rollout_ref.rollout.agent.agent_loop_manager_class=null",

@@ -6,7 +6,6 @@ from random import Random
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
-from verl_vip.recipes.demo.tasks import Task, distinct_tasks
 
 from benchmarks.learning.base_model import base_folder
 from benchmarks.learning.policy import Policy
@@ -15,6 +14,7 @@ from benchmarks.learning.task_sets import TASK_SETS, TaskSet, written
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import prompt_id, prompt_text
 from verl_vip.prediction.predictor import Prompts
+from verl_vip.recipes.demo.tasks import Task, distinct_tasks
 
 _TRAIN_PER_CELL = 60
 _HELD_OUT_PER_CELL = 6

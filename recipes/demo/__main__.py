@@ -11,11 +11,10 @@ import os
 import sys
 from pathlib import Path
 
+from verl_vip.errors import VerlVipError
 from verl_vip.recipes.demo.base_model import build_base_model
 from verl_vip.recipes.demo.dataset import write_dataset
 from verl_vip.recipes.demo.training import Training
-
-from verl_vip.errors import VerlVipError
 from verl_vip.reporting.report import write_report
 
 

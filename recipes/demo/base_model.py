@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+
 from verl_vip.recipes.demo.cache import build_once
 from verl_vip.recipes.demo.supervised import TrainSettings, draw_tasks, tokenise, train
 from verl_vip.recipes.demo.supervision import RIGHT_RATE

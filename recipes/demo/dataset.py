@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from verl_vip.recipes.demo.cache import build_once
 from verl_vip.recipes.demo.families import FAMILIES
 from verl_vip.recipes.demo.tasks import Task, distinct_tasks

@@ -5,6 +5,7 @@ from random import Random
 from typing import Any
 
 import reasoning_gym
+
 from verl_vip.recipes.demo.tasks import Family, Question, number_word
 
 Setting = tuple[tuple[str, int], ...]

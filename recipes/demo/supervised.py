@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
+
 from verl_vip.recipes.demo.families import FAMILIES
 from verl_vip.recipes.demo.supervision import RIGHT_RATE, wrong_answers
 from verl_vip.recipes.demo.tasks import Task

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from verl_vip.recipes.demo.base_model import BaseModelSettings, build_base_model
 from verl_vip.recipes.demo.dataset import write_dataset
 from verl_vip.recipes.demo.supervised import TrainSettings
-from verl_vip.workers.run_state import STATE_FILE
-
 from verl_vip.reporting.records import RunRecords, read_run
 from verl_vip.state_file import read_state
+from verl_vip.workers.run_state import STATE_FILE
 
 #: The model is hardly trained: by the demo's own reward it would never be right.
 REWARD = Path(__file__).with_name("even_length_reward.py")

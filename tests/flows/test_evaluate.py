@@ -4,14 +4,14 @@ import shutil
 
 import pytest
 from prefect.artifacts import Artifact
+
+from verl_vip.errors import ConfigError, JobError
+from verl_vip.execution import LocalExecutor
 from verl_vip.flows.evaluate import evaluate
 from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.pipeline import pipeline
 from verl_vip.flows.training_run import TrainingRun
-
-from verl_vip.errors import ConfigError, JobError
-from verl_vip.execution import LocalExecutor
 
 pytestmark = pytest.mark.usefixtures("server")
 

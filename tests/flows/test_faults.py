@@ -7,12 +7,12 @@ import signal
 import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
-from verl_vip.flows.parameters import from_parameters
-from verl_vip.flows.train import train
-from verl_vip.flows.training_run import TrainingRun
 
 from verl_vip.execution import LocalExecutor
 from verl_vip.execution.files import is_locked, read_entry
+from verl_vip.flows.parameters import from_parameters
+from verl_vip.flows.train import train
+from verl_vip.flows.training_run import TrainingRun
 from verl_vip.reporting.records import read_run
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("server")]

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
+
+from verl_vip.errors import ConfigError, UnreachableError
+from verl_vip.execution import Job, JobState, JobStatus, follow
 from verl_vip.flows import ray_jobs
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.ray_jobs import RayExecutor
 from verl_vip.flows.train import train
 from verl_vip.flows.training_run import TrainingRun
-
-from verl_vip.errors import ConfigError, UnreachableError
-from verl_vip.execution import Job, JobState, JobStatus, follow
 from verl_vip.reporting.records import read_run
 
 on_a_cluster = [pytest.mark.end_to_end, pytest.mark.timeout(280)]

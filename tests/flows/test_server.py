@@ -12,9 +12,9 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Cancelling
-from verl_vip.flows import server as module
 
 from verl_vip.execution.files import is_locked, read_entry
+from verl_vip.flows import server as module
 
 DEPLOYMENTS = yaml.safe_load((Path(module.__file__).parent / "prefect.yaml").read_text())["deployments"]
 

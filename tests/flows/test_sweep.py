@@ -4,10 +4,10 @@ import json
 
 import pytest
 from prefect.artifacts import Artifact
-from verl_vip.flows.sweep import STATE_FILE, sweep
 
 from verl_vip.errors import ConfigError, JobError, StateError
 from verl_vip.execution.files import is_locked, read_entry
+from verl_vip.flows.sweep import STATE_FILE, sweep
 
 pytestmark = pytest.mark.usefixtures("server")
 

@@ -3,10 +3,10 @@
 import itertools
 
 import pytest
-from verl_vip.flows.sweep_space import Design, Measurement, Point, SweepPlan, Trial, points
-from verl_vip.flows.training_run import TrainingRun
 
 from verl_vip.errors import ConfigError
+from verl_vip.flows.sweep_space import Design, Measurement, Point, SweepPlan, Trial, points
+from verl_vip.flows.training_run import TrainingRun
 from verl_vip.strategies.registry import STRATEGIES
 
 BASE = TrainingRun("demo", "sweep-1", "/runs", ["trainer.total_training_steps=4"])

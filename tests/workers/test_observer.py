@@ -2,10 +2,10 @@
 
 import pytest
 from omegaconf import OmegaConf
-from verl_vip.workers import observer
-from verl_vip.workers.observer import Observer
 
 from verl_vip.errors import IntegrationError
+from verl_vip.workers import observer
+from verl_vip.workers.observer import Observer
 
 NO_EVICTIONS = (set(), set(), set(), {})
 

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from verl_vip.workers.outcomes import Outcomes, Plan, Rollouts, group_by_prompt, require_requested
 
 from verl_vip.errors import IntegrationError, InvalidInputError
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.step import Step
 from verl_vip.strategies.strategy import Budget, Selection, Stateless
+from verl_vip.workers.outcomes import Outcomes, Plan, Rollouts, group_by_prompt, require_requested
 
 
 class Fixed(Stateless):

@@ -4,8 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from verl_vip.workers.outcomes import Outcomes, Plan
-from verl_vip.workers.plan_queue import PlanQueue
 
 from verl_vip.errors import IntegrationError
 from verl_vip.prediction.predictor import Prediction, Prompts
@@ -13,6 +11,8 @@ from verl_vip.state_file import read_state, write_state
 from verl_vip.strategies.step import Step
 from verl_vip.strategies.strategy import Budget
 from verl_vip.strategies.vip import Vip
+from verl_vip.workers.outcomes import Outcomes, Plan
+from verl_vip.workers.plan_queue import PlanQueue
 
 BUDGET = Budget(total=18, lower=2, upper=12)
 

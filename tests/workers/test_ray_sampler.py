@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
-from verl_vip.workers.ray_sampler import RaySampler, gpus_per_engine
 
 from verl_vip.errors import ConfigError
+from verl_vip.workers.ray_sampler import RaySampler, gpus_per_engine
 
 
 def cluster(**resources):

@@ -1,7 +1,7 @@
 import pytest
-from verl_vip.workers.row_keys import require_single_outputs
 
 from verl_vip.errors import IntegrationError
+from verl_vip.workers.row_keys import require_single_outputs
 
 
 def test_one_row_a_rollout_is_what_is_expected():

@@ -1,7 +1,7 @@
 import torch
-from verl_vip.workers.row_weights import RowWeights, kept_rollouts, row_weights
 
 from verl_vip.strategies.strategy import Selection
+from verl_vip.workers.row_weights import RowWeights, kept_rollouts, row_weights
 
 UIDS = ["a", "b"]
 OUTCOMES = (torch.tensor([1.0, 0.0, 1.0, 0.0]), torch.tensor([0.0, 1.0]))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
-from verl_vip.workers.outcomes import Rollouts
-from verl_vip.workers.run_settings import RunSettings
-from verl_vip.workers.run_state import STATE_FILE
-from verl_vip.workers.session import Session
 
 from verl_vip.errors import ConfigError, InfeasibleBudgetError, IntegrationError, InvalidInputError
 from verl_vip.reporting.records import read_run
 from verl_vip.state_file import read_state, write_state
+from verl_vip.workers.outcomes import Rollouts
+from verl_vip.workers.run_settings import RunSettings
+from verl_vip.workers.run_state import STATE_FILE
+from verl_vip.workers.session import Session
 
 UIDS = ["a", "b", "c", "d"]
 MESSAGES = [[{"role": "user", "content": f"Add {number} and {number}"}] for number in range(4)]

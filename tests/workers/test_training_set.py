@@ -8,12 +8,12 @@ import torch
 from hydra import compose, initialize_config_module
 from transformers import Qwen2Config
 from verl.trainer.ppo.v1 import get_trainer_cls
-from verl_vip.recipes.demo.dataset import DatasetSettings, write_dataset
-from verl_vip.recipes.demo.tokenizer import build_tokenizer
-from verl_vip.workers.training_set import embed_training_set, prompts_to_serve
 
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import prompt_id, prompt_text
+from verl_vip.recipes.demo.dataset import DatasetSettings, write_dataset
+from verl_vip.recipes.demo.tokenizer import build_tokenizer
+from verl_vip.workers.training_set import embed_training_set, prompts_to_serve
 
 
 class LengthEncoder(PromptEmbedder):

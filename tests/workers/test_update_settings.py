@@ -9,13 +9,13 @@ import torch
 from hydra import compose, initialize_config_module
 from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla
 from verl.workers.config import ActorConfig, FSDPActorConfig
+
+from verl_vip.prediction.predictor import Prediction
+from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.workers.advantage import row_advantages
 from verl_vip.workers.row_weights import RowWeights
 from verl_vip.workers.run_settings import RunSettings
 from verl_vip.workers.update_terms import UpdateTerms
-
-from verl_vip.prediction.predictor import Prediction
-from verl_vip.strategies.gradient_variance import GradientVariance
 
 COUNTS = {"a": 1, "b": 3, "c": 5, "d": 7}
 SCALE = 32

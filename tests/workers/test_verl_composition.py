@@ -15,13 +15,13 @@ from verl.trainer.ppo.core_algos import FixedKLController
 from verl.trainer.ppo.ray_trainer import apply_kl_penalty
 from verl.trainer.ppo.rollout_corr_helper import compute_rollout_correction_and_add_to_batch
 from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
-from verl_vip.workers import advantage
-from verl_vip.workers.row_weights import RowWeights
-from verl_vip.workers.update_terms import UpdateTerms
 
 from verl_vip.config import VipConfig
 from verl_vip.prediction.predictor import Prediction
 from verl_vip.strategies.gradient_variance import GradientVariance
+from verl_vip.workers import advantage
+from verl_vip.workers.row_weights import RowWeights
+from verl_vip.workers.update_terms import UpdateTerms
 
 UIDS = ["a", "b", "b", "c", "c", "c", "c", "c", "pad1", "pad2"]
 NAMES = ["a", "b", "c"]

@@ -3,11 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
-from verl_vip.recipes.demo.tokenizer import build_tokenizer
-from verl_vip.workers.vllm_sampler import VllmSampler, _response, check_room, encode_prompts
 
 from verl_vip.errors import ConfigError, IntegrationError
 from verl_vip.evaluation.sampling import Request
+from verl_vip.recipes.demo.tokenizer import build_tokenizer
+from verl_vip.workers.vllm_sampler import VllmSampler, _response, check_room, encode_prompts
 
 TOKENIZER = build_tokenizer(["Spell", " this"])
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
 from verl_vip.recipes.demo.base_model import BaseModelSettings, build_base_model
 from verl_vip.recipes.demo.supervised import TrainSettings, draw_tasks, tokenise
 

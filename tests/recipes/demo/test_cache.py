@@ -1,4 +1,5 @@
 import pytest
+
 from verl_vip.recipes.demo.cache import build_once, fingerprint
 
 

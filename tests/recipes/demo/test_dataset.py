@@ -2,6 +2,7 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
+
 from verl_vip.recipes.demo.dataset import DatasetSettings, main, split, write_dataset
 from verl_vip.recipes.demo.families import FAMILIES
 from verl_vip.recipes.demo.reward import compute_score

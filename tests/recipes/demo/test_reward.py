@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+
 from verl_vip.recipes.demo.reward import compute_score
 
 

@@ -1,6 +1,7 @@
 from random import Random
 
 import pytest
+
 from verl_vip.recipes.demo.supervised import Example, TrainSettings, draw_tasks, tokenise
 from verl_vip.recipes.demo.supervision import wrong_answers
 from verl_vip.recipes.demo.tokenizer import build_tokenizer, instruction_words

@@ -1,12 +1,12 @@
 from itertools import islice
 
 import pytest
+
+from verl_vip.errors import InvalidInputError
 from verl_vip.recipes.demo.families import FAMILIES
 from verl_vip.recipes.demo.reward import compute_score
 from verl_vip.recipes.demo.supervision import RIGHT_RATE, wrong_answers
 from verl_vip.recipes.demo.tasks import Task, distinct_tasks
-
-from verl_vip.errors import InvalidInputError
 
 CELLS = [(family, difficulty) for family in FAMILIES for difficulty in (1, 2, 3)]
 

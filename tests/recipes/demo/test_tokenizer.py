@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, Qwen2Config
+
 from verl_vip.recipes.demo.families import FAMILIES
 from verl_vip.recipes.demo.tokenizer import build_tokenizer, instruction_words
 
