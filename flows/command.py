@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import signal
 from collections.abc import Mapping
 from types import FrameType
@@ -10,6 +11,7 @@ from typing import Any
 from prefect.exceptions import TerminationSignal
 
 from verl_vip.errors import VerlVipError
+from verl_vip.flows import loopback
 from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.sweep_space import SweepPlan
@@ -40,6 +42,7 @@ def run_flow(name: str, /, **parameters: Any) -> int:
     for part in ("flow_runs", "task_runs"):
         logging.getLogger(f"prefect.{part}").addFilter(_in_a_sentence)
     signal.signal(signal.SIGTERM, _raise)
+    os.environ.update(loopback.without_proxy(os.environ))  # Prefect's temporary server is on this machine
     flow = getattr(importlib.import_module(f"verl_vip.flows.{name}"), name)
     try:
         print(flow(**parameters))  # noqa: T201 (a command's result)

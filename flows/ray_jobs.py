@@ -17,6 +17,7 @@ from ray.job_submission import JobStatus as RayStatus
 
 from verl_vip.errors import ConfigError, JobError, UnreachableError
 from verl_vip.execution.job import Job, JobState, JobStatus, environment_of
+from verl_vip.flows import loopback
 
 _REQUEST_S = 60.0
 _STOP_S = 120.0
@@ -29,10 +30,11 @@ _STATES = {
 
 
 class _Client(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's client, which would wait for ever on a network that swallows packets."""
+    """Ray's client; it would wait for ever on a network that swallows packets, and ask a proxy for this machine."""
 
     def _do_request(self, *args: Any, **kwargs: Any) -> Any:
-        return super()._do_request(*args, **{"timeout": _REQUEST_S, **kwargs})
+        proxies = loopback.proxies(self.get_address())
+        return super()._do_request(*args, **{"timeout": _REQUEST_S, "proxies": proxies, **kwargs})
 
 
 class RayExecutor:
