@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from verl_vip.errors import ConfigError
+from verl_vip.errors import ConfigError, StateError
 from verl_vip.execution.exclusive import exclusive
 
 CODE = """
@@ -34,3 +34,12 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
     first.communicate(timeout=30)
     with exclusive(lock, "the work"):
         assert lock.exists()
+
+
+def test_a_planted_link_is_not_followed(tmp_path):
+    target, lock = tmp_path / "target", tmp_path / ".lock"
+    target.write_text("precious")
+    lock.symlink_to(target)
+    with pytest.raises(StateError, match=r"\.lock is to be a lock file"), exclusive(lock, "the work"):
+        pytest.fail("it was followed")
+    assert target.read_text() == "precious"

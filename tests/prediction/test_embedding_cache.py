@@ -93,3 +93,13 @@ def test_damage_is_reported(tmp_path):
     file.write_bytes(whole[:-4])
     with pytest.raises(StateError, match="do not fit together"):
         EmbeddingCache(tmp_path)
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
+    (tmp_path / "target").write_text("precious")
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / "lock").symlink_to(tmp_path / "target")
+    with pytest.raises(StateError, match="lock is to be a lock file"):
+        EmbeddingCache(folder).add([content_key("a")], vectors(1))
+    assert (tmp_path / "target").read_text() == "precious"

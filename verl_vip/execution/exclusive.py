@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from verl_vip.durable_files import open_lock
 from verl_vip.errors import ConfigError
 
 
@@ -18,9 +19,10 @@ def exclusive(lock: Path, work: str) -> Iterator[None]:
 
     Raises:
         ConfigError: If another process holds it.
+        StateError: If something else than a regular file is in its place.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
+    with open_lock(lock) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from verl_vip.durable_files import open_lock
 from verl_vip.errors import InvalidInputError, StateError
 
 _KEY_BYTES = 16
@@ -139,7 +140,7 @@ class EmbeddingCache:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        with (self._folder / "lock").open("w") as lock:
+        with open_lock(self._folder / "lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
