@@ -34,7 +34,7 @@ def is_loopback(url: str) -> bool:
 class _ProxyHandler(urllib.request.ProxyHandler):
     def proxy_open(self, req: urllib.request.Request, proxy: str, type: str) -> Any:  # noqa: A002 (the base's name)
         """Leave a request to this machine to the handlers that connect directly."""
-        return None if is_loopback(req.full_url) else super().proxy_open(req, proxy, type)  # type: ignore[misc]
+        return None if is_loopback(req.full_url) else super().proxy_open(req, proxy, type)
 
 
 def opener() -> urllib.request.OpenerDirector:
