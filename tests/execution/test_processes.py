@@ -173,7 +173,8 @@ def test_a_keeper_is_known_by_its_module(executor, spawn, tmp_path):
     stranger = Process.of(spawn(sys.executable, "-c", "input()", KEEPER).pid)
     assert not runs_module(stranger, KEEPER)
     executor.stop(job_in(tmp_path / "run"))
-    assert not runs_module(keeper, KEEPER)
+    while runs_module(keeper, KEEPER):  # it lets the lock go with its last breath
+        time.sleep(0.02)
 
 
 def test_marks_that_only_resemble_a_jobs(executor, spawn, tmp_path):
