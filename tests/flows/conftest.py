@@ -1,11 +1,13 @@
 """A Prefect server for the session, and a trainer that takes milliseconds a step."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,20 @@ class FlowProcess:
         return self.log.read_text(errors="replace")
 
 
+@pytest.fixture(scope="session")
+def hold_port() -> Callable[[], "contextlib.AbstractContextManager[int]"]:
+    """Makes a port where nobody listens, and that is given to nobody but who asks for it with SO_REUSEPORT."""
+
+    @contextlib.contextmanager
+    def hold() -> Iterator[int]:
+        with socket.socket() as holder:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            holder.bind(("", 0))
+            yield holder.getsockname()[1]
+
+    return hold
+
+
 @pytest.fixture
 def wait_for() -> Callable[..., None]:
     def wait(condition: Callable[[], object], flow: FlowProcess | None = None, timeout: float = 60) -> None:
@@ -93,6 +109,17 @@ def wait_for() -> Callable[..., None]:
             time.sleep(0.05)
 
     return wait
+
+
+@pytest.fixture
+def has_saved() -> Callable[[Path, int], bool]:
+    """Whether a run has a complete checkpoint of this step or a later one; its folder is there before it is whole."""
+
+    def look(folder: Path, step: int) -> bool:
+        tracker = folder / "latest_checkpointed_iteration.txt"
+        return tracker.exists() and int(tracker.read_text()) >= step
+
+    return look
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Every complete checkpoint is evaluated, once."""
 
 import shutil
+import threading
 
 import pytest
 from prefect.artifacts import Artifact
@@ -69,8 +70,14 @@ def test_one_failure_keeps_neither_the_others_from_their_turn_nor_the_training_f
     assert "partly" in (folder / "report.html").read_text()
 
 
-def test_checkpoints_are_evaluated_while_training_goes_on(settings, parameters, tmp_path):
-    LocalExecutor().start(from_parameters(TrainingRun, parameters("steps=4", "seconds=0.4", name="live")).job())
+def test_checkpoints_are_evaluated_while_training_goes_on(settings, parameters, tmp_path, wait_for):
+    LocalExecutor().start(from_parameters(TrainingRun, parameters("steps=4", "hold=3", name="live")).job())
+
+    def go() -> None:
+        wait_for((tmp_path / "live" / "evaluations.txt").exists)
+        (tmp_path / "live" / "go").touch()
+
+    threading.Thread(target=go, daemon=True).start()
     evaluate(**settings("live", follow=True, patience_s=0.5))
     assert evaluated(tmp_path / "live") == [2, 4]
 
