@@ -6,20 +6,7 @@ from typing import Any
 
 from verl_vip.reporting.markup import MISSING, flatten
 from verl_vip.reporting.records import RunRecords
-
-#: Settings that name a run, say where its files lie or how long it waits; they move no result.
-_INCIDENTAL = frozenset(
-    {
-        "vip.cache_dir",
-        "vip.on_missing_state",
-        "vip.poll_seconds",
-        "trainer.experiment_name",
-        "trainer.project_name",
-        "trainer.default_local_dir",
-        "trainer.logger",
-        "trainer.save_freq",
-    }
-)
+from verl_vip.reporting.settings import is_incidental
 
 
 def group_runs(runs: Mapping[str, RunRecords]) -> dict[str, dict[str, RunRecords]]:
@@ -72,7 +59,7 @@ def decisive_settings(run: RunRecords) -> dict[str, str]:
     header = run.headers[-1]
     sizes = {"prompts_per_step": header.prompts_per_step, "rollouts_per_step": header.budget}
     flat: dict[str, Any] = {**flatten(header.settings), **sizes}
-    return {key: str(value) for key, value in flat.items() if key not in _INCIDENTAL and not is_seed(key)}
+    return {key: str(value) for key, value in flat.items() if not is_incidental(key) and not is_seed(key)}
 
 
 def seeds_of(run: RunRecords) -> dict[str, str]:
