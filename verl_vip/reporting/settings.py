@@ -45,7 +45,7 @@ _INCIDENTAL = (
     "vip.poll_seconds",
 )
 #: How long a run is, which may grow.
-_LENGTH = ("trainer.total_training_steps", "trainer.total_epochs")
+LENGTH = ("trainer.total_training_steps", "trainer.total_epochs")
 #: verl's mark of the newest complete checkpoint.
 _MARK = "latest_checkpointed_iteration.txt"
 _TOLD = 12
@@ -191,7 +191,7 @@ def _changes(header: RunHeader, now: Mapping[str, Any]) -> dict[str, tuple[Any, 
     names = before.keys() & now.keys() if header.config is None else before.keys() | now.keys()
     return {
         name: (before.get(name), now.get(name))
-        for name in sorted(names - set(_LENGTH))
+        for name in sorted(names - set(LENGTH))
         if not _same(before.get(name), now.get(name))
     }
 
