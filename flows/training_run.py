@@ -1,6 +1,7 @@
 """One training run: a recipe, the settings that differ from it, and where it runs."""
 
 import difflib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,13 +76,18 @@ class TrainingRun:
         Raises:
             ConfigError: If an override is wrong, or the run is finished and was trained with other settings.
         """
-        composed = self._recipe_run.compose(None if self.cluster is None else sys.executable)
+        composed = self._recipe_run.compose(None if self.cluster is None else self._python_here())
         if composed.config is None:
             return f"the settings are not checked before the job starts: {composed.unchecked}"
         if composed.config["trainer"].get("default_local_dir") != str(self.folder):
             raise ConfigError(f"{_OWN} follows from the run's root and name ({self.folder}); leave it as it is.")
         require_unfinished_or_same(self.folder, composed.config)
         return ""
+
+    def _python_here(self) -> str:
+        """Return the cluster's interpreter if it lies on shared storage, else this process's own."""
+        shared = self.python is not None and Path(self.python).is_absolute() and os.access(self.python, os.X_OK)
+        return str(self.python) if shared else sys.executable
 
     @property
     def _recipe_run(self) -> RecipeRun:

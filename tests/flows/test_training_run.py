@@ -118,12 +118,19 @@ def test_without_an_interpreter_that_has_verl_it_says_so(tmp_path):
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # no installed packages
     bare.chmod(0o755)
-    for python in (str(bare), str(tmp_path / "nowhere")):
+    for python, cluster in ((str(bare), None), (str(tmp_path / "nowhere"), None), (str(bare), "http://head:8265")):
         assert (
-            make(root=str(tmp_path), overrides=["no.such.key=1"], python=python)
+            make(root=str(tmp_path), overrides=["no.such.key=1"], python=python, cluster=cluster)
             .check()
             .startswith("the settings are not checked before the job starts: ")
         )
+
+
+def test_for_a_cluster_the_verl_that_is_here_stands_in(tmp_path):
+    with pytest.raises(ConfigError, match="Could not override"):
+        make(
+            root=str(tmp_path), overrides=["no.such.key=1"], cluster="http://head:8265", python="/there/python"
+        ).check()
 
 
 def test_verl_is_not_imported_to_check():
