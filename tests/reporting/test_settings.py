@@ -20,7 +20,7 @@ from verl_vip.reporting.settings import (
 
 CONFIG = {
     "data": {"seed": 1, "files": ["a", "b"]},
-    "vip": {"upper": 24, "cache_dir": "/c", "reward_range": (0.0, 1.0)},
+    "vip": {"upper": 24, "cache_dir": "/c", "reward_range": (0.0, 1.0), "strategy_settings": {}},
     "trainer": {
         "total_training_steps": 2,
         "total_epochs": 100,
@@ -75,6 +75,7 @@ def test_what_is_kept_moves_a_result_and_holds_no_secret():
         ({"data__seed": None}, ["data.seed was 1 and is null now"]),
         ({"data__files": ["a"]}, ['data.files was ["a", "b"] and is ["a"] now']),
         ({"data__more": "x"}, ["data.more was null and is x now"]),
+        ({"vip__strategy_settings": {"x": 2}}, ["vip.strategy_settings.x was null and is 2 now"]),
         ({"clip": 3.0, "vip__upper": 12}, ["clip was inf and is 3.0 now", "vip.upper was 24 and is 12 now"]),
         ({"data__seed": 7, "trainer__total_training_steps": 1}, ["data.seed was 1 and is 7 now"]),
     ],

@@ -59,9 +59,8 @@ def is_incidental(key: str) -> bool:
 
 def decisive_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run's records keep of verl's resolved config: what is set and moves a result, by dotted name."""
-    return {
-        key: _plain(value) for key, value in flatten(config).items() if value is not None and not is_incidental(key)
-    }
+    flat = flatten(config)
+    return {key: _plain(value) for key, value in flat.items() if value not in (None, {}) and not is_incidental(key)}
 
 
 def require_same_settings(run: Path, config: Mapping[str, Any], step: int | None, last_step: int | None) -> None:
@@ -111,9 +110,9 @@ def require_unfinished_or_same(run: Path, config: Mapping[str, Any]) -> None:
     """
     trainer = config["trainer"]
     mark = run / _MARK
-    text = mark.read_text().strip() if mark.is_file() else ""
+    text = mark.read_text(errors="replace").strip() if mark.is_file() else ""
     last_step = trainer.get("total_training_steps")
-    if trainer.get("resume_mode") == "auto" and text.isdigit() and isinstance(last_step, int):
+    if trainer.get("resume_mode") == "auto" and text.isdecimal() and isinstance(last_step, int):
         require_same_settings(run, config, int(text), last_step)
 
 
