@@ -32,6 +32,8 @@ from typing import Any
 
 import torch
 
+from verl_vip.recipes.overrides import override
+
 STOCK = (
     "algorithm.adv_estimator=rloo",
     "trainer.checkpoint_callback_class=null",
@@ -60,7 +62,12 @@ def open_session(folder: Path, batch: int, overrides: list[str]) -> Any:
         def _encode(self, texts: list[str]) -> torch.Tensor:
             return torch.nn.functional.normalize(torch.randn(len(texts), 384), dim=1)
 
-    fixed = [f"demo_dir={folder}", f"data.train_batch_size={batch}", "vip.upper=32", "trainer.save_freq=-1"]
+    fixed = [
+        override("demo_dir", str(folder)),
+        f"data.train_batch_size={batch}",
+        "vip.upper=32",
+        "trainer.save_freq=-1",
+    ]
     with initialize_config_module("verl_vip.recipes", version_base=None):
         settings = RunSettings.from_verl(compose("demo", overrides=[*fixed, *overrides]))
     session = Session(settings)
@@ -132,7 +139,8 @@ def train(folder: Path, name: str, steps: int, overrides: Sequence[str]) -> Path
     command = [
         *(sys.executable, "-m", "verl.trainer.main_ppo"),
         *("--config-path=pkg://verl_vip.recipes", "--config-name=demo"),
-        *(f"demo_dir={folder.resolve()}", f"trainer.default_local_dir={target.resolve()}"),
+        override("demo_dir", str(folder.resolve())),
+        override("trainer.default_local_dir", str(target.resolve())),
         *(f"trainer.total_training_steps={steps}", "trainer.save_freq=-1", "trainer.test_freq=-1"),
         *("trainer.val_before_train=False", "trainer.logger=[console]", "trainer.resume_mode=disable"),
         *overrides,

@@ -38,7 +38,9 @@ def run_flow(name: str, /, **parameters: Any) -> int:
         VerlVipError: What went wrong, in a sentence; wrong parameters before any server is started.
     """
     for kind in _MADE[name]:
-        from_parameters(kind, parameters)
+        made: object = from_parameters(kind, parameters)
+        if isinstance(made, TrainingRun):
+            made.check()
     for part in ("flow_runs", "task_runs"):
         logging.getLogger(f"prefect.{part}").addFilter(_in_a_sentence)
     signal.signal(signal.SIGTERM, _raise)

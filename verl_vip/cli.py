@@ -331,8 +331,15 @@ def _evaluation_parameters(options: argparse.Namespace) -> dict[str, Any]:
         # Jobs have another working folder on a cluster.
         "benchmarks": [_absolute(benchmark) for benchmark in options.benchmark],
         "n": options.n,
-        "options": shlex.split(options.options),
+        "options": _words(options.options),
     }
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"--options takes words as a shell does; got {text!r} ({error}).") from error
 
 
 def _absolute(benchmark: str) -> str:

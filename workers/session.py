@@ -20,6 +20,7 @@ from verl_vip.errors import ConfigError, IntegrationError, StateError
 from verl_vip.reporting.progress import format_groups, format_step
 from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, ValidationRecord, read_run
 from verl_vip.reporting.schema import SCHEMA_VERSION
+from verl_vip.reporting.settings import decisive_config, require_same_settings
 from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.strategies.outcomes import group_sizes
 from verl_vip.workers.metrics import step_metrics
@@ -99,11 +100,13 @@ class Session:
         """Restore the state that belongs to the checkpoint verl is going to resume from, if there is one.
 
         Raises:
-            ConfigError: If that state is missing or unusable and `vip.on_missing_state` is "error".
+            ConfigError: If that state is missing or unusable and `vip.on_missing_state` is "error", or if the run is
+                finished and was trained with other settings.
         """
         folder = self.settings.resume_dir
         if folder is None:
             return
+        self._require_same_settings(self.settings.last_step)
         try:
             self.state.restore(folder)
         except StateError as error:
@@ -127,9 +130,11 @@ class Session:
             in_flight: Uids of the training prompts that verl restored with its checkpoint.
 
         Raises:
-            ConfigError: If these are not the prompts that the restored counts are for.
+            ConfigError: If these are not the prompts that the restored counts are for, or if the run is finished and
+                was trained with other settings.
         """
         settings = self.settings
+        self._require_same_settings(last_step)
         self.state.require_counts(in_flight, settings)
         self._last_step = last_step
         for note in settings.notes:
@@ -146,8 +151,13 @@ class Session:
                 budget=settings.budget.total,
                 resumed_from=settings.resume_step,
                 schema=SCHEMA_VERSION,
+                config=decisive_config(settings.config),
             )
         )
+
+    def _require_same_settings(self, last_step: int | None) -> None:
+        settings = self.settings
+        require_same_settings(settings.records_path, settings.config, settings.resume_step, last_step)
 
     def _recorded_rollouts(self) -> int:
         if not self.settings.records_path.exists():

@@ -35,7 +35,11 @@ def pretend_python(tmp_path_factory) -> str:
     script = tmp_path_factory.mktemp("python") / "python"
     script.write_text(
         f"""#!/bin/sh
-        case "$*" in *verl_vip.cli*) what=evaluate;; *) what=trainer;; esac
+        case "$*" in
+        *verl_vip.recipes.composition*) echo '{{"unchecked": "its verl is a pretended one"}}'; exit;;
+        *verl_vip.cli*) what=evaluate;;
+        *) what=trainer;;
+        esac
         exec {sys.executable} {HERE}/pretend_$what.py "$@"
         """.replace("        ", "")
     )

@@ -20,7 +20,7 @@ UIDS = ["a", "b", "c", "d"]
 MESSAGES = [[{"role": "user", "content": f"Add {number} and {number}"}] for number in range(4)]
 
 
-def demo_settings(folder):
+def demo_settings(folder, *overrides):
     with initialize_config_module("verl_vip.recipes", version_base=None):
         config = compose(
             "demo",
@@ -31,6 +31,7 @@ def demo_settings(folder):
                 "vip.upper=12",
                 "vip.predictor=beta_table",
                 "trainer.save_freq=2",
+                *overrides,
             ],
         )
     return RunSettings.from_verl(config)
@@ -521,3 +522,54 @@ def test_strategies_that_choose_or_wait_for_rewards_are_refused_ahead(settings, 
     with pytest.raises(ConfigError, match=r"set trainer\.v1\.trainer_mode=sync, or vip\.strategy=vip"):
         started(ahead(settings), strategy=strategy, budget=32)
     started(settings, strategy=strategy, budget=32)
+
+
+def ended(folder, *overrides):
+    """The settings of a further start of a run that has taken and saved two steps, the second its last."""
+    first = demo_settings(folder, "trainer.total_training_steps=2")
+    session = started(first)
+    for step in (1, 2):
+        observe(session, plan(session, step), [0, 2, 1, 2], step=step)
+    (folder / "vip" / "latest_checkpointed_iteration.txt").write_text("2")
+    return demo_settings(folder, *overrides)
+
+
+def test_a_finished_run_with_other_settings_is_refused_before_anything_is_loaded(tmp_path):
+    again = ended(tmp_path, "trainer.total_training_steps=2", "data.seed=7", "actor_rollout_ref.actor.optim.lr=1e-5")
+    before = again.records_path.read_bytes()
+    with pytest.raises(ConfigError, match=r"finished \(step 2 of 2\), with other settings: ") as refused:
+        Session(again).restore()
+    told = "actor_rollout_ref.actor.optim.lr was 0.0003 and is 1e-05 now; data.seed was 1 and is 7 now."
+    assert told in str(refused.value)
+    assert again.records_path.read_bytes() == before
+
+
+def test_where_only_verl_knows_the_last_step_it_is_refused_when_verl_has_said_it(tmp_path):
+    again = ended(tmp_path, "trainer.total_training_steps=null", "trainer.total_epochs=1", "data.seed=7")
+    session = Session(again)
+    session.restore()
+    before = again.records_path.read_bytes()
+    with pytest.raises(ConfigError, match=r"finished \(step 2 of 2\).* data\.seed was 1 and is 7 now"):
+        session.start(last_step=2)
+    assert again.records_path.read_bytes() == before
+    session.start(last_step=3)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["trainer.total_training_steps=3"],
+        ["trainer.total_training_steps=3", "data.seed=7"],
+        ["trainer.total_training_steps=2"],
+        ["trainer.total_training_steps=2", "data.seed=7", "trainer.val_only=true"],
+    ],
+)
+def test_more_steps_the_same_settings_and_a_validation_go_on_and_each_start_keeps_its_settings(tmp_path, overrides):
+    again = ended(tmp_path, *overrides)
+    session = Session(again)
+    session.restore()
+    session.start(last_step=again.last_step)
+    headers = read_run(again.records_path).headers
+    seeds = [header.config["data.seed"] for header in headers]
+    assert seeds == [1, 7 if "data.seed=7" in overrides else 1]
+    assert [header.resumed_from for header in headers] == [None, 2]

@@ -13,8 +13,8 @@ from verl_vip.reporting.checks import (
     require_text,
 )
 
-#: Version of the records' layout. 1 had neither `RunHeader.schema` nor `StepRecord.tokens`.
-SCHEMA_VERSION = 2
+#: Version of the records' layout. 1 had neither `RunHeader.schema` nor `StepRecord.tokens`, 2 no `RunHeader.config`.
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class RunHeader:
         budget: Rollouts one training step may spend, C.
         resumed_from: Step of the checkpoint this start continues; None for a fresh run.
         schema: Version of the layout of this record and those up to the next header.
+        config: All of verl's settings that move a result, by dotted name; None where they were not noted.
     """
 
     kind: ClassVar[str] = "run"
@@ -40,6 +41,7 @@ class RunHeader:
     budget: int
     resumed_from: int | None = None
     schema: int = 1
+    config: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         require_count("schema", self.schema)
@@ -55,6 +57,8 @@ class RunHeader:
             require_count("resumed_from", self.resumed_from)
         require_mapping("settings", self.settings)
         require_mapping("versions", self.versions)
+        if self.config is not None:
+            require_mapping("config", self.config)
 
 
 @dataclass(frozen=True)
