@@ -21,7 +21,7 @@ from verl_vip.reporting.progress import format_groups, format_step
 from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, ValidationRecord, read_run
 from verl_vip.reporting.schema import SCHEMA_VERSION
 from verl_vip.strategies.gradient_variance import GradientVariance
-from verl_vip.strategies.outcomes import group_sizes
+from verl_vip.strategies.outcomes import group_sizes, has_signal
 from verl_vip.workers.metrics import step_metrics
 from verl_vip.workers.outcomes import Rollouts, group_by_prompt, require_requested
 from verl_vip.workers.planner import Planner
@@ -294,6 +294,7 @@ class Session:
             kept=None if kept is None else [len(positions) for positions in kept],
             rounds=plan.rounds.num_rounds,
             spends_all=self.state.strategy.decides_beforehand,
+            varied=has_signal(outcomes).tolist(),
         )
         metrics = step_metrics(record, self.state.predictor)
         self.records.append(record)
