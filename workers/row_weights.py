@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from verl_vip.strategies.outcomes import Outcomes
+from verl_vip.strategies.outcomes import Outcomes, group_sizes, has_signal
 from verl_vip.strategies.strategy import Selection
 
 
@@ -27,17 +27,13 @@ class RowWeights:
     rollout: Mapping[str, Tensor] = field(default_factory=dict)
     baseline: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
-    @property
-    def are_all_one(self) -> bool:
-        """Whether the rows need no weighing, so that verl's own estimators give the update too."""
-        return not (self.prompt or self.rollout or self.baseline)
-
 
 def kept_rollouts(selection: Selection, outcomes: Outcomes) -> list[list[int]] | None:
     """Return the positions of each prompt's kept rollouts, in the order sampled; None where all are kept.
 
-    verl cannot take a step without rows. If the selection keeps nothing, the first rollout that there is stays, and
-    `row_weights` gives it no weight.
+    verl cannot take a step without rows. If the selection keeps nothing, the first prompt stays whose rewards are all
+    alike, since an estimator that compares them gives it no advantage, verl's own included. Without one the first
+    rollout stays. `row_weights` gives neither a weight.
 
     Args:
         selection: What the strategy returned.
@@ -47,8 +43,11 @@ def kept_rollouts(selection: Selection, outcomes: Outcomes) -> list[list[int]] |
         return None
     kept: list[list[int]] = [flags.nonzero()[:, 0].tolist() for flags in selection.keep]
     if not any(kept):
-        first = next(row for row, rewards in enumerate(outcomes) if len(rewards))
-        kept[first] = [0]
+        alike = ((group_sizes(outcomes) > 1) & ~has_signal(outcomes)).nonzero()[:, 0].tolist()
+        if alike:
+            kept[alike[0]] = list(range(len(outcomes[alike[0]])))
+        else:
+            kept[next(row for row, rewards in enumerate(outcomes) if len(rewards))] = [0]
     return kept
 
 

@@ -29,7 +29,7 @@ from verl_vip.workers.row_weights import kept_rollouts, row_weights
 from verl_vip.workers.run_settings import RunSettings
 from verl_vip.workers.run_state import RunState
 from verl_vip.workers.stopwatch import Stopwatch
-from verl_vip.workers.update_settings import ESTIMATORS
+from verl_vip.workers.update_settings import selection_refusals
 from verl_vip.workers.update_terms import UpdateTerms
 from verl_vip.workers.validation import ValidationTally
 
@@ -67,6 +67,7 @@ class Session:
         self._variance = GradientVariance(vip.objective, vip.utility, vip.utility_floor, vip.prior_strength_cap)
         self.state = RunState.fresh(vip, self._variance)
         self._require_budget()
+        self._require_update()
         self.planner = Planner(settings)
         self.records = RecordWriter(settings.records_path)
         self.sample_further: Sampler = _no_sampler
@@ -92,6 +93,13 @@ class Session:
                 "batches that trainer.v1.trainer_mode=colocate_async samples ahead; set trainer.v1.trainer_mode=sync, "
                 "or vip.strategy=vip."
             )
+
+    def _require_update(self) -> None:
+        settings = self.settings
+        for message in selection_refusals(
+            settings.vip, self.state.strategy.weighs, ours=settings.weighs_rows, kl_in_reward=settings.kl_in_reward
+        ):
+            raise ConfigError(message)
 
     # ------------------------------------------------------------------ start and state
 
@@ -239,23 +247,10 @@ class Session:
 
         Returns:
             Positions in the order received, by uid; None where everything is used.
-
-        Raises:
-            ConfigError: If they need weights that the configured advantage estimator does not give.
         """
         plan = self.state.plans.head(step)
-        rounds, vip = plan.rounds, self.settings.vip
-        weights = row_weights(rounds.selection, rounds.outcomes, plan.uids, vip.reward_range)
-        if not (weights.are_all_one or self.settings.weighs_rows):
-            raise ConfigError(
-                f"vip.strategy={vip.strategy} weighs what it trains on, and algorithm.adv_estimator does not pass "
-                f"the weights on; set algorithm.adv_estimator={ESTIMATORS[vip.objective]}."
-            )
-        if (weights.rollout or weights.baseline) and self.settings.kl_in_reward:
-            raise ConfigError(
-                f"vip.strategy={vip.strategy} centres or weighs rollouts by their rewards, which a KL penalty in the "
-                "reward changes afterwards; set algorithm.use_kl_in_reward=False and actor.use_kl_loss=True."
-            )
+        rounds = plan.rounds
+        weights = row_weights(rounds.selection, rounds.outcomes, plan.uids, self.settings.vip.reward_range)
         self.update_terms = UpdateTerms.of_batch(plan.uids, plan.prediction, self._variance, weights)
         kept = kept_rollouts(rounds.selection, rounds.outcomes)
         return None if kept is None else dict(zip(plan.uids, kept, strict=True))

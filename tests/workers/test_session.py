@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_module
 from verl_vip.errors import ConfigError, InfeasibleBudgetError, IntegrationError, InvalidInputError
 from verl_vip.reporting.records import read_run
 from verl_vip.state_file import read_state, write_state
+from verl_vip.strategies.registry import STRATEGIES, build_strategy
 from verl_vip.workers.outcomes import Rollouts
 from verl_vip.workers.run_settings import RunSettings
 from verl_vip.workers.run_state import STATE_FILE
@@ -339,7 +340,9 @@ def test_rounds_follow_the_rewards_and_only_what_is_kept_is_trained_on(settings)
     assert metrics["vip/rounds"] == 2
 
 
-def test_when_nothing_is_kept_one_rollout_stays_without_weight(settings):
+@pytest.mark.parametrize("weighs_rows", [True, False])
+def test_when_nothing_is_kept_a_group_stays_that_teaches_nothing(settings, weighs_rows):
+    settings = dataclasses.replace(settings, weighs_rows=weighs_rows)
     session = started(settings, strategy="dapo", strategy_settings={"group_size": 8})
     further = dict(zip(UIDS, plan(session), strict=True))
     while further:
@@ -347,27 +350,35 @@ def test_when_nothing_is_kept_one_rollout_stays_without_weight(settings):
         found = Rollouts(uids, [0.0] * len(uids), [5] * len(uids))
         further = session.receive(step=1, rollouts=found)
     kept = session.select(1)
-    assert sum(map(len, kept.values())) == 1
+    assert kept == {"a": list(range(8)), "b": [], "c": [], "d": []}
     assert set(session.update_terms.weight.tolist()) == {0.0}
     session.observe(1)
     (step,) = read_run(settings.records_path).steps
-    assert sum(step.kept) == 1
+    assert step.kept == [8, 0, 0, 0]
 
 
-def test_weights_need_an_estimator_that_passes_them_on(settings):
-    session = started(dataclasses.replace(settings, weighs_rows=False), strategy="dynamic_pruning")
-    counts = plan(session)
-    session.receive(step=1, rollouts=rollouts(counts, [1, 1, 1, 1]))
-    with pytest.raises(ConfigError, match=r"set algorithm\.adv_estimator=vip_rloo"):
-        session.select(1)
+def may_start(settings, name, **strategy_settings):
+    try:
+        started(settings, strategy=name, strategy_settings=strategy_settings, budget=32)
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
-def test_weights_by_reward_are_refused_where_a_penalty_changes_rewards_afterwards(settings):
-    session = started(dataclasses.replace(settings, kl_in_reward=True), strategy="dynamic_pruning")
-    counts = plan(session)
-    session.receive(step=1, rollouts=rollouts(counts, [1, 1, 1, 1]))
-    with pytest.raises(ConfigError, match=r"set algorithm\.use_kl_in_reward=False"):
-        session.select(1)
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_what_the_update_cannot_follow_is_refused_before_anything_is_sampled(settings, name):
+    needs = build_strategy(name, objective="rloo").weighs
+    assert may_start(settings, name) is None
+    refused = may_start(dataclasses.replace(settings, weighs_rows=False), name)
+    assert ("set algorithm.adv_estimator=vip_rloo" in (refused or "")) == bool(needs)
+    refused = may_start(dataclasses.replace(settings, kl_in_reward=True), name)
+    assert ("set algorithm.use_kl_in_reward=False" in (refused or "")) == bool(needs & {"rollout_weight", "baseline"})
+
+
+def test_what_is_refused_follows_the_strategys_settings(settings):
+    settings = dataclasses.replace(settings, weighs_rows=False)
+    assert may_start(settings, "prioritized") is None
+    assert "weighs what it trains on" in may_start(settings, "prioritized", correction=1.0)
 
 
 def test_a_further_round_without_a_manager_names_the_setting(settings):

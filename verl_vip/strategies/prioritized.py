@@ -11,7 +11,7 @@ from verl_vip.errors import ConfigError
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.groups import affordable_groups, same_counts
 from verl_vip.strategies.state import pack, seeded_generator, unpack
-from verl_vip.strategies.strategy import Budget, Rounds, Selection
+from verl_vip.strategies.strategy import Budget, Rounds, Selection, Weighing
 
 
 class Prioritized:
@@ -61,6 +61,7 @@ class Prioritized:
         if group_size < 1:
             raise ConfigError(f"group_size must be at least 1; got {group_size}.")
         self.pool_ratio = pool_ratio
+        self.weighs: frozenset[Weighing] = frozenset({"prompt_weight"} if correction > 0 else ())
         self._exponent, self._correction, self._group_size = exponent, correction, group_size
         self._even_share = even_share
         self._generator = seeded_generator(seed)
