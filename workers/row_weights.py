@@ -52,7 +52,7 @@ def kept_rollouts(selection: Selection, outcomes: Outcomes) -> list[list[int]] |
 
 
 def row_weights(
-    selection: Selection, outcomes: Outcomes, uids: Sequence[str], reward_range: tuple[float, float]
+    selection: Selection, outcomes: Outcomes, uids: Sequence[str], ranges: Sequence[tuple[float, float]]
 ) -> RowWeights:
     """Return the selection by uid, for the advantage estimator.
 
@@ -60,9 +60,8 @@ def row_weights(
         selection: What the strategy returned.
         outcomes: `B` tensors of rewards in [0, 1], all rounds together.
         uids: `B` identifiers.
-        reward_range: What 0 and 1 are in the scorer's rewards, which the estimator sees.
+        ranges: `B` pairs, what 0 and 1 are in the scorer's rewards, which the estimator sees.
     """
-    low, high = reward_range
     if selection.keep is not None and not any(bool(flags.any()) for flags in selection.keep):
         return RowWeights(prompt=dict.fromkeys(uids, 0.0))
     weights = selection.prompt_weight
@@ -73,7 +72,7 @@ def row_weights(
             rollout[uid] = factor[flags][torch.argsort(rewards[flags], stable=True)].to(torch.float64)
     baseline: dict[str, tuple[float, int]] = {}
     if selection.baseline == "sampled":
-        for uid, rewards in zip(uids, outcomes, strict=True):
+        for uid, rewards, (low, high) in zip(uids, outcomes, ranges, strict=True):
             if len(rewards):
                 baseline[uid] = (low + (high - low) * float(rewards.mean()), len(rewards))
     return RowWeights(prompt, rollout, baseline)

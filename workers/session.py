@@ -22,8 +22,9 @@ from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, Vali
 from verl_vip.reporting.schema import SCHEMA_VERSION
 from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.strategies.outcomes import group_sizes, has_signal
+from verl_vip.workers.learned_ranges import LearnedRanges
 from verl_vip.workers.metrics import step_metrics
-from verl_vip.workers.outcomes import Rollouts, group_by_prompt, require_requested
+from verl_vip.workers.outcomes import Plan, Rollouts, group_by_prompt, require_requested
 from verl_vip.workers.planner import Planner
 from verl_vip.workers.row_weights import kept_rollouts, row_weights
 from verl_vip.workers.run_settings import RunSettings
@@ -74,6 +75,7 @@ class Session:
         self._last_step: int | None = None
         self.update_terms: UpdateTerms | None = None
         self._validation = ValidationTally()
+        self._learned = LearnedRanges(vip)
 
     def _require_budget(self) -> None:
         settings, strategy = self.settings, self.state.strategy
@@ -228,11 +230,13 @@ class Session:
 
         Raises:
             IntegrationError: If verl sampled other prompts, or the same number for each against the plan.
-            InvalidInputError: If a reward is outside `vip.reward_range`.
+            InvalidInputError: If a reward is outside the range of its data source.
         """
         plan = self.state.plans.head(step)
         watch = Stopwatch()
-        outcomes = group_by_prompt(plan, rollouts, self.settings.vip.reward_range)
+        outcomes = group_by_prompt(plan, rollouts, self._ranges(plan))
+        label_of = dict(zip(plan.uids, plan.labels, strict=True))
+        self._learned.see_training([label_of[uid] for uid in rollouts.uids], rollouts.rewards)
         require_requested(plan, outcomes, nominal=self.settings.rollout_n)
         plan.outcomes.append(outcomes)
         watch.lap("collect")
@@ -250,10 +254,14 @@ class Session:
         """
         plan = self.state.plans.head(step)
         rounds = plan.rounds
-        weights = row_weights(rounds.selection, rounds.outcomes, plan.uids, self.settings.vip.reward_range)
-        self.update_terms = UpdateTerms.of_batch(plan.uids, plan.prediction, self._variance, weights)
+        ranges = self._ranges(plan)
+        weights = row_weights(rounds.selection, rounds.outcomes, plan.uids, ranges)
+        self.update_terms = UpdateTerms.of_batch(plan.uids, plan.prediction, self._variance, weights, ranges)
         kept = kept_rollouts(rounds.selection, rounds.outcomes)
         return None if kept is None else dict(zip(plan.uids, kept, strict=True))
+
+    def _ranges(self, plan: Plan) -> list[tuple[float, float]]:
+        return [self.settings.vip.range_of(label) for label in plan.labels]
 
     def observe(self, step: int) -> dict[str, float]:
         """Learn from a step that is over.
@@ -313,12 +321,8 @@ class Session:
         self._validation.expect(uids, labels, samples)
 
     def observe_validation(self, *, step: int, rollouts: Rollouts) -> None:
-        """Record a validation batch; the predictor does not learn from it.
-
-        Raises:
-            InvalidInputError: If a reward is outside `vip.reward_range`.
-        """
-        correct, count = self._validation.count(rollouts, self.settings.vip.reward_range)
+        """Record a validation batch, whatever it earned; the predictor does not learn from it."""
+        correct, count = self._validation.count(rollouts, self._learned)
         self.records.append(
             ValidationRecord(
                 step=step,
