@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from verl_vip.config import VipConfig
@@ -31,14 +31,18 @@ class LearnedRanges:
         self._vip = vip
         self._seen: dict[str, tuple[float, float]] = {}
         self._trained: Counter[str] = Counter()
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
 
     def see(self, sources: Sequence[str], rewards: Sequence[float]) -> None:
         """Note what rollouts earned; what is not finite is left out."""
+        earned: dict[str, set[float]] = defaultdict(set)
         for source, reward in zip(sources, rewards, strict=True):
-            if math.isfinite(reward):
-                low, high = self._seen.get(source, (reward, reward))
-                self._seen[source] = min(low, reward), max(high, reward)
+            earned[source].add(reward)
+        for source, values in earned.items():
+            finite = [value for value in values if math.isfinite(value)]
+            if finite:
+                low, high = self._seen.get(source, (math.inf, -math.inf))
+                self._seen[source] = min(low, *finite), max(high, *finite)
 
     def see_training(self, sources: Sequence[str], rewards: Sequence[float]) -> None:
         """Note what training rollouts earned, and tell of a source that has not once earned what a failure should."""
@@ -77,8 +81,8 @@ class LearnedRanges:
         return found
 
     def _tell(self, source: str, message: str, *values: object) -> None:
-        if source not in self._told:
-            self._told.add(source)
+        if (source, message) not in self._told:
+            self._told.add((source, message))
             logger.warning(message, *values)
 
 

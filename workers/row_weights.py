@@ -33,7 +33,7 @@ def kept_rollouts(selection: Selection, outcomes: Outcomes) -> list[list[int]] |
 
     verl cannot take a step without rows. If the selection keeps nothing, the first prompt stays whose rewards are all
     alike, since an estimator that compares them gives it no advantage, verl's own included. Without one the first
-    rollout stays. `row_weights` gives neither a weight.
+    rollout stays, to which verl's own do give one. `row_weights` gives neither a weight.
 
     Args:
         selection: What the strategy returned.
