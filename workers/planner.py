@@ -2,8 +2,13 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from verl_vip.config import VipConfig
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import prompt_id, prompt_text
 from verl_vip.prediction.predictor import Prompts
@@ -53,7 +58,7 @@ class Planner:
         self._tell_of_repetition(step, ids)
         prompts = Prompts(ids, self.embedder.embed(ids, [prompt_text(message) for message in messages]))
         watch.lap("embed")
-        prediction = state.predictor.predict(prompts)
+        prediction = replace(state.predictor.predict(prompts), stake=_stakes(self._settings.vip, labels))
         watch.lap("predict")
         nominal = self._settings.budget
         total = nominal.total * len(ids) // self._settings.prompts_per_step
@@ -74,3 +79,10 @@ class Planner:
                 repeated,
                 len(ids),
             )
+
+
+def _stakes(vip: VipConfig, sources: Sequence[str]) -> Tensor | None:
+    if not vip.reward_range_by_source:
+        return None
+    ranges = torch.tensor([vip.range_of(source) for source in sources], dtype=torch.float64)
+    return ranges[:, 1] - ranges[:, 0]

@@ -22,15 +22,16 @@ from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, Vali
 from verl_vip.reporting.schema import SCHEMA_VERSION
 from verl_vip.reporting.settings import decisive_config, require_same_settings
 from verl_vip.strategies.gradient_variance import GradientVariance
-from verl_vip.strategies.outcomes import group_sizes
+from verl_vip.strategies.outcomes import group_sizes, has_signal
+from verl_vip.workers.learned_ranges import LearnedRanges
 from verl_vip.workers.metrics import step_metrics
-from verl_vip.workers.outcomes import Rollouts, group_by_prompt, require_requested
+from verl_vip.workers.outcomes import Plan, Rollouts, group_by_prompt, require_requested
 from verl_vip.workers.planner import Planner
 from verl_vip.workers.row_weights import kept_rollouts, row_weights
 from verl_vip.workers.run_settings import RunSettings
 from verl_vip.workers.run_state import RunState
 from verl_vip.workers.stopwatch import Stopwatch
-from verl_vip.workers.update_settings import ESTIMATORS
+from verl_vip.workers.update_settings import selection_refusals
 from verl_vip.workers.update_terms import UpdateTerms
 from verl_vip.workers.validation import ValidationTally
 
@@ -68,12 +69,14 @@ class Session:
         self._variance = GradientVariance(vip.objective, vip.utility, vip.utility_floor, vip.prior_strength_cap)
         self.state = RunState.fresh(vip, self._variance)
         self._require_budget()
+        self._require_update()
         self.planner = Planner(settings)
         self.records = RecordWriter(settings.records_path)
         self.sample_further: Sampler = _no_sampler
         self._last_step: int | None = None
         self.update_terms: UpdateTerms | None = None
         self._validation = ValidationTally()
+        self._learned = LearnedRanges(vip)
 
     def _require_budget(self) -> None:
         settings, strategy = self.settings, self.state.strategy
@@ -93,6 +96,13 @@ class Session:
                 "batches that trainer.v1.trainer_mode=colocate_async samples ahead; set trainer.v1.trainer_mode=sync, "
                 "or vip.strategy=vip."
             )
+
+    def _require_update(self) -> None:
+        settings = self.settings
+        for message in selection_refusals(
+            settings.vip, self.state.strategy.weighs, ours=settings.weighs_rows, kl_in_reward=settings.kl_in_reward
+        ):
+            raise ConfigError(message)
 
     # ------------------------------------------------------------------ start and state
 
@@ -230,11 +240,13 @@ class Session:
 
         Raises:
             IntegrationError: If verl sampled other prompts, or the same number for each against the plan.
-            InvalidInputError: If a reward is outside `vip.reward_range`.
+            InvalidInputError: If a reward is outside the range of its data source.
         """
         plan = self.state.plans.head(step)
         watch = Stopwatch()
-        outcomes = group_by_prompt(plan, rollouts, self.settings.vip.reward_range)
+        outcomes = group_by_prompt(plan, rollouts, self._ranges(plan))
+        label_of = dict(zip(plan.uids, plan.labels, strict=True))
+        self._learned.see_training([label_of[uid] for uid in rollouts.uids], rollouts.rewards)
         require_requested(plan, outcomes, nominal=self.settings.rollout_n)
         plan.outcomes.append(outcomes)
         watch.lap("collect")
@@ -249,26 +261,17 @@ class Session:
 
         Returns:
             Positions in the order received, by uid; None where everything is used.
-
-        Raises:
-            ConfigError: If they need weights that the configured advantage estimator does not give.
         """
         plan = self.state.plans.head(step)
-        rounds, vip = plan.rounds, self.settings.vip
-        weights = row_weights(rounds.selection, rounds.outcomes, plan.uids, vip.reward_range)
-        if not (weights.are_all_one or self.settings.weighs_rows):
-            raise ConfigError(
-                f"vip.strategy={vip.strategy} weighs what it trains on, and algorithm.adv_estimator does not pass "
-                f"the weights on; set algorithm.adv_estimator={ESTIMATORS[vip.objective]}."
-            )
-        if (weights.rollout or weights.baseline) and self.settings.kl_in_reward:
-            raise ConfigError(
-                f"vip.strategy={vip.strategy} centres or weighs rollouts by their rewards, which a KL penalty in the "
-                "reward changes afterwards; set algorithm.use_kl_in_reward=False and actor.use_kl_loss=True."
-            )
-        self.update_terms = UpdateTerms.of_batch(plan.uids, plan.prediction, self._variance, weights)
+        rounds = plan.rounds
+        ranges = self._ranges(plan)
+        weights = row_weights(rounds.selection, rounds.outcomes, plan.uids, ranges)
+        self.update_terms = UpdateTerms.of_batch(plan.uids, plan.prediction, self._variance, weights, ranges)
         kept = kept_rollouts(rounds.selection, rounds.outcomes)
         return None if kept is None else dict(zip(plan.uids, kept, strict=True))
+
+    def _ranges(self, plan: Plan) -> list[tuple[float, float]]:
+        return [self.settings.vip.range_of(label) for label in plan.labels]
 
     def observe(self, step: int) -> dict[str, float]:
         """Learn from a step that is over.
@@ -304,6 +307,7 @@ class Session:
             kept=None if kept is None else [len(positions) for positions in kept],
             rounds=plan.rounds.num_rounds,
             spends_all=self.state.strategy.decides_beforehand,
+            varied=has_signal(outcomes).tolist(),
         )
         metrics = step_metrics(record, self.state.predictor)
         self.records.append(record)
@@ -327,12 +331,8 @@ class Session:
         self._validation.expect(uids, labels, samples)
 
     def observe_validation(self, *, step: int, rollouts: Rollouts) -> None:
-        """Record a validation batch; the predictor does not learn from it.
-
-        Raises:
-            InvalidInputError: If a reward is outside `vip.reward_range`.
-        """
-        correct, count = self._validation.count(rollouts, self.settings.vip.reward_range)
+        """Record a validation batch, whatever it earned; the predictor does not learn from it."""
+        correct, count = self._validation.count(rollouts, self._learned)
         self.records.append(
             ValidationRecord(
                 step=step,

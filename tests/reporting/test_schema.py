@@ -23,6 +23,8 @@ def test_validation_accuracy_pools_the_problems_of_all_labels(make_validation):
             "successes must lie between 0 and the observed count; prompt 'a'",
         ),
         ({"strategy": None}, "strategy must be text"),
+        ({"varied": [True, False]}, "varied must be a list with one entry for each of the 4 prompts"),
+        ({"varied": [True, False, 1, True]}, "varied must be a Python bool; got 1"),
         ({"step": True}, "step must be a Python int"),
         ({"seconds": {"embed": "fast"}}, "seconds"),
         ({"ids": [1, 2, 3, 4]}, "ids must be text"),

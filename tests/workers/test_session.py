@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_module
 from verl_vip.errors import ConfigError, InfeasibleBudgetError, IntegrationError, InvalidInputError
 from verl_vip.reporting.records import read_run
 from verl_vip.state_file import read_state, write_state
+from verl_vip.strategies.registry import STRATEGIES, build_strategy
 from verl_vip.workers.outcomes import Rollouts
 from verl_vip.workers.run_settings import RunSettings
 from verl_vip.workers.run_state import STATE_FILE
@@ -259,7 +260,9 @@ def test_an_empty_batch_is_named(settings):
 def test_rewards_outside_the_range_are_refused_with_what_to_set(settings):
     session = started(settings)
     plan(session)
-    with pytest.raises(InvalidInputError, match=r"earned -1.0, outside vip.reward_range=\[0.0, 1.0\]"):
+    with pytest.raises(
+        InvalidInputError, match=r"source 'add' earned -1.0, outside its range \[0.0, 1.0\]; set vip.rew"
+    ):
         session.receive(step=1, rollouts=Rollouts(["a"], [-1.0], [5]))
 
 
@@ -270,6 +273,49 @@ def test_other_reward_ranges_are_mapped_to_success_shares(settings):
     finish(session, dataclasses.replace(found, rewards=rewards))
     (step,) = read_run(settings.records_path).steps
     assert step.successes == [0.0, 8.0, 4.0, 4.0]
+
+
+def test_sources_on_different_scales_are_learned_allocated_and_updated_each_on_its_own(settings):
+    session = started(settings, reward_range=(-1.0, 1.0), reward_range_by_source={"sort": (0.0, 1.0)})
+    labels = ["add", "sort", "add", "sort"]
+    counts = session.plan(step=1, uids=UIDS, messages=MESSAGES, labels=labels)
+    # All are predicted alike: those with twice as much at stake get more.
+    assert counts[0] == counts[2] > counts[1] == counts[3]
+    found = rollouts(counts, [4, 4, 0, 0])
+    wrong = dict(zip(UIDS, [-1.0, 0.0, -1.0, 0.0], strict=True))
+    rewards = [reward or wrong[uid] for uid, reward in zip(found.uids, found.rewards, strict=True)]
+    assert session.receive(step=1, rollouts=dataclasses.replace(found, rewards=rewards)) == {}
+    assert session.select(1) is None
+    assert session.update_terms.reward_range.tolist() == [[-1, 1], [0, 1], [-1, 1], [0, 1]]
+    session.observe(1)
+    (step,) = read_run(settings.records_path).steps
+    assert step.successes == [4.0, 4.0, 0.0, 0.0]
+    session.plan(step=2, uids=UIDS, messages=MESSAGES, labels=labels)
+    with pytest.raises(InvalidInputError, match=r"data source 'sort' earned -1.0, outside its range \[0.0, 1.0\]"):
+        session.receive(step=2, rollouts=Rollouts(["b"], [-1.0], [5]))
+
+
+def test_counts_are_those_of_one_scale_where_all_prompts_share_it(settings):
+    narrow, wide = started(settings), started(settings, reward_range=(-1.0, 1.0))
+    everywhere = started(settings, reward_range_by_source={"add": (-1.0, 1.0)})
+    for step in (1, 2, 3):
+        counts = plan(narrow, step)
+        found = rollouts(counts, [0, 1, 2, 2])
+        on_both_sides = dataclasses.replace(found, rewards=[2 * reward - 1 for reward in found.rewards])
+        assert plan(wide, step) == plan(everywhere, step) == counts
+        finish(narrow, found, step)
+        finish(wide, on_both_sides, step)
+        finish(everywhere, on_both_sides, step)
+
+
+def test_equal_rewards_between_0_and_1_carry_no_signal(settings):
+    session = started(settings)
+    found = rollouts(plan(session), [0, 8, 4, 0])
+    rewards = [0.1 if uid == "d" else reward for uid, reward in zip(found.uids, found.rewards, strict=True)]
+    metrics = finish(session, dataclasses.replace(found, rewards=rewards))
+    assert metrics["vip/groups/without_signal"] == 0.75
+    (step,) = read_run(settings.records_path).steps
+    assert step.varied == [False, False, True, False]
 
 
 def test_rewards_between_0_and_1_teach_how_little_they_vary(settings):
@@ -298,6 +344,18 @@ def test_validation_counts_problems_and_teaches_nobody(settings):
     (check,) = read_run(settings.records_path).validations
     assert (check.correct, check.count) == ({"add": 0.5, "sort": 1.0}, {"add": 1, "sort": 1})
     assert plan(session) == before
+
+
+def test_no_validation_reward_ends_the_run(settings, caplog):
+    session = started(settings)
+    earned = [("gsm8k", 0.0), ("gsm8k", 1.0), ("aime", -1.0), ("aime", 1.0), ("judge", 7.5), ("judge", math.nan)]
+    for step in (0, 1):
+        session.expect_validation([f"v{row}" for row in range(6)], [source for source, _ in earned], [1] * 6)
+        found = Rollouts([f"v{row}" for row in range(6)], [reward for _, reward in earned], [5] * 6)
+        session.observe_validation(step=step, rollouts=found)
+    for check in read_run(settings.records_path).validations:
+        assert check.correct == {"gsm8k": 1.0, "aime": 1.0, "judge": 1.0}
+    assert caplog.text.count("validation rewards of data source 'aime' go from -1 to 1, outside") == 1
 
 
 def test_a_strategy_that_wants_a_pool_says_how_to_offer_one(settings):
@@ -340,7 +398,9 @@ def test_rounds_follow_the_rewards_and_only_what_is_kept_is_trained_on(settings)
     assert metrics["vip/rounds"] == 2
 
 
-def test_when_nothing_is_kept_one_rollout_stays_without_weight(settings):
+@pytest.mark.parametrize("weighs_rows", [True, False])
+def test_when_nothing_is_kept_a_group_stays_that_teaches_nothing(settings, weighs_rows):
+    settings = dataclasses.replace(settings, weighs_rows=weighs_rows)
     session = started(settings, strategy="dapo", strategy_settings={"group_size": 8})
     further = dict(zip(UIDS, plan(session), strict=True))
     while further:
@@ -348,27 +408,35 @@ def test_when_nothing_is_kept_one_rollout_stays_without_weight(settings):
         found = Rollouts(uids, [0.0] * len(uids), [5] * len(uids))
         further = session.receive(step=1, rollouts=found)
     kept = session.select(1)
-    assert sum(map(len, kept.values())) == 1
+    assert kept == {"a": list(range(8)), "b": [], "c": [], "d": []}
     assert set(session.update_terms.weight.tolist()) == {0.0}
     session.observe(1)
     (step,) = read_run(settings.records_path).steps
-    assert sum(step.kept) == 1
+    assert step.kept == [8, 0, 0, 0]
 
 
-def test_weights_need_an_estimator_that_passes_them_on(settings):
-    session = started(dataclasses.replace(settings, weighs_rows=False), strategy="dynamic_pruning")
-    counts = plan(session)
-    session.receive(step=1, rollouts=rollouts(counts, [1, 1, 1, 1]))
-    with pytest.raises(ConfigError, match=r"set algorithm\.adv_estimator=vip_rloo"):
-        session.select(1)
+def may_start(settings, name, **strategy_settings):
+    try:
+        started(settings, strategy=name, strategy_settings=strategy_settings, budget=32)
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
-def test_weights_by_reward_are_refused_where_a_penalty_changes_rewards_afterwards(settings):
-    session = started(dataclasses.replace(settings, kl_in_reward=True), strategy="dynamic_pruning")
-    counts = plan(session)
-    session.receive(step=1, rollouts=rollouts(counts, [1, 1, 1, 1]))
-    with pytest.raises(ConfigError, match=r"set algorithm\.use_kl_in_reward=False"):
-        session.select(1)
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_what_the_update_cannot_follow_is_refused_before_anything_is_sampled(settings, name):
+    needs = build_strategy(name, objective="rloo").weighs
+    assert may_start(settings, name) is None
+    refused = may_start(dataclasses.replace(settings, weighs_rows=False), name)
+    assert ("set algorithm.adv_estimator=vip_rloo" in (refused or "")) == bool(needs)
+    refused = may_start(dataclasses.replace(settings, kl_in_reward=True), name)
+    assert ("set algorithm.use_kl_in_reward=False" in (refused or "")) == bool(needs & {"rollout_weight", "baseline"})
+
+
+def test_what_is_refused_follows_the_strategys_settings(settings):
+    settings = dataclasses.replace(settings, weighs_rows=False)
+    assert may_start(settings, "prioritized") is None
+    assert "weighs what it trains on" in may_start(settings, "prioritized", correction=1.0)
 
 
 def test_a_further_round_without_a_manager_names_the_setting(settings):

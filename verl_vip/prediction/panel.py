@@ -47,6 +47,11 @@ class Panel:
         self._embeddings: dict[str, Tensor] = {}
         self._visits: dict[str, list[tuple[int, float, float]]] = {}
 
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of memory that the embeddings take; each is a copy of its own."""
+        return sum(vector.nbytes for vector in self._embeddings.values())
+
     def add(self, seen: Observations, time: int) -> None:
         """Remember one step's outcomes of the members."""
         rows = zip(seen.prompts.ids, seen.successes.tolist(), seen.trials.tolist(), strict=True)

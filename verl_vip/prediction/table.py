@@ -27,6 +27,11 @@ class GrowingRows:
         """A `Q x width` view of all rows. Writing to it changes them; appending invalidates it."""
         return self._store[: self._used]
 
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of memory that the matrix takes, room to grow included."""
+        return self._store.untyped_storage().nbytes()
+
     def append(self, rows: Tensor) -> None:
         """Add a `k x width` tensor below."""
         needed = self._used + rows.shape[0]
@@ -53,6 +58,11 @@ class PromptTable:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of memory that the numbers take, those of the ids left out; constant time, however many there are."""
+        return self._values.tensor_bytes
 
     @property
     def values(self) -> Tensor:

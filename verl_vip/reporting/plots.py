@@ -119,17 +119,22 @@ def plot_reliability(run: RunRecords, ax: Axes) -> None:
 
 
 def plot_no_signal(run: RunRecords, ax: Axes) -> None:
-    """Draw the shares of prompt groups that are all wrong and all right, stacked, over training."""
+    """Draw the shares of prompt groups that are all wrong, all right, and alike in between, stacked, over training.
+
+    The last kind is left out where there is none: rewards of 0 and 1 have nothing between them.
+    """
     steps = np.array([record.step for record in run.steps], dtype=np.float64)
     shares = np.array([without_signal(record) for record in run.steps])
     x, wrong = windows(steps, shares[:, 0])
-    _, right = windows(steps, shares[:, 1])
-    _areas(ax, x, {"all wrong": wrong, "all right": right}, (SERIES[0], SERIES[4]))
-    ax.set_ylim(0, max(0.05, float(np.nanmax(wrong + right)) * 1.15))
+    kinds = {"all wrong": wrong, "all right": windows(steps, shares[:, 1])[1]}
+    if np.nanmax(shares[:, 2]) > 0:
+        kinds["alike in between"] = windows(steps, shares[:, 2])[1]
+    _areas(ax, x, kinds, (SERIES[0], SERIES[4], SERIES[2]))
+    ax.set_ylim(0, max(0.05, float(np.nanmax(sum(kinds.values()))) * 1.15))
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     step_axis(ax)
     ax.set_ylabel("prompt groups without signal")
-    legend_above(ax, ["all wrong", "all right"])
+    legend_above(ax, [*kinds])
 
 
 def plot_overhead(run: RunRecords, ax: Axes) -> None:

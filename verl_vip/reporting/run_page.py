@@ -93,7 +93,9 @@ def _headlines(run: RunRecords, summary: Summary) -> list[str]:
     verdict, reason, tone = budget_verdict(summary)
     seconds, share = overhead_text(summary)
     header = run.headers[-1]
-    no_signal = summary.all_wrong + summary.all_right
+    kinds = f"all wrong {percent(summary.all_wrong)}, all right {percent(summary.all_right)}"
+    if summary.all_alike > 0:
+        kinds += f", alike in between {percent(summary.all_alike)}"
     return [
         _accuracy_card(summary),
         card(
@@ -105,8 +107,8 @@ def _headlines(run: RunRecords, summary: Summary) -> list[str]:
         card("Budget kept exactly", verdict, reason, tone),
         card(
             "Prompt groups without signal",
-            percent(no_signal),
-            f"all wrong {percent(summary.all_wrong)}, all right {percent(summary.all_right)}",
+            percent(summary.no_signal),
+            kinds,
         ),
         card("Overhead a step", seconds, share),
     ]

@@ -7,13 +7,15 @@ from typing import Any, ClassVar
 from verl_vip.errors import InvalidInputError
 from verl_vip.reporting.checks import (
     require_count,
+    require_flag,
     require_mapping,
     require_number,
     require_probability,
     require_text,
 )
 
-#: Version of the records' layout. 1 had neither `RunHeader.schema` nor `StepRecord.tokens`, 2 no `RunHeader.config`.
+#: Version of the records' layout. 1 had neither `RunHeader.schema` nor `StepRecord.tokens`; 2 had neither
+#: `RunHeader.config` nor `StepRecord.varied`.
 SCHEMA_VERSION = 3
 
 
@@ -83,6 +85,7 @@ class StepRecord:
         kept: `B` rollouts that the update used; None where it used all that came back.
         rounds: Rounds of sampling.
         spends_all: Whether the strategy promises to request the whole budget; others may leave some of it.
+        varied: `B` flags, whether the rewards that came back of a prompt differ; None where it was not noted.
     """
 
     kind: ClassVar[str] = "step"
@@ -104,6 +107,7 @@ class StepRecord:
     kept: list[int] | None = None
     rounds: int = 1
     spends_all: bool = True
+    varied: list[bool] | None = None
 
     def __post_init__(self) -> None:
         for name in ("step", "budget", "rollouts_total", "rounds"):
@@ -127,6 +131,8 @@ class StepRecord:
         for name in ("tokens", "kept"):
             if getattr(self, name) is not None:
                 self._require_column(name, require_count)
+        if self.varied is not None:
+            self._require_column("varied", require_flag)
         for prompt, total, count in zip(self.ids, self.successes, self.observed, strict=True):
             # Rewards are summed in floating point, so a full house may miss its count by a rounding error.
             if not -1e-6 <= total <= count + 1e-6:
