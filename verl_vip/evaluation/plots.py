@@ -9,6 +9,7 @@ from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from verl_vip.evaluation.metrics import powers
 from verl_vip.reporting.axes import legend_above
+from verl_vip.reporting.labels import label_text, label_texts
 from verl_vip.reporting.style import FAINT, INK, PAPER, SERIES
 
 #: More lines than this cannot be told apart.
@@ -16,6 +17,8 @@ MOST_LINES = 6
 #: Of more models the bands cover each other.
 MOST_BANDS = 3
 
+#: Room for the name of a row.
+_ROW_POINTS = 120.0
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 Item = TypeVar("Item")
@@ -36,6 +39,7 @@ def plot_pass_at_k(evaluations: Sequence[Mapping[str, Any]], ax: Axes) -> None:
         ax: Where to.
     """
     shown = spread(evaluations)
+    labels = label_texts(metrics["model"] for metrics in shown)
     for index, metrics in enumerate(shown):
         curve = {int(k): estimate for k, estimate in metrics["pass_at_k"].items()}
         ks = np.array(list(curve))
@@ -50,7 +54,7 @@ def plot_pass_at_k(evaluations: Sequence[Mapping[str, Any]], ax: Axes) -> None:
             markevery=[k - 1 for k in powers(len(ks))],
             markeredgecolor=PAPER,
             markeredgewidth=0.6,
-            label=metrics["model"],
+            label=labels[metrics["model"]],
         )
     largest = max(int(k) for metrics in shown for k in metrics["pass_at_k"])
     ax.set_xscale("log", base=2)
@@ -63,7 +67,7 @@ def plot_pass_at_k(evaluations: Sequence[Mapping[str, Any]], ax: Axes) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     ax.set_xlabel("k, samples that may be tried")
     ax.set_ylabel("pass@k")
-    legend_above(ax, [metrics["model"] for metrics in shown])
+    legend_above(ax)
 
 
 def plot_problem_accuracy(tables: Mapping[str, Sequence[Mapping[str, str]]], ax: Axes) -> None:
@@ -86,9 +90,9 @@ def plot_problem_accuracy(tables: Mapping[str, Sequence[Mapping[str, str]]], ax:
     ax.set_xlim(0, len(order) + 1)
     ax.set_ylim(-0.03, 1.03)
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-    ax.set_xlabel(f"problems, by the accuracy of {next(iter(tables))}")
+    ax.set_xlabel(label_text(f"problems, by the accuracy of {next(iter(tables))}"))
     ax.set_ylabel("right samples of a problem")
-    legend_above(ax, [model for model, _ in shown])
+    legend_above(ax)
 
 
 def plot_steps(evaluations: Mapping[str, Sequence[Mapping[str, Any]]], ax: Axes) -> None:
@@ -98,6 +102,7 @@ def plot_steps(evaluations: Mapping[str, Sequence[Mapping[str, Any]]], ax: Axes)
         evaluations: By benchmark the metrics of one run's checkpoints, ascending by step.
         ax: Where to.
     """
+    labels = label_texts(evaluations)
     for index, (benchmark, found) in enumerate(list(evaluations.items())[:MOST_LINES]):
         steps = np.array([metrics["step"] for metrics in found], dtype=np.float64)
         steps += index * 0.012 * np.ptp(steps)  # so that intervals do not cover each other
@@ -111,13 +116,13 @@ def plot_steps(evaluations: Mapping[str, Sequence[Mapping[str, Any]]], ax: Axes)
             markeredgecolor=PAPER,
             markeredgewidth=0.6,
             elinewidth=1.0,
-            label=benchmark,
+            label=labels[benchmark],
         )
     ax.set_ylim(0, None)
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     ax.set_xlabel("training steps")
     ax.set_ylabel("mean@n")
-    legend_above(ax, [*evaluations])
+    legend_above(ax)
 
 
 def plot_differences(comparisons: Sequence[Mapping[str, Any]], ax: Axes) -> None:
@@ -140,8 +145,9 @@ def plot_differences(comparisons: Sequence[Mapping[str, Any]], ax: Axes) -> None
     ax.set_yticks(range(len(rows)), [_comparison_name(comparison) for comparison in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=""))
-    ax.set_xlabel(f"difference of mean@n to {rows[0]['baseline']}, percentage points")
+    ax.set_xlabel(label_text(f"difference of mean@n to {rows[0]['baseline']}, percentage points"))
 
 
 def _comparison_name(comparison: Mapping[str, Any]) -> str:
-    return f"{comparison['candidate']}\n{comparison['benchmark'] or 'all benchmarks'}"
+    names = comparison["candidate"], comparison["benchmark"] or "all benchmarks"
+    return "\n".join(label_text(name, _ROW_POINTS, lines=1) for name in names)

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from matplotlib.figure import Figure
 
+from verl_vip.reporting.markup import html_text
 from verl_vip.reporting.style import save_png, svg_text
 
 
@@ -24,9 +24,10 @@ class Picture:
     def html(self) -> str:
         """Return the picture as a figure element with its drawing inside."""
         drawing = svg_text(self.figure, self.name).replace(
-            "<svg ", f'<svg role="img" aria-label="{escape(f"{self.title}. {self.caption}")}" ', 1
+            "<svg ", f'<svg role="img" aria-label="{html_text(f"{self.title}. {self.caption}")}" ', 1
         )
-        return f"<figure><h3>{escape(self.title)}</h3>{drawing}<figcaption>{escape(self.caption)}</figcaption></figure>"
+        caption = f"<figcaption>{html_text(self.caption)}</figcaption>"
+        return f"<figure><h3>{html_text(self.title)}</h3>{drawing}{caption}</figure>"
 
 
 def gallery(pictures: Sequence[Picture]) -> str:
@@ -54,8 +55,8 @@ def write_page(output: Path, title: str, subtitle: str, body: str, pictures: Seq
         save_png(picture.figure, folder / f"{picture.name}.png", picture.title)
     resources = files("verl_vip.reporting")
     page = Template((resources / "template.html").read_text(encoding="utf-8")).substitute(
-        title=escape(title),
-        subtitle=escape(subtitle),
+        title=html_text(title),
+        subtitle=html_text(subtitle),
         style=(resources / "report.css").read_text(encoding="utf-8"),
         body=body,
     )
