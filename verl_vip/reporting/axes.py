@@ -68,6 +68,11 @@ def legend_rows(names: Sequence[str]) -> int:
     return -(-len(labels) // _columns(labels)) * max(1 + label.count("\n") for label in labels)
 
 
+def legend_height(names: Sequence[str]) -> float:
+    """Return the height in inches of a legend of these names."""
+    return 0.16 * legend_rows(names)
+
+
 def _columns(labels: Sequence[str]) -> int:
     longest = max(text_width(line) for label in labels for line in label.split("\n"))
     gap = _COLUMN_SPACING * LABEL_SIZE

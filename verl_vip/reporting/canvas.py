@@ -20,14 +20,17 @@ class LegibleCanvas(FigureCanvasAgg):
         """Return the renderer for the figure's present size."""
         size = (*self.get_width_height(physical=True), float(self.figure.dpi))
         if self._made is None or self._made[0] != size:
-            self._made = size, _Renderer(*size)
-        self.renderer = self._made[1]
+            self._made = size, _Renderer(*size)  # type: ignore[no-untyped-call]
+        self.renderer: RendererAgg = self._made[1]
         return self.renderer
 
 
 class _Renderer(RendererAgg):
     def draw_text(self, gc: Any, x: float, y: float, s: str, *rest: Any, **options: Any) -> None:
-        super().draw_text(gc, x, y, drawable(s), *rest, **options)
+        super().draw_text(gc, x, y, drawable(s), *rest, **options)  # type: ignore[no-untyped-call]
 
     def get_text_width_height_descent(self, s: str, prop: FontProperties, ismath: Any) -> tuple[float, float, float]:
-        return super().get_text_width_height_descent(drawable(s), prop, ismath)
+        metrics: tuple[float, float, float] = super().get_text_width_height_descent(  # type: ignore[no-untyped-call]
+            drawable(s), prop, ismath
+        )
+        return metrics

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from verl_vip.reporting.axes import count_axis, legend_above, legend_rows, percent_axis
+from verl_vip.reporting.axes import count_axis, legend_above, legend_height, percent_axis
 from verl_vip.reporting.labels import label_texts
 from verl_vip.reporting.records import RunRecords
 from verl_vip.reporting.seeds import accuracy_curves, spent_rollouts, spent_seconds, spent_steps, spent_tokens
@@ -86,13 +86,12 @@ def plot_accuracy(groups: Groups, ax: Axes, against: Progress = "rollouts") -> N
 
 def picture_height(groups: Groups) -> float:
     """Return the height in inches of a picture with a legend of these groups above it."""
-    return 3.0 + 0.16 * legend_rows([*groups])
+    return 3.0 + legend_height([*groups])
 
 
 def plot_family_accuracy(run: RunRecords, ax: Axes) -> None:
     """Draw validation accuracy of each label against training rollouts; of many labels, the eight largest."""
-    sizes = run.validations[-1].count
-    families = sorted(sorted(sizes, key=lambda label: -sizes[label])[:_MOST_FAMILIES])
+    families = _largest_families(run)
     labels = label_texts(families)
     for (family, style), colour in zip(series_style(families).items(), SERIES, strict=False):
         seen = [record for record in run.validations if family in record.count]
@@ -109,6 +108,16 @@ def plot_family_accuracy(run: RunRecords, ax: Axes) -> None:
     percent_axis(ax)
     count_axis(ax, run.validations[-1].rollouts_total)
     legend_above(ax)
+
+
+def family_picture_height(run: RunRecords) -> float:
+    """Return the height in inches of the picture that `plot_family_accuracy` draws."""
+    return 3.0 + legend_height(_largest_families(run))
+
+
+def _largest_families(run: RunRecords) -> list[str]:
+    sizes = run.validations[-1].count
+    return sorted(sorted(sizes, key=lambda label: -sizes[label])[:_MOST_FAMILIES])
 
 
 def windows(x: FloatArray, y: FloatArray, most: int = 60) -> tuple[FloatArray, FloatArray]:

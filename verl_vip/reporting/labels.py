@@ -7,6 +7,7 @@ A page keeps its pictures' text as text, so that the reader's browser finds the 
 `\u4f60` in place of each character that no font on this machine has.
 """
 
+import unicodedata
 from collections.abc import Callable, Iterable
 
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
@@ -31,8 +32,10 @@ LABEL_SIZE = 8.5
 
 _ELLIPSIS = "…"
 _BLANK = "(no label)"
-#: More characters than this are not measured: marks that stand above each other take no room to the right.
+#: More characters than this are not measured.
 _MOST_CHARACTERS = 200
+#: Marks that may stand above each other on one letter; hundreds would leave no room for the picture.
+_MOST_MARKS = 3
 
 
 def label_text(text: str, points: float = _LINE_POINTS, lines: int = 2, size: float = LABEL_SIZE) -> str:
@@ -47,7 +50,7 @@ def label_text(text: str, points: float = _LINE_POINTS, lines: int = 2, size: fl
         lines: How many lines there may be.
         size: Of the letters, in points.
     """
-    shown = readable(" ".join(text.split())) or _BLANK
+    shown = _with_few_marks(readable(" ".join(text.split()))) or _BLANK
     if shown.startswith("_"):
         shown = f" {shown}"
     return "\n".join(_fit(shown, points, lines, size))
@@ -92,6 +95,15 @@ def text_width(text: str, size: float = LABEL_SIZE) -> float:
     font = FontProperties(family=font_families(), size=size)
     width, _, _ = text_to_path.get_text_width_height_descent(drawable(text), font, ismath=False)
     return float(width)
+
+
+def _with_few_marks(text: str) -> str:
+    kept, marks = [], 0
+    for character in text:
+        marks = marks + 1 if unicodedata.category(character) in ("Mn", "Me") else 0
+        if marks <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def _fit(text: str, points: float, lines: int, size: float) -> list[str]:

@@ -170,7 +170,12 @@ def svg_text(figure: Figure, name: str) -> str:
     with _style(), rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
         # The reader's browser has fonts of its own.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        # Laid out with the widths that labels were fitted by, those of codes for what no font here has.
+        figure.draw_without_rendering()
+        layout = figure.get_layout_engine()
+        figure.set_layout_engine("none")
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        figure.set_layout_engine(layout)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)

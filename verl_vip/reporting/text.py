@@ -36,7 +36,7 @@ def file_stem(name: str) -> str:
     names.
     """
     plain = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII)[:_STEM].strip("._")
-    if plain == name:
+    if plain and plain == name:
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{plain or 'picture'}-{digest[:8]}"
