@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from verl_vip.evaluation.metrics import powers
+from verl_vip.evaluation.result_files import ProblemScore
 from verl_vip.reporting.axes import legend_above
 from verl_vip.reporting.labels import label_text, label_texts
 from verl_vip.reporting.style import FAINT, INK, PAPER, SERIES
@@ -70,23 +71,26 @@ def plot_pass_at_k(evaluations: Sequence[Mapping[str, Any]], ax: Axes) -> None:
     legend_above(ax)
 
 
-def plot_problem_accuracy(tables: Mapping[str, Sequence[Mapping[str, str]]], ax: Axes) -> None:
+def plot_problem_accuracy(tables: Mapping[str, Sequence[ProblemScore]], ax: Axes) -> None:
     """Draw every problem's share of right samples, problems from the hardest to the easiest of the first model.
 
     Args:
-        tables: Rows of `problems.csv` by model, all of the same benchmark; of many, those that `spread` keeps.
+        tables: The tables of problems by model, all of one benchmark; of many, those that `spread` keeps. Problems
+            that the first model does not have are left out.
         ax: Where to.
     """
     shown = spread(list(tables.items()))
     first, *_ = tables.values()
-    order = {row["problem"]: place for place, row in enumerate(sorted(first, key=lambda row: float(row["mean"])), 1)}
+    order = {row.problem: place for place, row in enumerate(sorted(first, key=lambda row: row.mean), 1)}
+    labels = label_texts(model for model, _ in shown)
     for index, (model, rows) in enumerate(shown):
-        points = sorted((order[row["problem"]], float(row["mean"])) for row in rows if row["problem"] in order)
-        places, means = zip(*points, strict=True)
+        points = sorted((order[row.problem], row.mean) for row in rows if row.problem in order)
+        places, means = [place for place, _ in points], [mean for _, mean in points]
         if index == 0:
-            ax.step(places, means, where="mid", color=SERIES[0], label=model)
+            ax.step(places, means, where="mid", color=SERIES[0], label=labels[model])
             continue
-        ax.plot(places, means, linestyle="", marker=_MARKERS[index], color=SERIES[index], alpha=0.75, label=model)
+        look: dict[str, Any] = {"linestyle": "", "marker": _MARKERS[index], "color": SERIES[index], "alpha": 0.75}
+        ax.plot(places, means, label=labels[model], **look)
     ax.set_xlim(0, len(order) + 1)
     ax.set_ylim(-0.03, 1.03)
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
@@ -110,7 +114,7 @@ def plot_steps(evaluations: Mapping[str, Sequence[Mapping[str, Any]]], ax: Axes)
         ax.errorbar(
             steps,
             value,
-            yerr=np.stack([value - low, high - value]),
+            yerr=np.maximum(np.stack([value - low, high - value]), 0),  # less than nothing by a rounding error
             color=SERIES[index],
             marker=_MARKERS[index],
             markeredgecolor=PAPER,
@@ -145,7 +149,8 @@ def plot_differences(comparisons: Sequence[Mapping[str, Any]], ax: Axes) -> None
     ax.set_yticks(range(len(rows)), [_comparison_name(comparison) for comparison in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=""))
-    ax.set_xlabel(label_text(f"difference of mean@n to {rows[0]['baseline']}, percentage points"))
+    baseline = label_text(rows[0]["baseline"], _ROW_POINTS, lines=1)
+    ax.set_xlabel(f"difference of mean@n to {baseline},\npercentage points")
 
 
 def _comparison_name(comparison: Mapping[str, Any]) -> str:

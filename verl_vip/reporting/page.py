@@ -1,5 +1,6 @@
 """A page: one self-contained HTML file with its pictures inside, and the pictures as PNG files beside it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -8,8 +9,13 @@ from string import Template
 
 from matplotlib.figure import Figure
 
+from verl_vip.durable_files import replace_file
+from verl_vip.errors import StateError
 from verl_vip.reporting.markup import html_text
 from verl_vip.reporting.style import save_png, svg_text
+from verl_vip.reporting.text import code
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,11 +54,10 @@ def write_page(output: Path, title: str, subtitle: str, body: str, pictures: Seq
 
     Returns:
         The path of the HTML file.
+
+    Raises:
+        StateError: If a file cannot be written, such as on a full disk; earlier ones are still there.
     """
-    folder = output.with_name(f"{output.stem}_pictures")
-    folder.mkdir(parents=True, exist_ok=True)
-    for picture in pictures:
-        save_png(picture.figure, folder / f"{picture.name}.png", picture.title)
     resources = files("verl_vip.reporting")
     page = Template((resources / "template.html").read_text(encoding="utf-8")).substitute(
         title=html_text(title),
@@ -60,5 +65,21 @@ def write_page(output: Path, title: str, subtitle: str, body: str, pictures: Seq
         style=(resources / "report.css").read_text(encoding="utf-8"),
         body=body,
     )
-    output.write_text(page, encoding="utf-8")
+    folder = output.with_name(f"{output.stem}_pictures")
+    try:
+        replace_file(output, page.encode())
+        missing = [save_png(picture.figure, folder / f"{picture.name}.png", picture.title) for picture in pictures]
+    except OSError as error:
+        raise StateError(
+            f"the report cannot be written to {error.filename or output}: {error.strerror}. Make room or give another "
+            "place, and ask for it again."
+        ) from error
+    if characters := "".join(sorted(set().union(*missing))):
+        _logger.warning(
+            "No font here has %s, so the PNG files in %s show codes such as %s; a font for them, such as Noto Sans "
+            "CJK, mends that. The page takes fonts from whoever reads it.",
+            characters[:20],
+            folder,
+            code(characters[0]),
+        )
     return output

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from verl_vip.durable_files import cut_torn_line, replace_file, sync_folder
 from verl_vip.errors import InvalidInputError
+from verl_vip.regular_files import read_regular
 from verl_vip.reporting.run_records import PromptRows, RunRecords, Start
 from verl_vip.reporting.schema import Record, RunHeader, StepRecord, ValidationRecord
 
@@ -128,9 +129,10 @@ def read_run(path: Path | str) -> RunRecords:
     Raises:
         InvalidInputError: If there is no such file, a line is not a record, the first is no header, or steps
             do not ascend. The message names the file and the line.
+        StateError: If the file is no regular one or cannot be read.
     """
     file = records_path(path)
-    if not file.is_file():
+    if not (file.exists() or file.is_symlink()):
         raise InvalidInputError(f"{file} does not exist; give the folder of a run that has taken a step.")
     starts: list[tuple[RunHeader, list[StepRecord | ValidationRecord]]] = []
     last_step = 0
@@ -186,7 +188,7 @@ def _pooled(batches: Sequence[ValidationRecord]) -> ValidationRecord:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
-    *lines, torn = path.read_bytes().split(b"\n")
+    *lines, torn = read_regular(path).split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
             yield line, _decode(line)
@@ -199,7 +201,7 @@ def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
 def _decode(line: bytes) -> Record:
     try:
         data = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError("not a JSON object; is this file a record file of verl-vip?") from error
     record = _KINDS.get(str(data.pop("kind", None))) if isinstance(data, dict) else None
     if record is None:
