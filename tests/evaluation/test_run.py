@@ -152,7 +152,8 @@ def test_models_are_compared_by_problem_on_each_benchmark_and_on_all(tmp_path, m
     better = ModelSource("better", model.path, "huggingface", None, "")
     evaluator(tmp_path, recite(answer)).run([model], both)
     evaluator(tmp_path, recite(lambda prompt, seed: answer(prompt, 0))).run([better], both)
-    found = find_evaluations(tmp_path, ["tiny"])
+    found, left_out = find_evaluations(tmp_path, ["tiny"])
+    assert left_out == []
     assert list(found) == ["tiny", "better"]
     data = summary_data(tmp_path, found)
     assert data["baseline"] == "tiny"

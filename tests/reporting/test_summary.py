@@ -11,7 +11,6 @@ from verl_vip.reporting.records import RecordWriter, read_run
 from verl_vip.reporting.summary import (
     broken_budgets,
     family_rows,
-    header_of,
     summarize,
     wilson_interval,
     without_signal,
@@ -59,8 +58,21 @@ def test_broken_budgets_are_found(tmp_path, make_header, make_step):
     writer.append(make_step(6, budget=17, **changed))
     run = read_run(tmp_path)
     assert broken_budgets(run) == [2, 3, 4, 5]
-    assert header_of(run, run.steps[0]) is run.headers[0]
-    assert header_of(run, run.steps[-1]) is run.headers[1]
+    assert run.step_headers[0] is run.headers[0]
+    assert run.step_headers[-1] is run.headers[1]
+
+
+def test_a_clock_set_back_breaks_no_budget(tmp_path, make_header, make_step):
+    """The place in the file says which start took a step: here the second began an hour before the first."""
+    writer = RecordWriter(tmp_path)
+    writer.append(make_header(budget=16))
+    writer.append(make_step(1))
+    first = make_step(1).wall_time
+    writer.append(make_header(started_at=first - 3600, budget=17, resumed_from=1))
+    writer.append(make_step(2, wall_time=first - 3500, budget=17, requested=[2, 6, 6, 3], observed=[2, 6, 6, 3]))
+    run = read_run(tmp_path)
+    assert broken_budgets(run) == []
+    assert summarize(run).asked_exactly
 
 
 def test_family_rows(tmp_path, make_header, make_step, make_validation):

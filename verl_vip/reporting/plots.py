@@ -4,7 +4,6 @@ Each function draws the records of a run into `ax` and returns nothing. The run 
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +14,7 @@ from verl_vip.prediction.calibration import reliability
 from verl_vip.reporting.axes import legend_above, step_axis
 from verl_vip.reporting.curves import windows
 from verl_vip.reporting.forecast import scored_rows
+from verl_vip.reporting.labels import label_texts
 from verl_vip.reporting.progress import BANDS, bands_of
 from verl_vip.reporting.records import RunRecords
 from verl_vip.reporting.style import BAND_COLOURS, FAINT, INK, PAPER, SERIES
@@ -52,7 +52,7 @@ def plot_counts_by_prediction(run: RunRecords, ax: Axes, bins: int = 20) -> None
     ax.set_ylim(0, 1.08 * max(int(rows.requested.max(initial=1)), 1))
     ax.set_xlabel("predicted success probability, before sampling")
     ax.set_ylabel("rollouts of the prompt")
-    legend_above(ax, ["prompt groups", "mean count"])
+    legend_above(ax)
 
 
 def plot_counts_over_time(run: RunRecords, ax: Axes) -> None:
@@ -67,7 +67,7 @@ def plot_counts_over_time(run: RunRecords, ax: Axes) -> None:
     ax.set_ylim(bottom=0)
     step_axis(ax)
     ax.set_ylabel("mean rollouts a prompt")
-    legend_above(ax, [f"{low:g}–{high:g}" for low, high in pairwise(BANDS)], title="predicted success probability")
+    legend_above(ax, title="predicted success probability")
 
 
 def _marked(y: FloatArray) -> list[int]:
@@ -115,7 +115,7 @@ def plot_reliability(run: RunRecords, ax: Axes) -> None:
     ax.set_ylim(0, 1)
     ax.set_xlabel("predicted success probability, before sampling")
     ax.set_ylabel("observed success rate")
-    legend_above(ax, ["perfectly calibrated", "this run"])
+    legend_above(ax)
 
 
 def plot_no_signal(run: RunRecords, ax: Axes) -> None:
@@ -134,7 +134,7 @@ def plot_no_signal(run: RunRecords, ax: Axes) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     step_axis(ax)
     ax.set_ylabel("prompt groups without signal")
-    legend_above(ax, [*kinds])
+    legend_above(ax)
 
 
 def plot_overhead(run: RunRecords, ax: Axes) -> None:
@@ -144,7 +144,7 @@ def plot_overhead(run: RunRecords, ax: Axes) -> None:
     _areas(ax, windows(steps, steps)[0], parts, SERIES)
     step_axis(ax)
     ax.set_ylabel("seconds a step")
-    legend_above(ax, [*parts])
+    legend_above(ax)
 
 
 def _areas(ax: Axes, x: FloatArray, parts: Mapping[str, FloatArray], colours: Sequence[str]) -> None:
@@ -152,7 +152,7 @@ def _areas(ax: Axes, x: FloatArray, parts: Mapping[str, FloatArray], colours: Se
     values = np.array(list(parts.values()))
     if len(x) == 1:
         x, values = np.array([x[0] - 0.5, x[0] + 0.5]), np.repeat(values, 2, axis=1)
-    ax.stackplot(x, values, colors=list(colours), labels=list(parts), alpha=0.8, linewidth=0)
+    ax.stackplot(x, values, colors=list(colours), labels=list(label_texts(parts).values()), alpha=0.8, linewidth=0)
     ax.margins(x=0)
 
 

@@ -11,7 +11,9 @@ from verl_vip.reporting.checks import (
     require_mapping,
     require_number,
     require_probability,
+    require_seconds,
     require_text,
+    require_time,
 )
 
 #: Version of the records' layout. 1 had neither `RunHeader.schema` nor `StepRecord.tokens`; 2 had neither
@@ -52,7 +54,7 @@ class RunHeader:
                 f"the records have layout {self.schema}, and this verl-vip knows layouts up to {SCHEMA_VERSION}; "
                 "read them with the version that wrote them."
             )
-        require_number("started_at", self.started_at)
+        require_time("started_at", self.started_at)
         require_count("prompts_per_step", self.prompts_per_step)
         require_count("budget", self.budget)
         if self.resumed_from is not None:
@@ -112,11 +114,12 @@ class StepRecord:
     def __post_init__(self) -> None:
         for name in ("step", "budget", "rollouts_total", "rounds"):
             require_count(name, getattr(self, name))
-        require_number("wall_time", self.wall_time)
+        require_time("wall_time", self.wall_time)
         require_text("strategy", self.strategy)
+        require_flag("spends_all", self.spends_all)
         require_mapping("seconds", self.seconds)
         for name, value in self.seconds.items():
-            require_number(f"seconds[{name!r}]", value)
+            require_seconds(f"seconds[{name!r}]", value)
         checks = {
             "ids": require_text,
             "labels": require_text,
@@ -153,6 +156,8 @@ class StepRecord:
 
     def _require_column(self, name: str, check: Callable[[str, Any], None]) -> None:
         values = getattr(self, name)
+        if not isinstance(self.ids, list):
+            raise InvalidInputError(f"ids must be a list; got {type(self.ids).__name__}.")
         if not isinstance(values, list) or len(values) != len(self.ids):
             raise InvalidInputError(
                 f"{name} must be a list with one entry for each of the {len(self.ids)} prompts "
@@ -185,7 +190,7 @@ class ValidationRecord:
 
     def __post_init__(self) -> None:
         require_count("step", self.step)
-        require_number("wall_time", self.wall_time)
+        require_time("wall_time", self.wall_time)
         require_count("rollouts_total", self.rollouts_total)
         require_mapping("correct", self.correct)
         require_mapping("count", self.count)

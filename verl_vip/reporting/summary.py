@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from verl_vip.reporting.records import RunHeader, RunRecords, StepRecord, ValidationRecord
+from verl_vip.reporting.records import RunRecords, StepRecord, ValidationRecord
 from verl_vip.reporting.timing import overhead_seconds, step_seconds, total_training_seconds
 
 FloatArray = NDArray[np.float64]
@@ -56,16 +56,9 @@ def broken_budgets(run: RunRecords) -> list[int]:
     """Return the steps whose counts did not come back as requested or do not keep to the budget."""
     return [
         record.step
-        for record in run.steps
-        if record.requested != record.observed
-        or not (record.keeps_budget and record.budget == header_of(run, record).budget)
+        for record, header in zip(run.steps, run.step_headers, strict=True)
+        if record.requested != record.observed or not (record.keeps_budget and record.budget == header.budget)
     ]
-
-
-def header_of(run: RunRecords, record: StepRecord) -> RunHeader:
-    """Return the header of the start that took a step."""
-    earlier = [header for header in run.headers if header.started_at <= record.wall_time]
-    return earlier[-1] if earlier else run.headers[0]
 
 
 @dataclass(frozen=True)
@@ -179,7 +172,8 @@ def summarize(run: RunRecords) -> Summary:
         last=run.validations[-1] if run.validations else None,
         broken=broken_budgets(run),
         asked_exactly=all(
-            sum(record.requested) == record.budget == header_of(run, record).budget for record in run.steps
+            sum(record.requested) == record.budget == header.budget
+            for record, header in zip(run.steps, run.step_headers, strict=True)
         ),
         lost=sum(max(sum(record.requested) - sum(record.observed), 0) for record in run.steps),
         all_wrong=wrong,
