@@ -11,6 +11,7 @@
                   more over all their problems together, whose benchmark is null.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 from verl_vip.errors import InvalidInputError
 from verl_vip.evaluation.comparison import compare_tables
 from verl_vip.evaluation.folder import FORMAT, ResultFolder
+
+_LOG = logging.getLogger(__name__)
 
 Evaluations = dict[str, dict[str, ResultFolder]]
 
@@ -81,7 +84,15 @@ def summary_data(output: Path, evaluations: Evaluations) -> dict[str, Any]:
 def _comparisons(baseline: str, candidate: str, evaluations: Evaluations) -> list[dict[str, Any]]:
     """Compare two models on each benchmark that both have with the same problems, and on all of them together."""
     ours, theirs = evaluations[baseline], evaluations[candidate]
-    shared = [name for name in ours if name in theirs and _benchmark_hash(ours[name]) == _benchmark_hash(theirs[name])]
+    both = [name for name in ours if name in theirs]
+    shared = [name for name in both if _benchmark_hash(ours[name]) == _benchmark_hash(theirs[name])]
+    for name in sorted(set(both) - set(shared)):
+        _LOG.warning(
+            "%s and %s are not compared on %s: they were graded with other problems or answers; evaluate both again.",
+            baseline,
+            candidate,
+            name,
+        )
     tables = {name: (ours[name].problems(), theirs[name].problems()) for name in shared}
     names: dict[str | None, list[str]] = {name: [name] for name in shared}
     if len(shared) > 1:
@@ -101,4 +112,6 @@ def _comparisons(baseline: str, candidate: str, evaluations: Evaluations) -> lis
 
 
 def _benchmark_hash(folder: ResultFolder) -> str:
-    return str(folder.manifest()["benchmark"]["sha256"])
+    """Return what tells the problems and their answers, as they were graded, from any others."""
+    # Earlier metrics do not say; their manifest's hash is that of prompts and answers.
+    return str(folder.metrics().get("benchmark_sha256") or folder.manifest()["benchmark"]["sha256"])
