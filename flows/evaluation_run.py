@@ -1,9 +1,13 @@
 """The evaluation of one run: which checkpoints, on which benchmarks, sampled how, and where it runs."""
 
+import hashlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from verl_vip.errors import ConfigError
 from verl_vip.evaluation.models import complete_steps
@@ -85,9 +89,17 @@ class EvaluationRun:
                 *words,
             ),
             folder=self.output / "jobs" / f"step_{step}",
-            fingerprint=fingerprint({"words": words, "environment": dict(self.environment)}),
+            fingerprint=fingerprint({"words": words, "environment": dict(self.environment), **self._files}),
             environment={"PYTHONUNBUFFERED": "1", **self.environment},
         )
+
+    @cached_property
+    def _files(self) -> dict[str, Any]:
+        """What the files hold that are named here, benchmarks and graders: other answers make another evaluation."""
+        texts = [part for word in (*self.benchmarks, *self.options) for part in (word, word.partition("=")[2])]
+        places = {place for text in texts for place in (text, text.rpartition(":")[0]) if os.path.isfile(place)}
+        hashes = {place: hashlib.sha256(Path(place).read_bytes()).hexdigest() for place in sorted(places)}
+        return {"files": hashes} if hashes else {}
 
     def executor(self) -> Executor:
         """Connect to what runs the jobs.

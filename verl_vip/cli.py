@@ -245,6 +245,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from verl_vip.workers.ray_sampler import RaySampler
     from verl_vip.workers.vllm_sampler import VllmSampler
 
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("verl_vip").setLevel(logging.INFO)  # what is sampled, and what is there already
     engine = parse_engine_options(options.engine)
     sampler: Sampler = VllmSampler(engine)
     if options.engines is not None or options.ray_address is not None:

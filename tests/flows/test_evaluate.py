@@ -1,5 +1,6 @@
 """Every complete checkpoint is evaluated, once."""
 
+import json
 import shutil
 import threading
 
@@ -58,6 +59,41 @@ def test_complete_checkpoints_once_and_new_ones_later(settings, tmp_path):
     assert '"model": "late-step6"' in table
     assert '"mean@4": "0.500 (0.400 to 0.600)"' in table
     assert "(data:image/png;base64," in Artifact.get("evaluation-late-pass-at-k").data
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "options"),
+    [
+        ("{file}", []),
+        ("sums={file}", []),
+        ("offline", ["--grader", "{file}:score"]),
+        ("offline", ["--grader=pkg://{file}", "--grader={file}:score"]),
+    ],
+)
+def test_another_content_of_a_named_file_is_another_evaluation(settings, tmp_path, benchmark, options):
+    path = tmp_path / "file.jsonl"
+
+    def fingerprint():
+        words = [word.format(file=path) for word in options]
+        return (
+            EvaluationRun(**settings("run", benchmarks=[benchmark.format(file=path)], options=words)).job(2).fingerprint
+        )
+
+    found = []
+    for content in ("a", "b", "a"):
+        path.write_text(content)
+        found.append(fingerprint())
+    assert found[0] == found[2] != found[1]
+
+
+def test_a_corrected_answer_is_evaluated_again(settings, tmp_path):
+    folder = tmp_path / "corrected"
+    add_checkpoint(folder, 2)
+    path = tmp_path / "own.jsonl"
+    for answer, times in ((1, 1), (1, 1), (2, 2)):
+        path.write_text(json.dumps({"problem": "?", "answer": answer}) + "\n")
+        evaluate(**settings("corrected", benchmarks=[str(path)]))
+        assert evaluated(folder) == [2] * times
 
 
 def test_one_failure_keeps_neither_the_others_from_their_turn_nor_the_training_from_its_report(

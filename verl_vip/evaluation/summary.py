@@ -12,6 +12,7 @@
     left_out      a sentence on each evaluation that could not be read, and on what else is missing
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from verl_vip.errors import InvalidInputError, StateError
 from verl_vip.evaluation.comparison import compare_tables
 from verl_vip.evaluation.finished import FinishedEvaluation, read_finished
 from verl_vip.evaluation.folder import FORMAT
+
+_LOG = logging.getLogger(__name__)
 
 Evaluations = dict[str, dict[str, FinishedEvaluation]]
 
@@ -98,7 +101,15 @@ def summary_data(output: Path, evaluations: Evaluations, left_out: Iterable[str]
 def _comparisons(baseline: str, candidate: str, evaluations: Evaluations) -> list[dict[str, Any]]:
     """Compare two models on each benchmark that both have with the same problems, and on all of them together."""
     ours, theirs = evaluations[baseline], evaluations[candidate]
-    shared = [name for name in ours if name in theirs and _same_problems(ours[name], theirs[name])]
+    both = [name for name in ours if name in theirs]
+    shared = [name for name in both if _same_problems(ours[name], theirs[name])]
+    for name in sorted(set(both) - set(shared)):
+        _LOG.warning(
+            "%s and %s are not compared on %s: they were graded with other problems or answers; evaluate both again.",
+            baseline,
+            candidate,
+            name,
+        )
     names: dict[str | None, list[str]] = {name: [name] for name in shared}
     if len(shared) > 1:
         names[None] = shared
