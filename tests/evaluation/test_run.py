@@ -194,7 +194,7 @@ def test_a_folder_of_an_earlier_version_goes_on_and_is_graded_anew(tmp_path, mod
     replace_json(folder.path / "manifest.json", manifest)
     old = {key: value for key, value in expected.items() if key != "benchmark_sha256"}
     replace_json(folder.path / "metrics.json", {**old, "unanswered": 0.123})
-    assert summary_data(tmp_path, find_evaluations(tmp_path))["evaluations"][0]["unanswered"] == 0.123  # readable
+    assert summary_data(tmp_path, find_evaluations(tmp_path)[0])["evaluations"][0]["unanswered"] == 0.123  # readable
     again = recite(answer)
     evaluator(tmp_path, again).run([model], tasks(sums))
     assert again.asked == []
@@ -220,10 +220,10 @@ def test_models_graded_by_other_answers_are_not_compared(tmp_path, model, sums, 
     )
     corrected = load_benchmark(str(tmp_path / "sums.jsonl"))
     evaluator(tmp_path, recite(answer)).run([better], tasks(corrected))
-    assert summary_data(tmp_path, find_evaluations(tmp_path, ["tiny"]))["comparisons"] == []
+    assert summary_data(tmp_path, find_evaluations(tmp_path, ["tiny"])[0])["comparisons"] == []
     assert "tiny and better are not compared on sums: they were graded with other problems or answers" in caplog.text
     evaluator(tmp_path, recite(answer)).run([model], tasks(corrected))
-    assert len(summary_data(tmp_path, find_evaluations(tmp_path, ["tiny"]))["comparisons"]) == 1
+    assert len(summary_data(tmp_path, find_evaluations(tmp_path, ["tiny"])[0])["comparisons"]) == 1
 
 
 def test_other_settings_are_refused_before_anything_is_sampled(tmp_path, model, sums, recite):
