@@ -71,8 +71,8 @@ def write_page(output: Path, title: str, subtitle: str, body: str, pictures: Seq
         missing = [save_png(picture.figure, folder / f"{picture.name}.png", picture.title) for picture in pictures]
     except OSError as error:
         raise StateError(
-            f"the report cannot be written to {error.filename or output}: {error.strerror}. Make room or give another "
-            "place, and ask for it again."
+            f"{error.filename or output} cannot be used: {error.strerror}. Make room or give another place for the "
+            "report, and ask for it again."
         ) from error
     if characters := "".join(sorted(set().union(*missing))):
         _logger.warning(
