@@ -61,12 +61,6 @@ def require_seconds(name: str, value: Any) -> None:
         raise InvalidInputError(f"{name} must be a number of seconds of at least 0; got {shortened(value)}.")
 
 
-def require_flag(name: str, value: Any) -> None:
-    """Refuse anything but True and False."""
-    if not isinstance(value, bool):
-        raise InvalidInputError(f"{name} must be a Python bool; got {value!r}.")
-
-
 def require_probability(name: str, value: Any) -> None:
     """Refuse anything but a number in [0, 1]."""
     require_number(name, value)
