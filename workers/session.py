@@ -67,10 +67,11 @@ class Session:
         vip = settings.vip
         self.settings = settings
         self._variance = GradientVariance(vip.objective, vip.utility, vip.utility_floor, vip.prior_strength_cap)
-        self.state = RunState.fresh(vip, self._variance)
+        self.planner = Planner(settings)
+        self._embedding_model = self.planner.embedder.model_key
+        self.state = RunState.fresh(vip, self._variance, self._embedding_model)
         self._require_budget()
         self._require_update()
-        self.planner = Planner(settings)
         self.records = RecordWriter(settings.records_path)
         self.sample_further: Sampler = _no_sampler
         self._last_step: int | None = None
@@ -117,16 +118,16 @@ class Session:
         if folder is None:
             return
         self._require_same_settings(self.settings.last_step)
+        vip = self.settings.vip
         try:
-            self.state.restore(folder)
+            self.state = RunState.of_checkpoint(folder, vip, self._variance, self._embedding_model)
         except StateError as error:
-            if self.settings.vip.on_missing_state == "error":
+            if vip.on_missing_state == "error":
                 raise ConfigError(
                     f"the predictor cannot go on from {folder}: {error} Set vip.on_missing_state=fresh to continue "
                     "the training with an untrained predictor, or trainer.resume_mode=disable to start over."
                 ) from error
             logger.warning("going on with an untrained predictor, as vip.on_missing_state=fresh asks: %s", error)
-            self.state = RunState.fresh(self.settings.vip, self._variance)
             self.state.rollouts_total = self._recorded_rollouts()
 
     def start(

@@ -59,6 +59,11 @@ class PromptEmbedder:
         self._batch_size = batch_size
         self._model: SentenceTransformer | None = None
 
+    @property
+    def model_key(self) -> str:
+        """What tells the embedding model from others; see `ModelSource.key`."""
+        return self._source.key
+
     def embed(self, ids: Sequence[str], texts: Sequence[str]) -> Tensor:
         """Return a `B x d` float32 tensor of unit vectors, from the cache where possible.
 

@@ -10,7 +10,7 @@ from verl_vip.errors import ConfigError
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.groups import same_counts
 from verl_vip.strategies.outcomes import reward_means
-from verl_vip.strategies.state import pack, seeded_generator, unpack
+from verl_vip.strategies.state import pack, restored_generator, seeded_generator, unpack
 from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless, Weighing
 
 
@@ -82,4 +82,5 @@ class DynamicPruning(Stateless):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
-        self._generator.set_state(unpack(state, "dynamic_pruning", "generator")["generator"])
+        with unpack(state, "dynamic_pruning", "generator") as values:
+            self._generator = restored_generator(values["generator"])

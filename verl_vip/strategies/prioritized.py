@@ -10,7 +10,7 @@ from torch import Tensor
 from verl_vip.errors import ConfigError
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.groups import affordable_groups, same_counts
-from verl_vip.strategies.state import pack, seeded_generator, unpack
+from verl_vip.strategies.state import pack, restored_generator, seeded_generator, unpack
 from verl_vip.strategies.strategy import Budget, Rounds, Selection, Weighing
 
 
@@ -89,7 +89,8 @@ class Prioritized:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
-        self._generator.set_state(unpack(state, "prioritized", "generator")["generator"])
+        with unpack(state, "prioritized", "generator") as values:
+            self._generator = restored_generator(values["generator"])
 
 
 def inclusion_probabilities(priority: Tensor, count: int) -> Tensor:
