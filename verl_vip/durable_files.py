@@ -42,12 +42,13 @@ def replace_json(path: Path, value: Any) -> None:
     replace_file(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
-def open_lock(path: Path, create: bool = True) -> BinaryIO:
+def open_lock(path: Path, create: bool = True, for_good: bool = False) -> BinaryIO:
     """Open a file to lock it; what it holds stays as it is, and a symbolic link is not followed.
 
     Args:
         path: The lock file.
         create: Whether it is created, and open for writing; else it is open for reading.
+        for_good: Whether its descriptor stays open until the process ends, whatever becomes of the file object.
 
     Raises:
         StateError: If something else than a regular file is in its place.
@@ -65,7 +66,7 @@ def open_lock(path: Path, create: bool = True) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise _no_lock(path)
-    return os.fdopen(descriptor, "r+b" if create else "rb", buffering=0)
+    return os.fdopen(descriptor, "r+b" if create else "rb", buffering=0, closefd=not for_good)
 
 
 def _no_lock(path: Path) -> StateError:

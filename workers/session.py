@@ -17,6 +17,7 @@ import torch
 from omegaconf import DictConfig
 
 from verl_vip.errors import ConfigError, IntegrationError, StateError
+from verl_vip.execution.exclusive import hold
 from verl_vip.reporting.progress import format_groups, format_step
 from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, ValidationRecord, read_run
 from verl_vip.reporting.schema import SCHEMA_VERSION
@@ -37,6 +38,8 @@ from verl_vip.workers.validation import ValidationTally
 
 logger = logging.getLogger("verl_vip")
 
+#: Held as long as a process trains in a checkpoint folder.
+LOCK_FILE = ".vip.lock"
 #: Most prompts whose counts are printed each step; the records hold all of them.
 _PROMPTS_LOGGED = 64
 _PACKAGES = (
@@ -59,8 +62,14 @@ Sampler = Callable[[Mapping[str, int], int], dict[str, str]]
 class Session:
     """Predictor, strategy and records of one run.
 
+    The checkpoint folder is this process's own from here on, until the process ends.
+
     Args:
         settings: The checked settings of the run.
+
+    Raises:
+        ConfigError: If a setting is wrong, or another process trains in the checkpoint folder.
+        StateError: If the embedding cache is damaged.
     """
 
     def __init__(self, settings: RunSettings) -> None:
@@ -73,6 +82,7 @@ class Session:
         self._require_budget()
         self._require_update()
         self.records = RecordWriter(settings.records_path)
+        hold(settings.checkpoint_dir / LOCK_FILE, f"the training in {settings.checkpoint_dir}")
         self.sample_further: Sampler = _no_sampler
         self._last_step: int | None = None
         self.update_terms: UpdateTerms | None = None
@@ -133,7 +143,7 @@ class Session:
     def start(
         self, last_step: int | None = None, sampler: Sampler | None = None, in_flight: Collection[str] = ()
     ) -> None:
-        """Write the header of a run that verl has set up, after dropping the records of steps it takes again.
+        """Write the header of a run that verl has set up, after putting the records of steps it takes again aside.
 
         Args:
             last_step: The training step that verl ends with, where it is known.
@@ -152,7 +162,11 @@ class Session:
             logger.info("%s", note)
         if sampler is not None:
             self.sample_further = sampler
-        self.records.rewind(settings.resume_step or 0)
+        if settings.resume_step is None:
+            if aside := self.records.set_aside():
+                logger.warning("the records of the run that was in %s are in %s now", settings.checkpoint_dir, aside)
+        elif aside := self.records.rewind(settings.resume_step):
+            logger.info("the records of steps after %d, which are taken again, are in %s", settings.resume_step, aside)
         self.records.append(
             RunHeader(
                 started_at=time.time(),

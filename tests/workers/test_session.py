@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -182,6 +184,92 @@ def test_a_state_of_another_predictor_is_named(settings):
     session.save(folder, 1)
     with pytest.raises(ConfigError, match=r"state of predictor 'beta_table', and vip.predictor is 'last_seen'"):
         started(dataclasses.replace(settings, resume_dir=folder), predictor="last_seen")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"embedding_model": "someone/of-equal-width"},
+            r"embedding_model=\S*MiniLM\S*, and it is now someone--of-equal",
+        ),
+        ({"reward_range": (-1.0, 1.0)}, r"reward_range=\[0\.0, 1\.0\], and it is now \[-1\.0, 1\.0\]"),
+    ],
+)
+def test_what_was_learned_means_nothing_to_another_model_or_range(settings, change, message):
+    session = started(settings)
+    for step in (1, 2):
+        observe(session, plan(session, step), [0, 8, 4, 4], step=step)
+    changed = dataclasses.replace(settings, resume_dir=settings.checkpoint_dir / "global_step_2")
+    with pytest.raises(ConfigError, match=message) as caught:
+        started(changed, **change)
+    assert "Set vip.on_missing_state=fresh" in str(caught.value)
+    fresh = started(changed, on_missing_state="fresh", **change)
+    assert fresh.state.predictor.metrics()["known_prompts"] == 0
+    assert fresh.state.rollouts_total == 64
+    fresh.save(settings.checkpoint_dir / "global_step_3", 3)
+    following = dataclasses.replace(settings, resume_dir=settings.checkpoint_dir / "global_step_3")
+    assert started(following, **change).state.rollouts_total == 64
+
+
+OPEN_SESSION = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_session import Session, demo_settings
+from verl_vip.errors import ConfigError
+try:
+    session = Session(demo_settings(Path(sys.argv[2])))
+except ConfigError as error:
+    print(">", error, flush=True)
+else:
+    print("> open", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_folder_has_one_training_at_a_time(settings, tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", OPEN_SESSION, str(Path(__file__).parent), str(tmp_path)]
+    first, second = (subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    try:
+        said = {process: next(line for line in process.stdout if line[0] == ">") for process in (first, second)}
+        (opened,) = (process for process, line in said.items() if line == "> open\n")
+        (refused,) = (process for process in said if process is not opened)
+        sentence = f"another process is at the training in {settings.checkpoint_dir}; wait for it or stop it."
+        assert said[refused] == f"> {sentence}\n"
+        with pytest.raises(ConfigError, match="another process is at the training in"):
+            Session(settings)
+        opened.kill()
+        opened.wait(timeout=30)
+        started(settings)
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.communicate(timeout=30)
+
+
+def test_a_run_that_starts_over_keeps_the_records_of_the_one_before(settings, caplog):
+    session = started(settings)
+    for step in (1, 2, 3):
+        observe(session, plan(session, step), [0, 8, 4, 4], step=step)
+    before = settings.records_path.read_bytes()
+    again = started(settings)
+    beside = settings.checkpoint_dir / "vip_records.1.jsonl"
+    assert beside.read_bytes() == before
+    assert f"are in {beside} now" in caplog.text
+    observe(again, plan(again), [0, 8, 4, 4])
+    assert [step.step for step in read_run(settings.records_path).steps] == [1]
+
+
+def test_a_run_that_goes_on_keeps_the_records_of_the_steps_it_takes_again(settings):
+    session = started(settings)
+    for step in (1, 2, 3):
+        observe(session, plan(session, step), [0, 8, 4, 4], step=step)
+    third = read_run(settings.records_path).steps[-1]
+    resumed = started(dataclasses.replace(settings, resume_dir=settings.checkpoint_dir / "global_step_2"))
+    observe(resumed, plan(resumed, 3), [8, 8, 8, 8], step=3)
+    assert read_run(settings.checkpoint_dir / "vip_records.1.jsonl").steps == (third,)
+    assert len(read_run(settings.records_path).steps) == 3
 
 
 def test_the_last_steps_state_is_there_before_verl_marks_its_checkpoint(settings):

@@ -5,6 +5,8 @@ training step and a `ValidationRecord` after every validation. Progress lines an
 records alone. Importing this module loads nothing heavier than NumPy.
 """
 
+import fcntl
+import itertools
 import json
 import logging
 import os
@@ -72,6 +74,8 @@ class RecordWriter:
         line = _encode(record)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab+") as file:
+            # What looks torn could be the line that another process is about to finish.
+            fcntl.flock(file, fcntl.LOCK_EX)
             if cut := cut_torn_line(file):
                 _logger.warning("%s: cut off an incomplete last line (%d bytes).", self.path, cut)
             file.write(line)
@@ -88,24 +92,67 @@ class RecordWriter:
             os.fsync(file.fileno())
         sync_folder(self.path.parent)
 
-    def rewind(self, step: int) -> None:
-        """Drop the step and validation records later than `step`; keep all headers.
+    def set_aside(self) -> Path | None:
+        """Give the records of a run that is not continued another name, `vip_records.1.jsonl` and so on, durably.
+
+        A file of headers alone stays: a start that came to nothing is part of the next.
+
+        Returns:
+            The file that they are in now; None if there was nothing to keep.
+
+        Raises:
+            OSError: If it cannot be renamed.
+        """
+        if not self.path.exists() or self._holds_headers_alone():
+            return None
+        beside = self._name_beside()
+        self.path.rename(beside)
+        sync_folder(self.path.parent)
+        return beside
+
+    def rewind(self, step: int) -> Path | None:
+        """Take out the step and validation records later than `step`; keep all headers.
 
         A run that resumes from the checkpoint of `step` calls this before its new header, because the steps
-        after the checkpoint are about to be taken again. The file is replaced in one go: after a crash it is
-        either the old one or the new one. Without a file there is nothing to do.
+        after the checkpoint are about to be taken again. What is taken out is kept beside, with the headers, as
+        `set_aside` names it. The file is replaced in one go: after a crash it is either the old one or the new one.
+        Without a file there is nothing to do.
 
         Args:
             step: The last step to keep.
+
+        Returns:
+            The file with what was taken out; None if that is nothing.
 
         Raises:
             InvalidInputError: If the file is not a record file.
             OSError: If the file cannot be replaced.
         """
         if not self.path.exists():
-            return
-        kept = [line for line, record in _read_lines(self.path) if isinstance(record, RunHeader) or record.step <= step]
-        replace_file(self.path, b"".join(line + b"\n" for line in kept))
+            return None
+        kept, out, later = [], [], 0
+        for line, record in _read_lines(self.path):
+            is_later = not isinstance(record, RunHeader) and record.step > step
+            later += is_later
+            if is_later or isinstance(record, RunHeader):
+                out.append(line + b"\n")
+            if not is_later:
+                kept.append(line + b"\n")
+        beside = self._name_beside() if later else None
+        if beside is not None:
+            replace_file(beside, b"".join(out))
+        replace_file(self.path, b"".join(kept))
+        return beside
+
+    def _holds_headers_alone(self) -> bool:
+        try:
+            return all(isinstance(record, RunHeader) for _, record in _read_lines(self.path))
+        except InvalidInputError:  # whatever it is, it is not this run's to judge
+            return False
+
+    def _name_beside(self) -> Path:
+        names = (self.path.with_name(f"{self.path.stem}.{number}{self.path.suffix}") for number in itertools.count(1))
+        return next(path for path in names if not os.path.lexists(path))
 
 
 def records_path(path: Path | str) -> Path:
