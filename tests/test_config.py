@@ -14,6 +14,13 @@ def test_defaults_survive_a_round_trip():
     assert VipConfig.from_mapping(VipConfig().to_mapping()) == VipConfig()
 
 
+def test_a_list_of_any_length_survives_a_round_trip():
+    for fields in ([], ["reward_model.ground_truth"], ["data_source", "extra_info.part"]):
+        config = VipConfig.from_mapping({"identity_fields": fields})
+        assert config.identity_fields == tuple(fields)
+        assert config.to_mapping()["identity_fields"] == fields
+
+
 def test_values_are_kept_and_whole_numbers_may_stand_for_floats():
     config = VipConfig.from_mapping({"strategy": "uniform", "upper": 64, "reward_range": [-1, 1], "poll_seconds": 1})
     assert (config.strategy, config.upper, config.reward_range, config.poll_seconds) == (
@@ -40,6 +47,8 @@ def test_values_are_kept_and_whole_numbers_may_stand_for_floats():
         ({"reward_range_by_source": [0, 1]}, "vip.reward_range_by_source must be a mapping; got [0, 1]"),
         ({"reward_range_by_source": {"gsm8k": 1}}, "vip.reward_range_by_source['gsm8k'] must be a list of 2 numbers"),
         ({"reward_range_by_source": {"gsm8k": [1, 1]}}, "vip.reward_range_by_source['gsm8k'] must be [reward of a"),
+        ({"identity_fields": "extra_info.part"}, "vip.identity_fields must be a list; got 'extra_info.part'"),
+        ({"identity_fields": [1]}, "vip.identity_fields must be of type str; got 1"),
         ({"predictor_settings": 3}, "vip.predictor_settings must be a mapping"),
         ({"lower": 9, "upper": 8}, "1 <= lower <= upper; got 9 and 8"),
         ({"lower": 0}, "1 <= lower <= upper"),

@@ -61,6 +61,10 @@ class VipConfig:
     """A sentence-transformers model, or a causal language model, of which the last hidden state of the prompt is taken:
     a name on the Hub or a folder. `${actor_rollout_ref.model.path}` is the policy as it is before training; it is then
     loaded a second time, on the driver's CPU."""
+    identity_fields: tuple[str, ...] = ()
+    """What tells tasks of one wording apart, besides the wording: fields of the data set by dotted name, such as
+    `[reward_model.ground_truth]` or `[extra_info.split]`. Without any, prompts of one wording are one prompt to the
+    predictor. The embedding is that of the wording."""
     cache_dir: str = "~/.cache/verl_vip"
     """Where prompt embeddings are kept between runs."""
     embed_at_start: bool = True
@@ -157,6 +161,10 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         return None if value is None else _plain(name, value, kind)
     if origin is tuple:
         kinds = get_args(hint)
+        if kinds[-1] is Ellipsis:
+            if not isinstance(value, (list, tuple)):
+                raise ConfigError(f"{name} must be a list; got {value!r}.")
+            return tuple(_checked(name, item, kinds[0]) for item in value)
         if not isinstance(value, (list, tuple)) or len(value) != len(kinds):
             raise ConfigError(f"{name} must be a list of {len(kinds)} numbers; got {value!r}.")
         return tuple(_checked(name, item, kind) for item, kind in zip(value, kinds, strict=True))

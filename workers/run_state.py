@@ -28,7 +28,7 @@ class RunState:
     """What a continued run needs of the one before.
 
     Attributes:
-        basis: What gives embeddings and successes their meaning, by setting; see `fresh`.
+        basis: What gives ids, embeddings and successes their meaning, by setting.
         predictor_name: `vip.predictor`.
         predictor: The predictor itself.
         strategy_name: `vip.strategy`.
@@ -60,7 +60,11 @@ class RunState:
             ConfigError: If a name or a setting is unknown.
         """
         return cls(
-            basis={"vip.embedding_model": embedding_model, "vip.reward_range": list(vip.reward_range)},
+            basis={
+                "vip.embedding_model": embedding_model,
+                "vip.reward_range": list(vip.reward_range),
+                "vip.identity_fields": list(vip.identity_fields),
+            },
             predictor_name=vip.predictor,
             predictor=build_predictor(vip.predictor, **vip.predictor_settings),
             strategy_name=vip.strategy,

@@ -200,7 +200,15 @@ class Session:
 
     # ------------------------------------------------------------------ one training step
 
-    def plan(self, *, step: int, uids: Sequence[str], messages: Sequence[Any], labels: Sequence[str]) -> list[int]:
+    def plan(
+        self,
+        *,
+        step: int,
+        uids: Sequence[str],
+        messages: Sequence[Any],
+        labels: Sequence[str],
+        tasks: Sequence[Mapping[str, Any]] = (),
+    ) -> list[int]:
         """Decide how many rollouts each prompt gets, from what is known before sampling.
 
         Prompts that have counts keep them: a resumed trainer submits those again that were in flight.
@@ -210,6 +218,7 @@ class Session:
             uids: Identifiers that verl drew: those of `B` prompts, or of as many batches of `B` as verl samples ahead.
             messages: A chat prompt for each uid, a list of messages.
             labels: A data source for each uid.
+            tasks: A row of the data set for each uid, with the columns of `vip.identity_fields`.
 
         Returns:
             A count of the first round for each uid.
@@ -233,6 +242,7 @@ class Session:
                 uids=[uids[row] for row in rows],
                 messages=[messages[row] for row in rows],
                 labels=[labels[row] for row in rows],
+                tasks=[tasks[row] for row in rows] if tasks else (),
             )
             plans.append(plan)
             counted |= zip(plan.uids, plan.counts, strict=True)

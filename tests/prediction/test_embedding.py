@@ -95,7 +95,7 @@ def test_what_says_nothing_gets_a_neutral_vector_of_unit_length(tmp_path, silent
 
 
 def test_silence_is_near_no_prompt(embedder):
-    vectors = embedder.embed(IDS + ["d"], TEXTS + [""])
+    vectors = embedder.embed([*IDS, "d"], [*TEXTS, ""])
     torch.testing.assert_close(vectors[3], torch.full((384,), 384**-0.5))
     assert (vectors[:3] @ vectors[3]).abs().max() < 0.1
 

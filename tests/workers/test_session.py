@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 
 from verl_vip.errors import ConfigError, InfeasibleBudgetError, IntegrationError, InvalidInputError
@@ -194,6 +195,7 @@ def test_a_state_of_another_predictor_is_named(settings):
             r"embedding_model=\S*MiniLM\S*, and it is now someone--of-equal",
         ),
         ({"reward_range": (-1.0, 1.0)}, r"reward_range=\[0\.0, 1\.0\], and it is now \[-1\.0, 1\.0\]"),
+        ({"identity_fields": ("extra_info.x",)}, r"identity_fields=\[\], and it is now \['extra_info\.x'\]"),
     ],
 )
 def test_what_was_learned_means_nothing_to_another_model_or_range(settings, change, message):
@@ -338,6 +340,35 @@ def test_repeated_prompts_share_what_they_earn_and_the_user_is_told_once(setting
     assert last.ids[0] == last.ids[1] != last.ids[2]
     # One of the two failed always, the other never.
     assert last.predicted[0] == last.predicted[1] == pytest.approx(0.5)
+
+
+def test_prompts_of_one_wording_are_told_apart_by_a_field_and_embedded_once(settings):
+    session = started(settings, identity_fields=("reward_model.ground_truth",))
+    messages = [MESSAGES[0], MESSAGES[0], MESSAGES[0], MESSAGES[1]]
+    tasks = [{"reward_model": {"ground_truth": truth}} for truth in ("1", "2", "1", "1")]
+    counts = session.plan(step=1, uids=UIDS, messages=messages, labels=["add"] * 4, tasks=tasks)
+    observe(session, counts, [0, 8, 0, 4])
+    (step,) = read_run(settings.records_path).steps
+    assert step.ids[0] == step.ids[2]
+    assert len(set(step.ids)) == 3
+    plan_again = session.plan(step=2, uids=UIDS, messages=messages, labels=["add"] * 4, tasks=tasks)
+    prompts = session.state.plans.head(2).prompts
+    assert torch.equal(prompts.embeddings[0], prompts.embeddings[1])
+    first, second, third, _ = session.state.plans.head(2).prediction.mean.tolist()
+    assert first == third < 0.2
+    assert second > 0.8
+    assert sum(plan_again) == 32
+
+
+def test_prompts_without_a_word_are_planned_and_learned_from_like_others(settings):
+    session = started(settings, predictor="drifting_gp")
+    messages = [MESSAGES[0], [], [{"role": "assistant", "content": None, "tool_calls": [{"id": "f"}]}], MESSAGES[1]]
+    for step in range(1, 6):
+        counts = session.plan(step=step, uids=UIDS, messages=messages, labels=["add"] * 4)
+        observe(session, counts, [counts[0], 0, counts[2], 0], step=step)
+    prediction = session.planner.plan(session.state, step=6, uids=UIDS, messages=messages, labels=[""] * 4).prediction
+    assert prediction.mean[1] < 0.2
+    assert prediction.mean[2] > 0.8
 
 
 def test_an_empty_batch_is_named(settings):

@@ -202,7 +202,7 @@ def _problem(row: Mapping[str, Any], number: int, benchmark: str, instruction: s
         prompt = [{"role": "user", "content": f"{text.strip()}\n\n{instruction}".strip()}]
     if answer is None or answer == "" or (isinstance(answer, (float, Decimal)) and math.isnan(answer)):
         raise InvalidInputError(f"it has no answer{'' if answer is None else f' but {answer!r}'}.")
-    if not isinstance(prompt, Sequence) or not all(isinstance(message, Mapping) for message in prompt):
+    if not isinstance(prompt, Sequence) or not prompt or not all(isinstance(message, Mapping) for message in prompt):
         raise InvalidInputError("its prompt is not a list of chat messages.")
     if not isinstance(extra_info := fields.get("extra_info") or {}, Mapping):
         raise InvalidInputError(f"its extra_info is no mapping but {extra_info!r}.")

@@ -137,7 +137,8 @@ class GaussianProcess:
             alike = len(table) == (0 if embeddings is None else len(embeddings))
             require(alike, "Gaussian process does not have one embedding for each known prompt")
             lengthscale = self._lengthscale if embeddings is None else float(values["lengthscale"])
-            require(embeddings is None or lengthscale > 0, "lengthscale is not positive")
+            if embeddings is not None:
+                require(lengthscale is not None and lengthscale > 0, "lengthscale is not positive")
         self._table, self._lengthscale, self._embeddings = table, lengthscale, None
         if embeddings is not None:
             self._append(embeddings)

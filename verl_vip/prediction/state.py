@@ -89,11 +89,16 @@ def copied(value: Any, dtype: torch.dtype, *shape: int | None) -> Tensor:
     Raises:
         StateError: If it is something else.
     """
-    is_like = isinstance(value, Tensor) and value.dtype == dtype and value.ndim == len(shape)
-    if not is_like or any(due not in (None, length) for due, length in zip(shape, value.shape, strict=True)):
-        found = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    if not isinstance(value, Tensor):
+        raise StateError(f"a saved tensor is a {type(value).__name__}; {_ADVICE}.")
+    fits = value.ndim == len(shape) and all(
+        due in (None, length) for due, length in zip(shape, value.shape, strict=True)
+    )
+    if value.dtype != dtype or not fits:
         wanted = ", ".join("any" if due is None else str(due) for due in shape)
-        raise StateError(f"a saved tensor should be {dtype} ({wanted}), and is {found}; {_ADVICE}.")
+        raise StateError(
+            f"a saved tensor should be {dtype} ({wanted}), and is {value.dtype} {tuple(value.shape)}; {_ADVICE}."
+        )
     return value.detach().clone()
 
 
