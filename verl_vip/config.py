@@ -3,7 +3,7 @@
 import difflib
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -160,14 +160,7 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         (kind,) = (part for part in get_args(hint) if part is not types.NoneType)
         return None if value is None else _plain(name, value, kind)
     if origin is tuple:
-        kinds = get_args(hint)
-        if kinds[-1] is Ellipsis:
-            if not isinstance(value, (list, tuple)):
-                raise ConfigError(f"{name} must be a list; got {value!r}.")
-            return tuple(_checked(name, item, kinds[0]) for item in value)
-        if not isinstance(value, (list, tuple)) or len(value) != len(kinds):
-            raise ConfigError(f"{name} must be a list of {len(kinds)} numbers; got {value!r}.")
-        return tuple(_checked(name, item, kind) for item, kind in zip(value, kinds, strict=True))
+        return _tuple(name, value, get_args(hint))
     if origin is not None:  # Mapping[str, ...]
         if not isinstance(value, Mapping):
             raise ConfigError(f"{name} must be a mapping; got {value!r}.")
@@ -176,6 +169,14 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
             return dict(value)
         return {str(key): _checked(f"{name}[{str(key)!r}]", item, kind) for key, item in value.items()}
     return _plain(name, value, hint)
+
+
+def _tuple(name: str, value: Any, kinds: Sequence[Any]) -> tuple[Any, ...]:
+    any_length = kinds[-1] is Ellipsis
+    if not isinstance(value, (list, tuple)) or not (any_length or len(value) == len(kinds)):
+        raise ConfigError(f"{name} must be a list{'' if any_length else f' of {len(kinds)} numbers'}; got {value!r}.")
+    due = [kinds[0]] * len(value) if any_length else kinds
+    return tuple(_checked(name, item, kind) for item, kind in zip(value, due, strict=True))
 
 
 def _plain(name: str, value: Any, kind: type) -> Any:

@@ -139,7 +139,8 @@ def _packed(plan: Plan) -> dict[str, Any]:
 
 def _unpacked(state: Mapping[str, Any]) -> Plan:
     prompts = Prompts(tuple(_list_of(str, state["ids"])), state["embeddings"])
-    prediction, budget = Prediction(**state["prediction"]), Budget(**state["budget"])
+    prediction = Prediction(*(state["prediction"][name] for name in ("mean", "variance", "spread")))
+    budget = Budget(**state["budget"])
     if prediction.spread is not None and (
         prediction.spread.shape != prediction.mean.shape
         or not bool(((prediction.spread >= 0) & (prediction.spread <= 1)).all())

@@ -63,6 +63,7 @@ class RunState:
             basis={
                 "vip.embedding_model": embedding_model,
                 "vip.reward_range": list(vip.reward_range),
+                "vip.reward_range_by_source": {name: list(pair) for name, pair in vip.reward_range_by_source.items()},
                 "vip.identity_fields": list(vip.identity_fields),
             },
             predictor_name=vip.predictor,
@@ -117,7 +118,10 @@ class RunState:
         if type(step) is not int or type(total) is not int or total < 0:
             raise StateError(f"{path} is damaged: step {step!r} and {total!r} rollouts are no such numbers.")
         for setting, now in self.basis.items():
-            if (saved := state["basis"][setting]) != now:
+            saved = state["basis"][setting]
+            # The range of a further data source may be added: training was refused what was outside the others.
+            same = {**now, **saved} == now if isinstance(now, dict) else saved == now
+            if not same:
                 raise StateError(
                     f"{path} holds what was learned with {setting}={saved}, and it is now {now}; what was learned "
                     "means nothing there."

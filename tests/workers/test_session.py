@@ -195,11 +195,17 @@ def test_a_state_of_another_predictor_is_named(settings):
             r"embedding_model=\S*MiniLM\S*, and it is now someone--of-equal",
         ),
         ({"reward_range": (-1.0, 1.0)}, r"reward_range=\[0\.0, 1\.0\], and it is now \[-1\.0, 1\.0\]"),
+        (
+            {"reward_range_by_source": {"add": (0.0, 2.0)}},
+            r"by_source=\{'add': \[0\.0, 1\.0\]\}, and it is now \{'add': \[0",
+        ),
+        ({"reward_range_by_source": {}}, r"by_source=\{'add': \[0\.0, 1\.0\]\}, and it is now \{\}"),
         ({"identity_fields": ("extra_info.x",)}, r"identity_fields=\[\], and it is now \['extra_info\.x'\]"),
     ],
 )
 def test_what_was_learned_means_nothing_to_another_model_or_range(settings, change, message):
-    session = started(settings)
+    change = {"reward_range_by_source": {"add": (0.0, 1.0)}, **change}
+    session = started(settings, reward_range_by_source={"add": (0.0, 1.0)})
     for step in (1, 2):
         observe(session, plan(session, step), [0, 8, 4, 4], step=step)
     changed = dataclasses.replace(settings, resume_dir=settings.checkpoint_dir / "global_step_2")
@@ -211,6 +217,8 @@ def test_what_was_learned_means_nothing_to_another_model_or_range(settings, chan
     assert fresh.state.rollouts_total == 64
     fresh.save(settings.checkpoint_dir / "global_step_3", 3)
     following = dataclasses.replace(settings, resume_dir=settings.checkpoint_dir / "global_step_3")
+    assert started(following, **change).state.rollouts_total == 64
+    change["reward_range_by_source"] = {**change["reward_range_by_source"], "later": (0.0, 4.0)}
     assert started(following, **change).state.rollouts_total == 64
 
 
