@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import NoReturn
 from urllib.error import URLError
 
 from prefect.settings import get_current_settings
@@ -52,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             process.wait(timeout=60)
 
 
-def _serve(port: int, runs: Path, started: "list[subprocess.Popen[bytes]]") -> None:
+def _serve(port: int, runs: Path, started: "list[subprocess.Popen[bytes]]") -> NoReturn:
     require_free(port)
     runs.mkdir(parents=True, exist_ok=True)
     address = f"http://{access.HOST}:{port}"
-    password = _password(port)
+    password = password_of(port)
     client = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         **loopback.without_proxy(os.environ),
@@ -95,8 +96,15 @@ def require_free(port: int) -> None:
             raise ConfigError(f"port {port} cannot be used ({error}); give another: ARGS='--port N'.") from error
 
 
-def _password(port: int) -> str:
-    """Return the server's password, made at the first start and shown then, to a terminal; a log may be read by all."""
+def password_of(port: int) -> str:
+    """Return the password of the server on this port.
+
+    Prefect's own setting goes first. Else it is made at the first start, and shown then and to a terminal alone, since
+    others may read a log.
+
+    Raises:
+        ConfigError: If the file that keeps it is not to be trusted.
+    """
     if (own := get_current_settings().server.api.auth_string) is not None:
         return own.get_secret_value()
     file = access.password_file(port)
