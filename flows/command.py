@@ -11,7 +11,7 @@ from typing import Any
 from prefect.exceptions import TerminationSignal
 
 from verl_vip.errors import VerlVipError
-from verl_vip.flows import loopback
+from verl_vip.flows import access, loopback
 from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.sweep_space import SweepPlan
@@ -47,7 +47,8 @@ def run_flow(name: str, /, **parameters: Any) -> int:
     os.environ.update(loopback.without_proxy(os.environ))  # Prefect's temporary server is on this machine
     flow = getattr(importlib.import_module(f"verl_vip.flows.{name}"), name)
     try:
-        print(flow(**parameters))  # noqa: T201 (a command's result)
+        with access.with_password():
+            print(flow(**parameters))  # noqa: T201 (a command's result)
     except TerminationSignal:
         return _TERMINATED
     return 0

@@ -12,6 +12,7 @@ from typing import Any
 from verl_vip.errors import ConfigError
 from verl_vip.evaluation.models import complete_steps
 from verl_vip.execution import Executor, Job, fingerprint, is_complete
+from verl_vip.execution.ray_variables import refuse_secrets
 from verl_vip.flows.training_run import connect
 
 
@@ -30,7 +31,8 @@ class EvaluationRun:
         python: The interpreter of the jobs; None for this process's own on this machine, `python` on a cluster.
 
     Raises:
-        ConfigError: If `root` is relative, no benchmark is named, or `n` is not positive.
+        ConfigError: If `root` is relative, no benchmark is named, `n` is not positive, or a variable for a cluster
+            looks like a secret.
         InvalidInputError: If the name cannot name a run.
     """
 
@@ -50,6 +52,8 @@ class EvaluationRun:
             raise ConfigError("name at least one benchmark, such as aime24.")
         if self.n < 1:
             raise ConfigError(f"n is the samples of each problem, at least 1; got {self.n}.")
+        if self.cluster is not None:
+            refuse_secrets(self.environment, self.cluster)
         self.job(0)
 
     @property

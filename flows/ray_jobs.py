@@ -23,6 +23,7 @@ from ray.job_submission import JobStatus as RayStatus
 
 from verl_vip.errors import ConfigError, JobError, UnreachableError
 from verl_vip.execution.job import Job, JobState, JobStatus, environment_of
+from verl_vip.execution.ray_variables import refuse_secrets
 from verl_vip.flows import loopback
 
 _REQUEST_S = 60.0
@@ -58,6 +59,7 @@ class RayExecutor:
 
     def __init__(self, address: str) -> None:
         _check_address(address)
+        self._address = address
         self.where = f"the Ray cluster at {address}"
         with self._answering():
             try:
@@ -66,7 +68,12 @@ class RayExecutor:
                 raise UnreachableError(f"no Ray Jobs API answers at {address}: {error}") from error
 
     def start(self, job: Job) -> JobStatus:
-        """Submit a new attempt, or return the live one; see `Executor`."""
+        """Submit a new attempt, or return the live one; see `Executor`.
+
+        Raises:
+            ConfigError: Also if a variable of the job looks like a secret.
+        """
+        refuse_secrets(job.environment, self._address)
         status = self.status(job)
         if status is None or not status.state.is_live:
             status = self._submit(job, 1 if status is None else status.attempt + 1)

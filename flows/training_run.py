@@ -10,6 +10,7 @@ from pathlib import Path
 
 from verl_vip.errors import ConfigError
 from verl_vip.execution import Executor, Job, LocalExecutor
+from verl_vip.execution.ray_variables import refuse_secrets
 from verl_vip.recipes.run import RecipeRun
 from verl_vip.reporting.settings import require_unfinished_or_same
 
@@ -30,8 +31,8 @@ class TrainingRun:
         python: The interpreter of the job; None for this process's own on this machine, `python` on a cluster.
 
     Raises:
-        ConfigError: If the recipe is unknown, `root` is relative, or an override is none or takes the run's folder
-            away.
+        ConfigError: If the recipe is unknown, `root` is relative, an override is none or takes the run's folder away,
+            or a variable for a cluster looks like a secret.
         InvalidInputError: If the name cannot name a run.
     """
 
@@ -56,6 +57,8 @@ class TrainingRun:
                 raise ConfigError(f"{override!r} is no override; write KEY=VALUE, +KEY=VALUE or ~KEY.")
             if override.lstrip("+").startswith(f"{_OWN}="):
                 raise ConfigError(f"{_OWN} follows from the run's root and name ({self.folder}); leave {override} out.")
+        if self.cluster is not None:
+            refuse_secrets(self.environment, self.cluster)
         self.job()
 
     @property

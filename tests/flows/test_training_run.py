@@ -9,6 +9,7 @@ import pytest
 
 from verl_vip.errors import ConfigError, InvalidInputError, VerlVipError
 from verl_vip.execution.job import environment_of
+from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.training_run import TrainingRun, recipes
 
@@ -40,6 +41,15 @@ def test_the_job_is_verls_own_command():
 def test_a_cluster_has_its_own_interpreter():
     assert make(cluster="http://head:8265").job().command[0] == "python"
     assert make(cluster="http://head:8265", python="/env/bin/python").job().command[0] == "/env/bin/python"
+
+
+def test_a_secret_for_a_cluster_is_refused_before_anything_is_started():
+    with pytest.raises(ConfigError, match=r"HF_TOKEN, WANDB_API_KEY would stand in logs.*http://head:8265"):
+        make(cluster="http://head:8265", environment={"WANDB_API_KEY": "x", "HF_TOKEN": "y", "NCCL_DEBUG": "INFO"})
+    evaluation = {"name": "a", "root": "/runs", "benchmarks": ["aime24"], "environment": {"HF_TOKEN": "y"}}
+    with pytest.raises(ConfigError, match="HF_TOKEN would stand in logs"):
+        from_parameters(EvaluationRun, {**evaluation, "cluster": "http://head:8265"})
+    assert make(environment={"HF_TOKEN": "y"}).job().environment["HF_TOKEN"] == "y"
 
 
 def test_what_makes_a_run_another_run():

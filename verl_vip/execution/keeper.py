@@ -27,6 +27,7 @@ from verl_vip.errors import JobError, VerlVipError
 from verl_vip.execution.files import LOCK_FILE, LOG_FILE, Entry, read_entry, write_entry
 from verl_vip.execution.job import JobState, environment_of
 from verl_vip.execution.processes import MARK, Process, descendants, end, family, mark_of
+from verl_vip.execution.ray_variables import PRIVATE_RAY
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -92,7 +93,7 @@ class Keeper:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **environment, MARK: mark_of(self._folder)},
+                env={**PRIVATE_RAY, **os.environ, **environment, MARK: mark_of(self._folder)},
                 preexec_fn=die_with_keeper,  # noqa: PLW1509 (the keeper has one thread)
             )
 
