@@ -105,3 +105,13 @@ def test_a_killed_evaluation_goes_on_and_keeps_what_it_had(launcher, tmp_path):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["pass_at_k"]["8"]["value"] > metrics["mean"]["value"]
     assert metrics["mean"]["value"] == pytest.approx(sum(len(line["text"]) % 2 == 0 for line in samples) / len(samples))
+
+    # A larger n adds to what is there.
+    kept_whole = kept.read_bytes()
+    words[words.index("--n") + 1] = "9"
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"holds {8 * 252} samples; the missing 252 are sampled" in done.stderr
+    assert kept.read_bytes().startswith(kept_whole)
+    assert len(read_samples(folder)) == 9 * 252
+    assert json.loads((folder / "metrics.json").read_text())["n"] == 9
