@@ -10,6 +10,7 @@ from pathlib import Path
 
 from verl_vip.errors import ConfigError
 from verl_vip.execution import Executor, Job, LocalExecutor
+from verl_vip.names import require_name
 from verl_vip.recipes.run import RecipeRun
 from verl_vip.reporting.settings import require_unfinished_or_same
 
@@ -56,6 +57,7 @@ class TrainingRun:
                 raise ConfigError(f"{override!r} is no override; write KEY=VALUE, +KEY=VALUE or ~KEY.")
             if override.lstrip("+").startswith(f"{_OWN}="):
                 raise ConfigError(f"{_OWN} follows from the run's root and name ({self.folder}); leave {override} out.")
+        require_name(self.name, "a run")
         self.job()
 
     @property
