@@ -33,3 +33,9 @@ def test_too_few_gpus_are_told_instead_of_waited_for():
 def test_no_engine_is_refused():
     with pytest.raises(ConfigError, match="--engines must be at least 1"):
         RaySampler({}, 0, None)
+
+
+@pytest.mark.parametrize("size", ["two", 0, -1, 1.5, None])
+def test_a_size_that_is_no_number_of_gpus_is_named(size):
+    with pytest.raises(ConfigError, match=f"--engine tensor_parallel_size={size} is no number of GPUs"):
+        gpus_per_engine(cluster(GPU=8.0), {"tensor_parallel_size": size}, 1)
