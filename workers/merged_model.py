@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,10 @@ _MARKER = "merged_from.json"
 _LOG_NAME = "merge.log"
 _TIMEOUT_S = 3600
 
+#: What PyTorch says of a pickle that it does not load.
+_NOT_WEIGHTS = "Weights only load failed"
+_FORBIDDEN = re.compile(rf"{_NOT_WEIGHTS}.*?\bGLOBAL ([\w.]+)", re.DOTALL)
+
 
 def merged_model(model: ModelSource, target: Path) -> Path:
     """Return `target` with the whole model in it; shards that were merged before are not merged again.
@@ -23,17 +28,19 @@ def merged_model(model: ModelSource, target: Path) -> Path:
     The merger runs in a process of its own, which gives back its memory before sampling begins. It rounds the
     weights to bfloat16. What LoRA has trained is folded into the weights.
 
+    Shards are pickles, and those of a checkpoint from elsewhere could hold code. PyTorch loads weights from them and
+    nothing else, whatever the merger asks for.
+
     Args:
         model: A checkpoint of kind "fsdp".
         target: The folder to make.
 
     Raises:
-        IntegrationError: If the merger fails, or a LoRA adapter cannot be folded into its model; the log lies beside
-            `target`.
+        IntegrationError: If the merger fails, a shard holds more than weights, or a LoRA adapter cannot be folded into
+            its model; the log lies beside `target`.
     """
-    marker = target / _MARKER
     content = {"shards": str(model.path), "sha256": model.sha256}
-    if marker.is_file() and json.loads(marker.read_text()).get("sha256") == model.sha256:
+    if _merged_from(target / _MARKER) == content["sha256"]:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     log = target.parent / _LOG_NAME
@@ -52,16 +59,38 @@ def merged_model(model: ModelSource, target: Path) -> Path:
     return target
 
 
+def _merged_from(marker: Path) -> str | None:
+    """Return the hash of the shards that were merged, None if that is not known."""
+    try:
+        return str(json.loads(marker.read_text())["sha256"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+
+
 def _run(module: Sequence[str], log: Path, failure: str) -> None:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
+    environment.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # PyTorch refuses both
     with log.open("a") as output:
-        done = subprocess.run(
-            [sys.executable, "-m", *module],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", *module],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise IntegrationError(f"{failure} within {_TIMEOUT_S} s; see {log}.") from error
     if done.returncode != 0:
-        lines = log.read_text(errors="replace").strip().splitlines()
-        raise IntegrationError(f"{failure} ({lines[-1] if lines else 'no output'}); see {log}.")
+        raise IntegrationError(f"{failure} ({_reason(log.read_text(errors='replace'))}); see {log}.")
+
+
+def _reason(text: str) -> str:
+    """Return why the process ended: its last line, unless that only says where PyTorch explains itself."""
+    if (found := _FORBIDDEN.search(text)) is not None:
+        return f"a shard asks for {found[1]}, and only weights are loaded, since anything else could run code"
+    if _NOT_WEIGHTS in text:
+        return "a shard is damaged, or holds something other than weights"
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "no output"

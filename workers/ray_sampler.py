@@ -1,5 +1,6 @@
 """Samples responses on a Ray cluster: several vLLM engines, each an actor with its own share of the requests."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -142,10 +143,13 @@ def gpus_per_engine(ray: Any, options: Mapping[str, Any], engines: int) -> int:
     """Return the GPUs of one engine, none on a cluster without any.
 
     Raises:
-        ConfigError: If the cluster has too few.
+        ConfigError: If the cluster has too few, or an option is no number.
     """
     there = int(ray.cluster_resources().get("GPU", 0))
-    each = int(options.get("tensor_parallel_size", 1)) * int(options.get("pipeline_parallel_size", 1))
+    sizes = {name: options.get(name, 1) for name in ("tensor_parallel_size", "pipeline_parallel_size")}
+    if wrong := [f"{name}={size}" for name, size in sizes.items() if not isinstance(size, int) or size < 1]:
+        raise ConfigError(f"--engine {wrong[0]} is no number of GPUs.")
+    each = math.prod(map(int, sizes.values()))
     if there == 0:
         return 0
     if engines * each > there:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from verl_vip.errors import ConfigError, IntegrationError
 from verl_vip.evaluation.sampling import Message, Request, Response, SamplingSettings
 
@@ -76,6 +78,7 @@ class VllmSampler:
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB; without it a CPU engine takes most of the memory
         try:
+            from pydantic import ValidationError
             from vllm import LLM
             from vllm.platforms import current_platform
         except ImportError as error:
@@ -91,9 +94,11 @@ class VllmSampler:
             return LLM(model=str(model), **options)
         except TypeError as error:
             raise ConfigError(f"vLLM does not know an option of --engine ({error}).") from error
-        except ValueError as error:  # pydantic's too, whose message has many lines
-            reason = next((line for line in str(error).splitlines() if "rror, " in line), str(error).splitlines()[0])
-            raise ConfigError(f"vLLM cannot load {model}: {reason.strip()}") from error
+        except ValidationError as error:
+            wrong = [": ".join([".".join(map(str, one["loc"])), one["msg"]]).strip(": ") for one in error.errors()]
+            raise ConfigError(f"vLLM cannot load {model}: {'; '.join(wrong)}.") from error
+        except (ValueError, OSError) as error:
+            raise ConfigError(f"vLLM cannot load {model}: {str(error).splitlines()[0]}") from error
 
 
 def encode_prompts(tokenizer: Any, requests: Sequence[Request], chat_template: bool) -> dict[str, list[int]]:
@@ -105,25 +110,36 @@ def encode_prompts(tokenizer: Any, requests: Sequence[Request], chat_template: b
         chat_template: Whether the messages go through the tokenizer's chat template.
 
     Raises:
-        ConfigError: If there is no chat template.
+        ConfigError: If there is no chat template, it cannot take a prompt, or there is no text to prompt with.
     """
     if chat_template and not tokenizer.chat_template:
         raise ConfigError("the model's tokenizer has no chat template; add --no-chat-template to prompt with the text.")
+    encode = _encode_chat if chat_template else _encode_text
     encoded: dict[str, list[int]] = {}
     for request in requests:
-        messages = [dict(message) for message in request.prompt]
-        if chat_template:
-            tokens = tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=True, return_dict=False
-            )
-        else:
-            tokens = tokenizer.encode("\n\n".join(map(_text, messages)))
-        encoded[request.key] = list(tokens)
+        try:
+            encoded[request.key] = list(encode(tokenizer, request.prompt))
+        except (TypeError, ValueError, TemplateError) as error:
+            how = "its tokenizer's chat template" if chat_template else "--no-chat-template"
+            raise ConfigError(f"the prompt of {_problem(request.key)} does not go with {how}: {error}.") from error
     return encoded
 
 
-def _text(message: Message) -> str:
-    return str(message.get("content") or "")
+def _encode_chat(tokenizer: Any, prompt: Sequence[Message]) -> Any:
+    messages = [dict(message) for message in prompt]
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+
+
+def _encode_text(tokenizer: Any, prompt: Sequence[Message]) -> Any:
+    texts = [text for message in prompt if isinstance(text := message.get("content"), str)]
+    if len(texts) < len(prompt):
+        raise ValueError("a message has no text")
+    return tokenizer.encode("\n\n".join(texts))
+
+
+def _problem(key: str) -> str:
+    """Return BENCHMARK/PROBLEM of a request."""
+    return key.rpartition("/")[0]
 
 
 def check_room(prompts: Mapping[str, Sequence[int]], room: int) -> None:
@@ -135,7 +151,7 @@ def check_room(prompts: Mapping[str, Sequence[int]], room: int) -> None:
     key, longest = max(prompts.items(), key=lambda item: len(item[1]))
     if len(longest) >= room:
         raise ConfigError(
-            f"the prompt of {key.rpartition('/')[0]} has {len(longest)} tokens and the engine holds {room}; raise it "
+            f"the prompt of {_problem(key)} has {len(longest)} tokens and the engine holds {room}; raise it "
             "with --engine max_model_len=N if the model can, or leave the problem out."
         )
 

@@ -6,8 +6,9 @@ import re
 import pytest
 
 from verl_vip.cli import main
-from verl_vip.errors import ConfigError, StateError
+from verl_vip.errors import ConfigError, StateError, VerlVipError
 from verl_vip.evaluation.command import evaluate, parse_engine_options, parse_steps
+from verl_vip.evaluation.folder import ResultFolder
 from verl_vip.evaluation.report import interval_text
 from verl_vip.evaluation.sampling import SamplingSettings
 
@@ -80,12 +81,66 @@ def test_a_full_disk_is_told_and_what_was_sampled_stays(tmp_path, inputs, recite
     assert len(again.asked) == 4 * 6
 
 
+@pytest.mark.parametrize("name", ["a/b", "../../x", "/{}/x", "..", "model", "merge.log", "a" * 300])
+def test_no_name_leads_out_of_the_output_or_costs_a_sample(tmp_path, inputs, recite, name):
+    run, path = inputs
+    before = sorted(tmp_path.rglob("*"))
+    sampler = recite(answer)
+    for models, benchmarks in (([str(run)], [f"{name}={path}"]), ([f"{name}={run / 'global_step_6'}"], [str(path)])):
+        if name in ("model", "merge.log") and models != [str(run)]:
+            continue  # reserved beside benchmarks alone
+        with pytest.raises(VerlVipError, match="cannot name a"):
+            evaluate(models, benchmarks, tmp_path / "out", SamplingSettings(n=4), sampler, lambda *_: None)
+    assert sampler.asked == []
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_options_that_the_engine_refuses_leave_nothing_behind_that_refuses_the_right_ones(tmp_path, inputs, recite):
+    class Picky(type(recite(answer))):
+        def sample(self, model, requests, settings):
+            if self.release == "mistyped":
+                raise ConfigError("vLLM does not know an option of --engine")
+            yield from super().sample(model, requests, settings)
+
+    with pytest.raises(ConfigError, match="does not know an option"):
+        run_all(inputs, tmp_path, Picky(answer, release="mistyped"))
+    run_all(inputs, tmp_path, Picky(answer, release="right"))
+    manifest = json.loads((tmp_path / "vip-step6" / "sums" / "manifest.json").read_text())
+    assert manifest["versions"] == {"recited": "right"}
+
+
+@pytest.mark.parametrize("returned", ["1.0", "{'score': 1.0, 'pred': '\\ud800' + solution_str}"])
+def test_a_response_of_any_length_and_any_characters_is_graded_and_reported(tmp_path, inputs, recite, returned):
+    """What a reward function gives no answer for votes as a whole."""
+    run, path = inputs
+    reward = tmp_path / "reward.py"
+    reward.write_text(f"def score(solution_str, **_):\n    return {returned}\n")
+    said = '\u2028\x85\x1c\ud800\udc00\ud83d, "\r\n\0\ufeff=1+1<script>' + 140_000 * "数"
+    report = evaluate(
+        [str(run)],
+        [str(path)],
+        tmp_path / "out",
+        SamplingSettings(n=2),
+        recite(lambda prompt, seed: said),
+        lambda *_: None,
+        grader=f"{reward}:score",
+    )
+    assert "vip-step12" in report.read_text(encoding="utf-8")
+    folder = ResultFolder(tmp_path / "out" / "vip-step6" / "sums")
+    assert {sample.text for sample in folder.samples()} == {
+        said.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    }
+    assert len(folder.grades()) == 2 * len(folder.problems())
+    assert all(len(row["majority"]) <= 1000 and row["majority_correct"] == "1.0" for row in folder.problems())
+
+
 def test_steps_and_engine_options():
     assert parse_steps(None) is None
     assert parse_steps("all") is None
     assert parse_steps("6, 12, 6") == [6, 12]
-    with pytest.raises(ConfigError, match="--steps six: give step numbers"):
-        parse_steps("six")
+    for word in ("six", "²", "6,,7", "-6", "9" * 5000):
+        with pytest.raises(ConfigError, match=f"--steps {word}: give step numbers"):
+            parse_steps(word)
     assert parse_engine_options(["dtype=float32", "tensor_parallel_size=4", "enforce_eager=true"]) == {
         "dtype": "float32",
         "tensor_parallel_size": 4,

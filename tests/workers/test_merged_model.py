@@ -1,6 +1,9 @@
 """FSDP2 shards of two ranks become the model they were, by verl's own merger."""
 
 import os
+import pickle
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from verl_vip.errors import IntegrationError
+from verl_vip.errors import ConfigError, IntegrationError
 from verl_vip.evaluation.models import find_models
 from verl_vip.recipes.demo.tokenizer import build_tokenizer
-from verl_vip.workers.merged_model import merged_model
+from verl_vip.workers.merged_model import _merged_from, merged_model
 
 # verl's merger imports all of verl, in a process of its own.
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
@@ -29,7 +32,7 @@ from torch.distributed.fsdp import fully_shard
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 from verl.utils.checkpoint.fsdp_checkpoint_manager import FSDPCheckpointManager
 
-folder, whole, full, lora, lora_only = sys.argv[1:]
+folder, whole, full, lora, lora_only, rotating = sys.argv[1:]
 torch.distributed.init_process_group("gloo")
 rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
 mesh = init_device_mesh("cpu", (size,), mesh_dim_names=("fsdp",))
@@ -42,9 +45,15 @@ def save(model, layers, actor, **settings):
     config = {"save_contents": ["model"], "load_contents": ["model"]} | settings
     manager = FSDPCheckpointManager(model, processing_class=tokenizer, checkpoint_config=config)
     manager.save_checkpoint(actor)
+    return manager
 
 model = Qwen2ForCausalLM.from_pretrained(whole, dtype=torch.float32)
-save(model, model.model.layers, full)
+manager = save(model, model.model.layers, full)
+manager.previous_saved_paths.clear()  # that one is another run's
+for step in (2, 4, 6):
+    manager.save_checkpoint(f"{rotating}/global_step_{step}/actor", global_step=step, max_ckpt_to_keep=2)
+    if rank == 0:
+        (Path(rotating) / f"global_step_{step}" / "data.pt").touch()  # as the trainer does for its data
 for actor in (lora, lora_only):
     torch.manual_seed(1)
     base = Qwen2ForCausalLM.from_pretrained(whole, dtype=torch.float32)
@@ -91,7 +100,10 @@ def runs(whole, tmp_path_factory) -> Path:
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     environment["VERL_PLATFORM"] = "cpu"
     ranks = [
-        subprocess.Popen([sys.executable, "-c", RANK, folder, whole, *actors], env={**environment, "RANK": str(rank)})
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, folder, whole, *actors, folder / "rotating"],
+            env={**environment, "RANK": str(rank)},
+        )
         for rank in range(2)
     ]
     try:
@@ -99,7 +111,7 @@ def runs(whole, tmp_path_factory) -> Path:
     finally:
         for rank in ranks:
             rank.kill()
-    for name in names:
+    for name in (*names, "rotating"):
         (folder / name / "latest_checkpointed_iteration.txt").write_text("6")
     return folder
 
@@ -147,6 +159,58 @@ def test_damaged_shards_are_refused_with_verls_reason_and_its_log(run, tmp_path)
     with pytest.raises(IntegrationError, match=r"verl could not merge .*; see .*merge\.log"):
         merged_model(source, tmp_path / "out" / "model")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["merge.log"]
+
+
+def test_of_a_run_whose_checkpoints_rotate_those_that_verl_has_kept_are_found(runs, caplog):
+    run = runs / "rotating"
+    assert sorted(path.name for path in (run / "global_step_2").iterdir()) == ["data.pt"]
+    assert [model.step for model in find_models([str(run)])] == [4, 6]
+    assert "passed over step 2: verl has removed its model" in caplog.text
+    with pytest.raises(ConfigError, match=r"no complete checkpoint of step 2 \(verl has removed its model"):
+        find_models([str(run)], [2])
+
+
+class Command:
+    """A pickle that runs a command as it is loaded."""
+
+    def __init__(self, *words):
+        self.words = words
+
+    def __reduce__(self):
+        return os.system, (shlex.join(self.words),)
+
+
+def save_pickle(value, path):
+    path.write_bytes(pickle.dumps(value, protocol=2))
+
+
+@pytest.mark.parametrize(("rank", "save"), [(0, save_pickle), (1, torch.save)])
+def test_a_shard_cannot_run_code(run, tmp_path, monkeypatch, rank, save):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    actor = tmp_path / "actor"
+    shutil.copytree(run / "global_step_6" / "actor", actor)
+    shard = actor / f"model_world_size_2_rank_{rank}.pt"
+    mark = tmp_path / "was run"
+    honest = torch.load(shard, weights_only=False) if save is torch.save else {}
+    save({**honest, "zzz": Command("touch", str(mark))}, shard)
+    (source,) = find_models([f"foreign={actor}"])
+    with pytest.raises(IntegrationError, match=r"asks for posix\.system, and only weights are loaded"):
+        merged_model(source, tmp_path / "out" / "model")
+    assert not mark.exists()
+    assert not (tmp_path / "out" / "model").exists()
+    torch.load(shard, weights_only=False)  # the attack is one
+    assert mark.exists()
+
+
+def test_a_damaged_mark_of_what_was_merged_merges_anew(run, tmp_path):
+    target = tmp_path / "model"
+    target.mkdir()
+    for damage in ("[]", "{}", "\xff", "{"):
+        (target / "merged_from.json").write_text(damage, encoding="latin-1")
+        assert _merged_from(target / "merged_from.json") is None
+    (source,) = find_models([str(run)])
+    assert (merged_model(source, target) / "model.safetensors").is_file()
+    assert _merged_from(target / "merged_from.json") == source.sha256
 
 
 def test_an_adapter_is_folded_into_the_weights_that_it_is_for(runs, whole, tmp_path):

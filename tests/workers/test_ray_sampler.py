@@ -82,3 +82,9 @@ def test_what_is_no_variable_is_refused(word):
 def test_variables_without_a_cluster_are_refused_since_nothing_would_be_gained():
     with pytest.raises(ConfigError, match="here they inherit all"):
         RaySampler({}, 1, None, ["HF_TOKEN=canary"])
+
+
+@pytest.mark.parametrize("size", ["two", 0, -1, 1.5, None])
+def test_a_size_that_is_no_number_of_gpus_is_named(size):
+    with pytest.raises(ConfigError, match=f"--engine tensor_parallel_size={size} is no number of GPUs"):
+        gpus_per_engine(cluster(GPU=8.0), {"tensor_parallel_size": size}, 1)

@@ -57,3 +57,20 @@ def test_versions_name_what_samples():
     versions = VllmSampler({"dtype": "float32"}).versions()
     assert versions["engine"] == '{"dtype": "float32"}'
     assert all(versions[name][0].isdigit() for name in ("vllm", "torch", "transformers"))
+
+
+def test_a_message_without_text_is_refused_where_text_is_all_there_is():
+    asked = Request("sums/p/0", [{"role": "assistant", "content": None, "tool_calls": [{}]}], 1)
+    with pytest.raises(ConfigError, match="the prompt of sums/p does not go with --no-chat-template: a message has no"):
+        encode_prompts(TOKENIZER, [asked], chat_template=False)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ raise_exception('roles must alternate') }}", "{{ 'a' + messages[0].content }}", "{{ x.y.z }}"]
+)
+def test_a_template_that_cannot_take_a_prompt_is_refused_in_words(template):
+    picky = build_tokenizer(["Spell"])
+    picky.chat_template = template
+    asked = Request("sums/p/0", [{"role": "user", "content": None}], 1)
+    with pytest.raises(ConfigError, match=r"the prompt of sums/p does not go with its tokenizer's chat template: .+"):
+        encode_prompts(picky, [asked], chat_template=True)

@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def parse_steps(text: str | None) -> list[int] | None:
     if text is None or text == "all":
         return None
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isdigit() for word in words):
+    if not all(re.fullmatch("[0-9]{1,18}", word) for word in words):
         raise ConfigError(f"--steps {text}: give step numbers such as 6,12, or all.")
     return list(dict.fromkeys(int(word) for word in words))
 
