@@ -13,7 +13,7 @@ from verl_vip.execution import Executor, Job, LocalExecutor
 from verl_vip.execution.ray_variables import refuse_secrets
 from verl_vip.names import require_name
 from verl_vip.recipes.run import RecipeRun
-from verl_vip.reporting.settings import require_unfinished_or_same
+from verl_vip.records.settings import require_unfinished_or_same
 
 _OWN = "trainer.default_local_dir"
 

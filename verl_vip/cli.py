@@ -219,7 +219,7 @@ def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _doctor(_: argparse.Namespace) -> int:
     try:
-        from verl_vip.workers.doctor import examine, report
+        from verl_vip.workers.compatibility.doctor import examine, report
     except ImportError as error:
         print(
             f"verl-vip: doctor needs {error.name}; pip install 'verl-vip[cpu]' or 'verl-vip[gpu]'.",
@@ -243,8 +243,8 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
+    from verl_vip.reporting.simulation_report import write_comparison
     from verl_vip.simulation.comparison import compare, named_arms
-    from verl_vip.simulation.report import write_comparison
     from verl_vip.simulation.run import RunSettings
 
     logging.basicConfig(format="%(message)s")
@@ -260,12 +260,12 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from verl_vip.evaluate import evaluate, parse_engine_options, parse_steps
     from verl_vip.evaluation.benchmarks import INSTRUCTION
-    from verl_vip.evaluation.command import evaluate, parse_engine_options, parse_steps
     from verl_vip.evaluation.sampling import Sampler
-    from verl_vip.workers.merged_model import merged_model
-    from verl_vip.workers.ray_sampler import RaySampler
-    from verl_vip.workers.vllm_sampler import VllmSampler
+    from verl_vip.workers.sampling.merged_model import merged_model
+    from verl_vip.workers.sampling.ray_sampler import RaySampler
+    from verl_vip.workers.sampling.vllm_sampler import VllmSampler
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("verl_vip").setLevel(logging.INFO)  # what is sampled, and what is there already
@@ -352,8 +352,8 @@ def _job_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _evaluation_parameters(options: argparse.Namespace) -> dict[str, Any]:
+    from verl_vip.evaluate import parse_engine_options
     from verl_vip.evaluation.benchmarks import require_benchmark
-    from verl_vip.evaluation.command import parse_engine_options
 
     words = _words(options.options)
     if options.cluster is None:  # a cluster may have files that are not here

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from verl_vip.durable_files import replace_file
-from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, ValidationRecord
+from verl_vip.records.records import RecordWriter, RunHeader, StepRecord, ValidationRecord
 
 BUDGET = 8
 

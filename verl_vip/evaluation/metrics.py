@@ -38,7 +38,7 @@ from verl_vip.evaluation.benchmarks import Benchmark, Problem
 from verl_vip.evaluation.estimators import Vote, majority_at_k, pass_at_k
 from verl_vip.evaluation.folder import FORMAT, Sample
 from verl_vip.evaluation.grading import Grade, Grader
-from verl_vip.evaluation.intervals import score_interval
+from verl_vip.statistics.intervals import score_interval
 
 #: Of a cell's text; where a grader gives no answer of its own, a whole response votes, and readers of CSV take 131,072.
 _MOST_CHARACTERS = 1000

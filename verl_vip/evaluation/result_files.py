@@ -10,11 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from verl_vip.errors import InvalidInputError
-from verl_vip.evaluation.folder import FORMAT
-from verl_vip.evaluation.metrics import powers
-from verl_vip.json_lines import parse_json_lines, valid_text
-from verl_vip.reporting.checks import (
+from verl_vip.checks import (
     require_count,
     require_flag,
     require_mapping,
@@ -22,6 +18,10 @@ from verl_vip.reporting.checks import (
     require_probability,
     require_text,
 )
+from verl_vip.errors import InvalidInputError
+from verl_vip.evaluation.folder import FORMAT
+from verl_vip.evaluation.metrics import powers
+from verl_vip.json_lines import parse_json_lines, valid_text
 
 #: Characters of a disputed response that are kept, from its end.
 _EXCERPT = 120
