@@ -82,9 +82,7 @@ def require_same_settings(run: Path, config: Mapping[str, Any], step: int | None
     if not records_path(run).is_file():
         return
     records = read_run(run)
-    trained = [
-        header for header, taken in zip(_step_headers(records), records.steps, strict=True) if taken.step <= step
-    ]
+    trained = [header for header, taken in zip(records.step_headers, records.steps, strict=True) if taken.step <= step]
     if trained and (changes := _changes(trained[-1], decisive_config(config))):
         first = list(changes.items())[:_TOLD]
         told = [f"{_text(key)} was {_text(old)} and is {_text(new)} now" for key, (old, new) in first]
@@ -146,7 +144,7 @@ def _spans(run: RunRecords, of: Callable[[RunHeader], Mapping[str, Any] | None])
     Starts of which no step is left do not count, unless that is so of all.
     """
     taken: list[tuple[RunHeader, list[int]]] = []
-    for header, record in zip(_step_headers(run), run.steps, strict=True):
+    for header, record in zip(run.step_headers, run.steps, strict=True):
         if not taken or taken[-1][0] is not header:
             taken.append((header, []))
         taken[-1][1].append(record.step)
@@ -175,11 +173,6 @@ def _shown(spans: Mapping[str, Sequence[_Span]]) -> dict[str, str]:
 
 def _steps(span: _Span) -> str:
     return f"step {span.first}" if span.first == span.last else f"steps {span.first} to {span.last}"
-
-
-def _step_headers(run: RunRecords) -> list[RunHeader]:
-    """Return for each step the start that took it: the last of those that began before it."""
-    return [[header for header in run.headers if (header.resumed_from or 0) < taken.step][-1] for taken in run.steps]
 
 
 def _changes(header: RunHeader, now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
