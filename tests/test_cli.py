@@ -156,7 +156,7 @@ def test_budgets_that_are_no_numbers(asked, capsys, budgets):
         (["train", "demo", "--env", "=x"], "cannot have the environment variable ''='x'"),
         (["evaluate-run", "a", "--benchmark", "offline", "--options", "'"], "--options takes words as a shell does"),
         (["evaluate-run", "a", "--benchmark", "offline", "--options", "a\\"], "--options takes words as a shell does"),
-        (["evaluate-run", "a", "--benchmark", "offline", "--options", "\0"], "cannot hold '\\x00'"),
+        (["evaluate-run", "a", "--benchmark", "offline", "--options=--instruction \0"], "cannot hold '\\x00'"),
         (["sweep", "demo", "--seeds", "0"], "seeds must be at least 1; got 0."),
         (["evaluate-run", "a", "--benchmark", "offline", "--n", "0"], "--n must be at least 1."),
         (["evaluate-run", "a", "--benchmark", "aime99"], "there is no benchmark 'aime99'; give aime24"),

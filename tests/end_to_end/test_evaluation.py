@@ -81,20 +81,12 @@ def test_options_that_vllm_refuses_do_not_stand_in_the_way_of_the_right_ones(unt
             check=False,
         )
 
-    for wrong, message in (
-        ("enforce_eagr=true", "vLLM does not know an option of --engine"),
-        ("max_model_len=-5", f"vLLM cannot load {untrained}: max_model_len: Input should be greater than or equal to"),
-        ("max_model_len=2", "the prompt of spell/"),
-    ):
-        refused = evaluated(wrong)
-        assert refused.returncode == 2, refused.stderr[-3000:]
-        assert message in refused.stderr.splitlines()[-1]
-        assert "Traceback" not in refused.stderr
+    refused = evaluated("enforce_eagr=true")
+    assert refused.returncode == 2, refused.stderr[-3000:]
+    assert "vLLM does not know an option of --engine" in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
     done = evaluated("max_model_len=64")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert len(read_samples(tmp_path / "out" / "untrained" / "spell")) == 2
-    other = evaluated("max_model_len=32")
-    assert other.returncode == 0  # what is finished needs no equal versions
     assert len(read_samples(tmp_path / "out" / "untrained" / "spell")) == 2
 
 

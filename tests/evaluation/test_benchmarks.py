@@ -315,3 +315,9 @@ def test_answers_of_our_own_problems_are_right():
         IntegerGrader().check(problem)
         assert problem.answer == solve(), name
         assert 0 <= problem.answer <= 999
+
+
+def test_a_path_that_begins_as_a_competition_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "aime24=mine.jsonl", [{"problem": "?", "answer": 1}])
+    assert load_benchmark("aime24=mine.jsonl").name == "aime24-mine"

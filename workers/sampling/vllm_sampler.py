@@ -98,7 +98,8 @@ class VllmSampler:
             wrong = [": ".join([".".join(map(str, one["loc"])), one["msg"]]).strip(": ") for one in error.errors()]
             raise ConfigError(f"vLLM cannot load {model}: {'; '.join(wrong)}.") from error
         except (ValueError, OSError) as error:
-            raise ConfigError(f"vLLM cannot load {model}: {str(error).splitlines()[0]}") from error
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"vLLM cannot load {model}: {reason}") from error
 
 
 def encode_prompts(tokenizer: Any, requests: Sequence[Request], chat_template: bool) -> dict[str, list[int]]:

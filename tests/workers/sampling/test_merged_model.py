@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -198,7 +199,8 @@ def test_a_shard_cannot_run_code(run, tmp_path, monkeypatch, rank, save):
         merged_model(source, tmp_path / "out" / "model")
     assert not mark.exists()
     assert not (tmp_path / "out" / "model").exists()
-    torch.load(shard, weights_only=False)  # the attack is one
+    with suppress(RuntimeError):  # that it was no shard is found out afterwards
+        torch.load(shard, weights_only=False)  # the attack is one
     assert mark.exists()
 
 
