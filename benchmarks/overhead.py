@@ -7,7 +7,7 @@
 real cache on disk, the recipe's predictor and strategy, metrics, records on disk, and the advantages of every row.
 Only the sentence encoder is left out; it runs once a prompt. All prompts of the pool have been seen before. Pools take
 their steps in turns, so that what else the machine does falls on all of them. The fastest and the median step lie
-between two fits of the hyper-parameters; what a fit takes is in "slowest". Ratios are of the fastest to the first pool's.
+between two fits of the hyper-parameters; what a fit takes is in "slowest". Ratios are of the fastest.
 
 `run` trains the demo twice on the same prompts and the same total, with stock verl's fixed count and its own
 estimator, and with ours, and compares the steps by verl's own clock. The first step of each is left out, since it
