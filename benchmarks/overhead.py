@@ -7,8 +7,7 @@
 real cache on disk, the recipe's predictor and strategy, metrics, records on disk, and the advantages of every row.
 Only the sentence encoder is left out; it runs once a prompt. All prompts of the pool have been seen before. Pools take
 their steps in turns, so that what else the machine does falls on all of them. The fastest and the median step lie
-between two fits of the hyper-parameters; what a fit takes is in "slowest". Ratios are of the fastest to the first
-pool's.
+between two fits of the hyper-parameters; what a fit takes is in "slowest". Ratios are of the fastest.
 
 `run` trains the demo twice on the same prompts and the same total, with stock verl's fixed count and its own
 estimator, and with ours, and compares the steps by verl's own clock. The first step of each is left out, since it
@@ -60,8 +59,8 @@ def open_session(folder: Path, batch: int, overrides: list[str]) -> Any:
     from hydra import compose, initialize_config_module
 
     from verl_vip.prediction.embedding import PromptEmbedder
-    from verl_vip.workers.session.session import Session
-    from verl_vip.workers.settings.run_settings import RunSettings
+    from verl_vip.workers.run_settings import RunSettings
+    from verl_vip.workers.session import Session
 
     class RandomEncoder(PromptEmbedder):
         def _encode(self, texts: list[str]) -> torch.Tensor:
@@ -85,7 +84,7 @@ def open_session(folder: Path, batch: int, overrides: list[str]) -> Any:
 def take_step(session: Any, step: int, prompts: Sequence[int]) -> dict[str, float]:
     """Take one step over the given prompts of the pool; returns the seconds of its parts."""
     from verl_vip.workers.advantage import row_advantages
-    from verl_vip.workers.session.outcomes import Rollouts
+    from verl_vip.workers.outcomes import Rollouts
 
     uids = [f"{step}/{prompt}" for prompt in prompts]
     messages = [[{"role": "user", "content": f"prompt number {prompt} of the pool"}] for prompt in prompts]
@@ -190,7 +189,7 @@ def timings(log: Path, name: str) -> list[float]:
 
 
 def compare_runs(folder: Path, steps: int, overrides: list[str]) -> None:
-    from verl_vip.records.records import read_run
+    from verl_vip.reporting.records import read_run
 
     logs = {
         "stock": train(folder, "overhead_stock", steps, [*STOCK, *overrides]),
