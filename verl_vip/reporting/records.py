@@ -5,7 +5,6 @@ training step and a `ValidationRecord` after every validation. Progress lines an
 records alone. Importing this module loads nothing heavier than NumPy.
 """
 
-import fcntl
 import itertools
 import json
 import logging
@@ -15,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
-from verl_vip.durable_files import cut_torn_line, replace_file, sync_folder
+from verl_vip.durable_files import append_line, replace_file, sync_folder
 from verl_vip.errors import InvalidInputError
 from verl_vip.regular_files import read_regular
 from verl_vip.reporting.run_records import PromptRows, RunRecords, Start
@@ -73,12 +72,8 @@ class RecordWriter:
         """
         line = _encode(record)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab+") as file:
-            # What looks torn could be the line that another process is about to finish.
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if cut := cut_torn_line(file):
-                _logger.warning("%s: cut off an incomplete last line (%d bytes).", self.path, cut)
-            file.write(line)
+        if cut := append_line(self.path, line):
+            _logger.warning("%s: cut off an incomplete last line (%d bytes).", self.path, cut)
 
     def sync(self) -> None:
         """Wait until everything written so far is on disk; without a file there is nothing to wait for.
