@@ -31,7 +31,7 @@ from verl_vip.workers.settings.run_settings import RunSettings
 
 STEPS, PROMPTS, POOL, NOMINAL = 40, 6, 30, 8
 MARK = "latest_checkpointed_iteration.txt"
-LONGEST_LIFE_S = 0.25
+LONGEST_LIFE_S = 0.5
 
 
 class WordEmbedder:
