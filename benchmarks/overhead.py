@@ -59,8 +59,8 @@ def open_session(folder: Path, batch: int, overrides: list[str]) -> Any:
     from hydra import compose, initialize_config_module
 
     from verl_vip.prediction.embedding import PromptEmbedder
-    from verl_vip.workers.run_settings import RunSettings
-    from verl_vip.workers.session import Session
+    from verl_vip.workers.session.session import Session
+    from verl_vip.workers.settings.run_settings import RunSettings
 
     class RandomEncoder(PromptEmbedder):
         def _encode(self, texts: list[str]) -> torch.Tensor:
@@ -84,7 +84,7 @@ def open_session(folder: Path, batch: int, overrides: list[str]) -> Any:
 def take_step(session: Any, step: int, prompts: Sequence[int]) -> dict[str, float]:
     """Take one step over the given prompts of the pool; returns the seconds of its parts."""
     from verl_vip.workers.advantage import row_advantages
-    from verl_vip.workers.outcomes import Rollouts
+    from verl_vip.workers.session.outcomes import Rollouts
 
     uids = [f"{step}/{prompt}" for prompt in prompts]
     messages = [[{"role": "user", "content": f"prompt number {prompt} of the pool"}] for prompt in prompts]
@@ -189,7 +189,7 @@ def timings(log: Path, name: str) -> list[float]:
 
 
 def compare_runs(folder: Path, steps: int, overrides: list[str]) -> None:
-    from verl_vip.reporting.records import read_run
+    from verl_vip.records.records import read_run
 
     logs = {
         "stock": train(folder, "overhead_stock", steps, [*STOCK, *overrides]),
