@@ -7,7 +7,7 @@
 real cache on disk, the recipe's predictor and strategy, metrics, records on disk, and the advantages of every row.
 Only the sentence encoder is left out; it runs once a prompt. All prompts of the pool have been seen before. Pools take
 their steps in turns, so that what else the machine does falls on all of them. The fastest and the median step lie
-between two fits of the hyper-parameters; what a fit takes is in "slowest". Ratios are of the fastest.
+between two fits of the hyper-parameters; what a fit takes is in "slowest". Ratios are of medians.
 
 `run` trains the demo twice on the same prompts and the same total, with stock verl's fixed count and its own
 estimator, and with ours, and compares the steps by verl's own clock. The first step of each is left out, since it
@@ -148,7 +148,7 @@ def time_session(sizes: list[int], batch: int, steps: int, overrides: list[str],
     for size, parts in found.items():
         print(f"  {size:,} known prompts")
         for name, part in parts.items():
-            ratio = part["fastest"] / max(found[sizes[0]][name]["fastest"], 1e-9)
+            ratio = part["median"] / max(found[sizes[0]][name]["median"], 1e-9)
             times = ", ".join(f"{kind} {value:8.2f}" for kind, value in part.items())
             print(f"    {name:<22} {times} ms ({ratio:4.2f})")
     if write:
