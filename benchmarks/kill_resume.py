@@ -25,6 +25,7 @@ from typing import Literal, get_args
 from verl_vip.recipes.demo.base_model import BaseModelSettings, build_base_model
 from verl_vip.recipes.demo.dataset import write_dataset
 from verl_vip.recipes.demo.supervised import TrainSettings
+from verl_vip.recipes.overrides import override
 from verl_vip.reporting.records import read_run, records_path
 from verl_vip.state_file import read_state
 
@@ -62,11 +63,11 @@ class Victim:
         command = [
             *(sys.executable, "-m", "verl.trainer.main_ppo"),
             *("--config-path=pkg://verl_vip.recipes", "--config-name=demo"),
-            f"demo_dir={folder.resolve()}",
-            f"trainer.default_local_dir={self.folder.resolve()}",
+            override("demo_dir", str(folder.resolve())),
+            override("trainer.default_local_dir", str(self.folder.resolve())),
             *("data.train_batch_size=8", "vip.upper=16"),
             "actor_rollout_ref.actor.ppo_mini_batch_size=8",
-            f"actor_rollout_ref.rollout.agent.agent_loop_config_path={agents.resolve()}",
+            override("actor_rollout_ref.rollout.agent.agent_loop_config_path", str(agents.resolve())),
             "actor_rollout_ref.rollout.agent.default_agent_loop=seeded",
             "actor_rollout_ref.rollout.enable_chunked_prefill=False",
             *(f"trainer.total_training_steps={steps}", f"trainer.save_freq={SAVE_FREQ}"),

@@ -1,11 +1,13 @@
 """What verl-vip adds to a training step.
 
-    python benchmarks/overhead.py session [--pool 17398] [--batch 512]
+    python benchmarks/overhead.py session [--pool 17398 384000] [--batch 512] [--threads 2] [--json]
     python benchmarks/overhead.py run --folder runs/demo [--steps 12]
 
 `session` times one whole step of ours in this process, part by part: the real session, embeddings read from the
 real cache on disk, the recipe's predictor and strategy, metrics, records on disk, and the advantages of every row.
-Only the sentence encoder is left out; it runs once a prompt. All prompts of the pool have been seen before.
+Only the sentence encoder is left out; it runs once a prompt. All prompts of the pool have been seen before. Pools take
+their steps in turns, so that what else the machine does falls on all of them. Medians are of steps between two fits of
+the hyper-parameters; what a fit takes is in "slowest".
 
 `run` trains the demo twice on the same prompts and the same total, with stock verl's fixed count and its own
 estimator, and with ours, and compares the steps by verl's own clock. The first step of each is left out, since it
@@ -16,6 +18,7 @@ Absolute times depend on the machine, and on what else it does.
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -32,6 +35,8 @@ from typing import Any
 
 import torch
 
+from verl_vip.recipes.overrides import override
+
 STOCK = (
     "algorithm.adv_estimator=rloo",
     "trainer.checkpoint_callback_class=null",
@@ -41,6 +46,7 @@ STOCK = (
 )
 _RESPONSE_LENGTH = 16
 _RUN_TIMEOUT_S = 1200
+RESULTS = Path(__file__).parent / "results" / "step_cost.json"
 
 
 def quantiles(values: Sequence[float]) -> str:
@@ -60,7 +66,12 @@ def open_session(folder: Path, batch: int, overrides: list[str]) -> Any:
         def _encode(self, texts: list[str]) -> torch.Tensor:
             return torch.nn.functional.normalize(torch.randn(len(texts), 384), dim=1)
 
-    fixed = [f"demo_dir={folder}", f"data.train_batch_size={batch}", "vip.upper=32", "trainer.save_freq=-1"]
+    fixed = [
+        override("demo_dir", str(folder)),
+        f"data.train_batch_size={batch}",
+        "vip.upper=32",
+        "trainer.save_freq=-1",
+    ]
     with initialize_config_module("verl_vip.recipes", version_base=None):
         settings = RunSettings.from_verl(compose("demo", overrides=[*fixed, *overrides]))
     session = Session(settings)
@@ -86,42 +97,61 @@ def take_step(session: Any, step: int, prompts: Sequence[int]) -> dict[str, floa
     sampled = time.perf_counter()
     session.receive(step=step, rollouts=Rollouts(rows, rewards, [_RESPONSE_LENGTH] * len(rows)))
     session.select(step)
-    session.observe(step)
+    metrics = session.observe(step)
     observed = time.perf_counter()
     row_advantages(torch.tensor(rewards), rows, session.update_terms, estimator="rloo", rows=len(rows))
     done = time.perf_counter()
-    return {"plan": planned - began, "observe": observed - sampled, "advantages": done - observed}
+    parts = {"plan": planned - began, "receive and observe": observed - sampled, "advantages": done - observed}
+    inner = {name.removeprefix("vip/seconds/"): value for name, value in metrics.items() if "/seconds/" in name}
+    return {**parts, **{f"  {name}": value for name, value in inner.items()}, "all": sum(parts.values())}
 
 
-def time_session(pool: int, batch: int, steps: int, overrides: list[str]) -> None:
+class Pool:
+    """A session of the demo recipe that has seen every prompt of a pool once."""
+
+    def __init__(self, folder: Path, size: int, batch: int, overrides: list[str]) -> None:
+        self.order, self.batch, self.taken, self.step = list(range(size)), batch, list[dict[str, float]](), 0
+        self.session = open_session(folder, batch, overrides)
+        for start in range(0, size, batch):
+            self.step += 1
+            take_step(self.session, self.step, self.order[min(start, size - batch) :][:batch])
+
+    def take(self) -> None:
+        self.step += 1
+        self.taken.append(take_step(self.session, self.step, random.sample(self.order, self.batch)))
+
+    def milliseconds(self) -> dict[str, dict[str, float]]:
+        """Median and largest of each part of a step."""
+        found = {}
+        for name in self.taken[0]:
+            values = [1000 * step.get(name, 0.0) for step in self.taken]
+            found[name.strip()] = {"median": round(statistics.median(values), 3), "slowest": round(max(values), 3)}
+        return found
+
+
+def time_session(sizes: list[int], batch: int, steps: int, overrides: list[str], *, write: bool) -> None:
     logging.getLogger("verl_vip").setLevel(logging.ERROR)
     random.seed(0)
     torch.manual_seed(0)
-    order = list(range(pool))
-    with tempfile.TemporaryDirectory(prefix="verl_vip_overhead_") as folder:
-        session = open_session(Path(folder), batch, overrides)
-        step = 0
-        for start in range(0, pool, batch):
-            step += 1
-            take_step(session, step, order[min(start, pool - batch) :][:batch])
-        taken = []
+    with contextlib.ExitStack() as folders:
+        pools = {}
+        for size in sizes:
+            folder = folders.enter_context(tempfile.TemporaryDirectory(prefix="verl_vip_overhead_"))
+            pools[size] = Pool(Path(folder), size, batch, overrides)
         for _ in range(steps):
-            step += 1
-            taken.append(take_step(session, step, random.sample(order, batch)))
-        from verl_vip.reporting.records import read_run
-
-        parts = [record.seconds for record in read_run(folder_of(session)).steps[-steps:]]
-    print(f"{batch} prompts a step of {pool} known ones, {session.settings.budget.total} rollouts, {steps} steps")
-    for name in taken[0]:
-        print(f"  {name:<12} {quantiles([part[name] for part in taken])}")
-    for name in parts[0]:
-        print(f"    {name:<10} {quantiles([part[name] for part in parts])}")
-    print(f"  {'all':<12} {quantiles([sum(part.values()) for part in taken])}")
-
-
-def folder_of(session: Any) -> Path:
-    path: Path = session.settings.records_path
-    return path
+            for pool in pools.values():
+                pool.take()
+        budget = next(iter(pools.values())).session.settings.budget.total
+    found = {size: pool.milliseconds() for size, pool in pools.items()}
+    print(f"{batch} prompts and {budget} rollouts a step, {steps} steps, {torch.get_num_threads()} threads")
+    for size, parts in found.items():
+        print(f"  {size:,} known prompts")
+        for name, part in parts.items():
+            ratio = part["median"] / max(found[sizes[0]][name]["median"], 1e-9)
+            print(f"    {name:<22} median {part['median']:8.2f} ms ({ratio:4.2f}), slowest {part['slowest']:8.2f} ms")
+    if write:
+        result = {"threads": torch.get_num_threads(), "batch": batch, "rollouts": budget, "steps": steps, "ms": found}
+        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def train(folder: Path, name: str, steps: int, overrides: Sequence[str]) -> Path:
@@ -132,7 +162,8 @@ def train(folder: Path, name: str, steps: int, overrides: Sequence[str]) -> Path
     command = [
         *(sys.executable, "-m", "verl.trainer.main_ppo"),
         *("--config-path=pkg://verl_vip.recipes", "--config-name=demo"),
-        *(f"demo_dir={folder.resolve()}", f"trainer.default_local_dir={target.resolve()}"),
+        override("demo_dir", str(folder.resolve())),
+        override("trainer.default_local_dir", str(target.resolve())),
         *(f"trainer.total_training_steps={steps}", "trainer.save_freq=-1", "trainer.test_freq=-1"),
         *("trainer.val_before_train=False", "trainer.logger=[console]", "trainer.resume_mode=disable"),
         *overrides,
@@ -182,17 +213,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parts = parser.add_subparsers(dest="part", required=True)
     session = parts.add_parser("session")
-    session.add_argument("--pool", type=int, default=17_398)
+    session.add_argument("--pool", type=int, nargs="+", default=[17_398, 384_000])
     session.add_argument("--batch", type=int, default=512)
-    session.add_argument("--steps", type=int, default=30)
+    session.add_argument("--steps", type=int, default=32)
+    session.add_argument("--threads", type=int, default=2)
+    session.add_argument("--json", action="store_true", help=f"write {RESULTS.name} as well")
     run = parts.add_parser("run")
     run.add_argument("--folder", type=Path, default=Path("runs/demo"))
     run.add_argument("--steps", type=int, default=12)
     for part in (session, run):
-        part.add_argument("overrides", nargs="*", help="Hydra overrides of the demo recipe")
+        part.add_argument("--overrides", nargs="*", default=[], help="Hydra overrides of the demo recipe")
     arguments = parser.parse_args()
     if arguments.part == "session":
-        time_session(arguments.pool, arguments.batch, arguments.steps, arguments.overrides)
+        torch.set_num_threads(arguments.threads)
+        time_session(arguments.pool, arguments.batch, arguments.steps, arguments.overrides, write=arguments.json)
     else:
         compare_runs(arguments.folder, arguments.steps, arguments.overrides)
 

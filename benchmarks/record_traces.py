@@ -23,6 +23,7 @@ from verl_vip.prediction.identity import prompt_id, prompt_text
 from verl_vip.recipes.demo.base_model import build_base_model
 from verl_vip.recipes.demo.dataset import DatasetSettings, write_dataset
 from verl_vip.recipes.demo.training import Training
+from verl_vip.recipes.overrides import override
 from verl_vip.reporting.records import read_run
 
 TRACES = Path(__file__).parent / "traces"
@@ -50,7 +51,7 @@ def train(kind: Kind, seed: int, folder: Path, models: Path) -> Path:
     overrides = [
         "vip.strategy=uniform",
         "vip.predictor=moving_average",
-        f"actor_rollout_ref.model.path={models / 'model'}",
+        override("actor_rollout_ref.model.path", str(models / "model")),
         f"data.seed={seed}",
         f"trainer.total_training_steps={kind.steps}",
         "trainer.save_freq=2",

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import signal
 from collections.abc import Mapping
 from types import FrameType
@@ -10,6 +11,7 @@ from typing import Any
 from prefect.exceptions import TerminationSignal
 
 from verl_vip.errors import VerlVipError
+from verl_vip.flows import access, loopback
 from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.sweep_space import SweepPlan
@@ -36,13 +38,17 @@ def run_flow(name: str, /, **parameters: Any) -> int:
         VerlVipError: What went wrong, in a sentence; wrong parameters before any server is started.
     """
     for kind in _MADE[name]:
-        from_parameters(kind, parameters)
+        made: object = from_parameters(kind, parameters)
+        if isinstance(made, TrainingRun):
+            made.check()
     for part in ("flow_runs", "task_runs"):
         logging.getLogger(f"prefect.{part}").addFilter(_in_a_sentence)
     signal.signal(signal.SIGTERM, _raise)
+    os.environ.update(loopback.without_proxy(os.environ))  # Prefect's temporary server is on this machine
     flow = getattr(importlib.import_module(f"verl_vip.flows.{name}"), name)
     try:
-        print(flow(**parameters))  # noqa: T201 (a command's result)
+        with access.with_password():
+            print(flow(**parameters))  # noqa: T201 (a command's result)
     except TerminationSignal:
         return _TERMINATED
     return 0

@@ -1,13 +1,18 @@
 """The evaluation of one run: which checkpoints, on which benchmarks, sampled how, and where it runs."""
 
+import hashlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from verl_vip.errors import ConfigError
 from verl_vip.evaluation.models import complete_steps
 from verl_vip.execution import Executor, Job, fingerprint, is_complete
+from verl_vip.execution.ray_variables import refuse_secrets
 from verl_vip.flows.training_run import connect
 
 
@@ -26,7 +31,8 @@ class EvaluationRun:
         python: The interpreter of the jobs; None for this process's own on this machine, `python` on a cluster.
 
     Raises:
-        ConfigError: If `root` is relative, no benchmark is named, or `n` is not positive.
+        ConfigError: If `root` is relative, no benchmark is named, `n` is not positive, or a variable for a cluster
+            looks like a secret.
         InvalidInputError: If the name cannot name a run.
     """
 
@@ -46,6 +52,8 @@ class EvaluationRun:
             raise ConfigError("name at least one benchmark, such as aime24.")
         if self.n < 1:
             raise ConfigError(f"n is the samples of each problem, at least 1; got {self.n}.")
+        if self.cluster is not None:
+            refuse_secrets(self.environment, self.cluster)
         self.job(0)
 
     @property
@@ -85,9 +93,17 @@ class EvaluationRun:
                 *words,
             ),
             folder=self.output / "jobs" / f"step_{step}",
-            fingerprint=fingerprint({"words": words, "environment": dict(self.environment)}),
+            fingerprint=fingerprint({"words": words, "environment": dict(self.environment), **self._files}),
             environment={"PYTHONUNBUFFERED": "1", **self.environment},
         )
+
+    @cached_property
+    def _files(self) -> dict[str, Any]:
+        """What the files hold that are named here, benchmarks and graders: other answers make another evaluation."""
+        texts = [part for word in (*self.benchmarks, *self.options) for part in (word, word.partition("=")[2])]
+        places = {place for text in texts for place in (text, text.rpartition(":")[0]) if os.path.isfile(place)}
+        hashes = {place: hashlib.sha256(Path(place).read_bytes()).hexdigest() for place in sorted(places)}
+        return {"files": hashes} if hashes else {}
 
     def executor(self) -> Executor:
         """Connect to what runs the jobs.

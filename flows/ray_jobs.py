@@ -1,22 +1,30 @@
 """Jobs on a Ray cluster, local or remote, through Ray's Jobs API.
 
-The submission id is made from the job's name and the attempt's number, so that it is the cluster that knows which
-attempts there were and that of two submissions at once one is refused.
+The submission id is made from the job's name, its place and the attempt's number, so that it is the cluster that knows
+which attempts there were and that of two submissions at once one is refused. The place is part of it because people
+who share a cluster use the same names, each in a folder of their own.
 """
 
+import hashlib
 import json
+import os
 import re
 import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 from ray.job_submission import JobStatus as RayStatus
 
 from verl_vip.errors import ConfigError, JobError, UnreachableError
 from verl_vip.execution.job import Job, JobState, JobStatus, environment_of
+from verl_vip.execution.ray_variables import refuse_secrets
+from verl_vip.flows import loopback
 
 _REQUEST_S = 60.0
 _STOP_S = 120.0
@@ -29,10 +37,11 @@ _STATES = {
 
 
 class _Client(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's client, which would wait for ever on a network that swallows packets."""
+    """Ray's client; it would wait for ever on a network that swallows packets, and ask a proxy for this machine."""
 
     def _do_request(self, *args: Any, **kwargs: Any) -> Any:
-        return super()._do_request(*args, **{"timeout": _REQUEST_S, **kwargs})
+        proxies = loopback.proxies(self.get_address())
+        return super()._do_request(*args, **{"timeout": _REQUEST_S, "proxies": proxies, **kwargs})
 
 
 class RayExecutor:
@@ -44,19 +53,27 @@ class RayExecutor:
         address: Of the cluster's dashboard, such as `http://head:8265`.
 
     Raises:
+        ConfigError: If that is no such address, or the cluster wants a token that this process does not send.
         UnreachableError: If nobody answers there.
     """
 
     def __init__(self, address: str) -> None:
+        _check_address(address)
+        self._address = address
         self.where = f"the Ray cluster at {address}"
         with self._answering():
             try:
                 self._client = _Client(address)
-            except RuntimeError as error:
+            except (RuntimeError, KeyError, TypeError, ValueError) as error:  # no Ray, or one of long ago
                 raise UnreachableError(f"no Ray Jobs API answers at {address}: {error}") from error
 
     def start(self, job: Job) -> JobStatus:
-        """Submit a new attempt, or return the live one; see `Executor`."""
+        """Submit a new attempt, or return the live one; see `Executor`.
+
+        Raises:
+            ConfigError: Also if a variable of the job looks like a secret.
+        """
+        refuse_secrets(job.environment, self._address)
         status = self.status(job)
         if status is None or not status.state.is_live:
             status = self._submit(job, 1 if status is None else status.attempt + 1)
@@ -70,14 +87,7 @@ class RayExecutor:
     def status(self, job: Job) -> JobStatus | None:
         """Return how the latest attempt stands; see `Executor`."""
         details = self._latest(job)
-        if details is None:
-            return None
-        code = details.driver_exit_code
-        failed = JobState.LOST if code is None else JobState.FAILED
-        state = _STATES.get(details.status, failed)
-        message = "" if state in (JobState.SUCCEEDED, JobState.RUNNING) else (details.message or "").split(", last ")[0]
-        fingerprint = (details.metadata or {}).get("fingerprint", "")
-        return JobStatus(_attempt(job, details), state, fingerprint, code, message.rstrip("."))
+        return None if details is None else _status(job, details)
 
     def read_log(self, job: Job, position: int) -> tuple[list[str], int]:
         """Return new whole lines of the latest attempt; see `Executor`."""
@@ -96,12 +106,12 @@ class RayExecutor:
     def stop(self, job: Job) -> None:
         """Stop the live attempt; see `Executor`."""
         deadline = time.monotonic() + _STOP_S
-        while (status := self.status(job)) is not None and status.state.is_live:
+        while (details := self._latest(job)) is not None and _status(job, details).state.is_live:
             if time.monotonic() > deadline:
-                raise JobError(f"{_submission_id(job, status.attempt)} does not stop on {self.where}.")
+                raise JobError(f"{details.submission_id} does not stop on {self.where}.")
             # Asked again and again: Ray may forget the request while the job is pending (ray#58353).
             with self._answering():
-                self._client.stop_job(_submission_id(job, status.attempt))
+                self._client.stop_job(details.submission_id)
             time.sleep(1)
 
     def _submit(self, job: Job, attempt: int) -> JobStatus:
@@ -136,20 +146,57 @@ class RayExecutor:
         """Every failure of the network is an `OSError` of some kind."""
         try:
             yield
+        except AuthenticationError as error:
+            raise ConfigError(
+                f"{self.where} uses token authentication, and this process does not get in "
+                f"({error.message.splitlines()[0].rstrip('.')}): set RAY_AUTH_MODE=token, with the cluster's token in "
+                "~/.ray/auth_token, in RAY_AUTH_TOKEN, or in a file that RAY_AUTH_TOKEN_PATH names."
+            ) from error
         except OSError as error:
             raise UnreachableError(
                 f"{self.where} does not answer; is the address the dashboard's, and the cluster up?"
             ) from error
 
 
+def _check_address(address: str) -> None:
+    try:
+        parts = urlsplit(address)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise ConfigError(f"a cluster is named by its dashboard's address, such as http://head:8265; got {address!r}.")
+
+
+def _status(job: Job, details: JobDetails) -> JobStatus:
+    code = details.driver_exit_code
+    failed = JobState.LOST if code is None else JobState.FAILED
+    state = _STATES.get(details.status, failed)
+    message = "" if state in (JobState.SUCCEEDED, JobState.RUNNING) else (details.message or "").split(", last ")[0]
+    fingerprint = (details.metadata or {}).get("fingerprint", "")
+    return JobStatus(_attempt(job, details), state, fingerprint, code, message.rstrip("."))
+
+
 def _submission_id(job: Job, attempt: int) -> str:
-    return f"vip-{job.name}-{attempt}"
+    return f"vip-{job.name}-{_place(job.folder)}-{attempt}"
+
+
+def _place(folder: Path | str) -> str:
+    """Return ten characters that stand for a folder, whichever path leads to it."""
+    return hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:10]
 
 
 def _attempt(job: Job, details: JobDetails) -> int:
     """Return which attempt at the job this is, 0 for none."""
-    match = re.fullmatch(rf"vip-{re.escape(job.name)}-(\d+)", details.submission_id or "")
-    return int(match[1]) if match else 0
+    metadata = details.metadata or {}
+    if metadata.get("name") != job.name:
+        return 0
+    match = re.fullmatch(rf"vip-{re.escape(job.name)}-(?:([0-9a-f]{{10}})-)?(\d+)", details.submission_id or "")
+    if match is None:
+        return 0
+    # The id has not always named the place; the folder in the metadata does.
+    place = match[1] or _place(metadata.get("folder", ""))
+    return int(match[2]) if place == _place(job.folder) else 0
 
 
 def _server_text(error: RuntimeError) -> str:

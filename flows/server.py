@@ -2,24 +2,29 @@
 
     python -m verl_vip.flows.server [--port PORT] [--runs FOLDER]
 
-All of it ends with Ctrl-C or SIGTERM. The server keeps its database in PREFECT_HOME. What server and worker print
-goes to `server.log` and `worker.log` in the folder of runs: with SQLite, Prefect 3.7.7 prints a traceback at every poll
-of a worker (PrefectHQ/prefect#23051), of which nothing follows.
+All of it ends with Ctrl-C or SIGTERM. The server keeps its database in PREFECT_HOME, and its password beside it; see
+`access`. What server and worker print goes to `server.log` and `worker.log` in the folder of runs: with SQLite, Prefect
+3.7.7 prints a traceback at every poll of a worker (PrefectHQ/prefect#23051), of which nothing follows.
 """
 
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import NoReturn
 from urllib.error import URLError
 
-from verl_vip.errors import IntegrationError, VerlVipError
+from prefect.settings import get_current_settings
+
+from verl_vip.errors import ConfigError, IntegrationError, VerlVipError
+from verl_vip.flows import access, loopback
 
 POOL = "verl-vip"
 _START_S = 180.0
@@ -32,28 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=4200)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
     options = parser.parse_args(arguments)
-    runs = options.runs.resolve()
-    runs.mkdir(parents=True, exist_ok=True)
-    address = f"http://127.0.0.1:{options.port}"
-    environment = {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        **os.environ,
-        "PREFECT_API_URL": f"{address}/api",
-        "VERL_VIP_RUNS": str(runs),
-    }
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job is started with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
-    logs = {name: runs / f"{name}.log" for name in ("server", "worker")}
-    started = [_prefect(environment, logs["server"], "server", "start", "--port", str(options.port))]
+    started: list[subprocess.Popen[bytes]] = []
     try:
-        wait_until_healthy(f"{address}/api/health", started[0])
-        register(environment)
-        started.append(_prefect(environment, logs["worker"], "worker", "start", "--pool", POOL))
-        print(f"{address}/deployments (logs: {logs['server']}, {logs['worker']})", flush=True)
-        while all(process.poll() is None for process in started):
-            time.sleep(1)
-        ended = logs["server" if started[0].poll() is not None else "worker"]
-        raise IntegrationError(f"a process of Prefect has ended; {ended} says why.")
+        _serve(options.port, options.runs.resolve(), started)
     except KeyboardInterrupt:
         return 0
     except VerlVipError as error:
@@ -65,6 +53,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
             process.wait(timeout=60)
 
 
+def _serve(port: int, runs: Path, started: "list[subprocess.Popen[bytes]]") -> NoReturn:
+    require_free(port)
+    runs.mkdir(parents=True, exist_ok=True)
+    address = f"http://{access.HOST}:{port}"
+    password = password_of(port)
+    client = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        **loopback.without_proxy(os.environ),
+        "PREFECT_API_URL": f"{address}/api",
+        "PREFECT_API_AUTH_STRING": password,
+        "PYTHONUNBUFFERED": "1",
+        "VERL_VIP_RUNS": str(runs),
+    }
+    client.pop("PREFECT_SERVER_API_AUTH_STRING", None)
+    logs = {name: runs / f"{name}.log" for name in ("server", "worker")}
+    server = {**client, **access.server_settings(port, password)}
+    started.append(_prefect(server, logs["server"], "server", "start", "--host", access.HOST, "--port", str(port)))
+    wait_until_healthy(f"{address}/api/health", started[0])
+    register(client)
+    started.append(_prefect(client, logs["worker"], "worker", "start", "--pool", POOL))
+    print(f"{address}/deployments (logs: {logs['server']}, {logs['worker']})", flush=True)
+    while all(process.poll() is None for process in started):
+        time.sleep(1)
+    ended = logs["server" if started[0].poll() is not None else "worker"]
+    raise IntegrationError(f"a process of Prefect has ended; {ended} says why.")
+
+
+def require_free(port: int) -> None:
+    """Make sure that it is our server which will answer on a port, and not somebody else's that would get our password.
+
+    Raises:
+        ConfigError: If the port is taken, or is none of this user's.
+    """
+    if not 0 < port < 65536:
+        raise ConfigError(f"--port {port}: ports are numbered from 1 to 65535.")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        try:
+            probe.bind((access.HOST, port))
+        except OSError as error:
+            raise ConfigError(f"port {port} cannot be used ({error}); give another: ARGS='--port N'.") from error
+
+
+def password_of(port: int) -> str:
+    """Return the password of the server on this port.
+
+    Prefect's own setting goes first. Else it is made at the first start, and shown then and to a terminal alone, since
+    others may read a log.
+
+    Raises:
+        ConfigError: If the file that keeps it is not to be trusted.
+    """
+    if (own := get_current_settings().server.api.auth_string) is not None:
+        return own.get_secret_value()
+    file = access.password_file(port)
+    try:
+        password, shown = access.read_password(file), ""
+    except FileNotFoundError:
+        password = access.make_password(file)
+        shown = f" {password}" if sys.stdout.isatty() else ""
+    print(f"the server's password{shown or ' is not shown here'}; it is kept in {file}", flush=True)
+    return password
+
+
 def wait_until_healthy(url: str, server: "subprocess.Popen[bytes]") -> None:
     """Wait for the server's own word that it is up.
 
@@ -74,11 +126,9 @@ def wait_until_healthy(url: str, server: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise IntegrationError(
-                "the Prefect server ended at once; is its port taken? Give another: ARGS='--port N'."
-            )
+            raise IntegrationError("the Prefect server ended at once; server.log in the folder of runs says why.")
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with loopback.opener().open(url, timeout=5) as answer:
                 if answer.status == 200:
                     return
         except (URLError, OSError):
@@ -89,16 +139,23 @@ def wait_until_healthy(url: str, server: "subprocess.Popen[bytes]") -> None:
 def register(environment: dict[str, str]) -> None:
     """Make the work pool and register the deployments; what is there already is brought up to date.
 
+    The pool's template has no place for a job variable that would change what the worker runs: no command, no
+    environment, no working folder.
+
     Args:
-        environment: With PREFECT_API_URL and VERL_VIP_RUNS.
+        environment: With VERL_VIP_RUNS, and with PREFECT_API_URL and the password for it.
 
     Raises:
         IntegrationError: If Prefect refuses.
     """
-    with as_file(files("verl_vip.flows") / "prefect.yaml") as file:
+    with ExitStack() as stack:
+        pool, deployments = (
+            str(stack.enter_context(as_file(files("verl_vip.flows") / name)))
+            for name in ("work_pool.json", "prefect.yaml")
+        )
         for words in (
-            ("work-pool", "create", POOL, "--type", "process", "--overwrite"),
-            ("--no-prompt", "deploy", "--all", "--prefect-file", str(file)),
+            ("work-pool", "create", POOL, "--type", "process", "--base-job-template", pool, "--overwrite"),
+            ("--no-prompt", "deploy", "--all", "--prefect-file", deployments),
         ):
             done = subprocess.run(
                 _command(*words), env=environment, capture_output=True, text=True, timeout=_STEP_S, check=False

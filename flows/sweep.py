@@ -93,6 +93,8 @@ def sweep(
     """
     base = TrainingRun(recipe, name, root, overrides or (), cluster, environment or {}, python)
     plan = SweepPlan(strategies, budgets, seeds, search, designs, concurrency, overrides or ())
+    if unchecked := base.check():
+        get_run_logger().info("%s", unchecked)
     with exclusive(base.folder / ".sweep.lock", f"the sweep in {base.folder}"):
         drive = _Drive(base, plan, SweepState.read(base), retries)
         try:

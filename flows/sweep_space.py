@@ -8,6 +8,7 @@ from typing import Literal
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.execution import fingerprint
 from verl_vip.flows.training_run import TrainingRun
+from verl_vip.recipes.overrides import override
 from verl_vip.reporting.records import read_run
 from verl_vip.strategies.registry import build_strategy
 
@@ -45,9 +46,9 @@ class Trial:
         """
         overrides = [
             *base.overrides,
-            f"{_STRATEGY}={self.design.strategy}",
-            f"{_BUDGET}={self.design.budget}",
-            f"{_SEED}={self.seed}",
+            override(_STRATEGY, self.design.strategy),
+            override(_BUDGET, self.design.budget),
+            override(_SEED, self.seed),
         ]
         settings = fingerprint([base.recipe, overrides, dict(base.environment)])
         name = f"{self.design.strategy}-n{self.design.budget}-seed{self.seed}-{settings[:10]}"
@@ -95,9 +96,9 @@ class SweepPlan:
                 raise ConfigError(f"{name} must be at least 1; got {number}.")
         for strategy in self.strategies:
             build_strategy(strategy, objective="rloo")  # refuses unknown names
-        for override in self.overrides:
-            if (key := override.lstrip("+").partition("=")[0]) in _AXES:
-                raise ConfigError(f"{key} is what the sweep varies; leave {override} out and use {_AXES[key]}.")
+        for word in self.overrides:
+            if (key := word.lstrip("+").partition("=")[0]) in _AXES:
+                raise ConfigError(f"{key} is what the sweep varies; leave {word} out and use {_AXES[key]}.")
 
     @property
     def grid(self) -> list[Design]:

@@ -65,8 +65,13 @@ def train(
 
     Returns:
         The run's folder.
+
+    Raises:
+        ConfigError: If a setting is wrong, or the run is finished and was trained with other settings.
     """
     run = TrainingRun(recipe, name, root, overrides or (), cluster, environment or {}, python)
+    if unchecked := run.check():
+        get_run_logger().info("%s", unchecked)
     attempt_training.with_options(retries=retries)(run)
     return str(run.folder)
 

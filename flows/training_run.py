@@ -1,6 +1,7 @@
 """One training run: a recipe, the settings that differ from it, and where it runs."""
 
 import difflib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from verl_vip.errors import ConfigError
-from verl_vip.execution import Executor, Job, LocalExecutor, fingerprint
+from verl_vip.execution import Executor, Job, LocalExecutor
+from verl_vip.execution.ray_variables import refuse_secrets
+from verl_vip.recipes.run import RecipeRun
+from verl_vip.reporting.settings import require_unfinished_or_same
 
 _OWN = "trainer.default_local_dir"
 
@@ -27,8 +31,8 @@ class TrainingRun:
         python: The interpreter of the job; None for this process's own on this machine, `python` on a cluster.
 
     Raises:
-        ConfigError: If the recipe is unknown, `root` is relative, or an override is none or takes the run's folder
-            away.
+        ConfigError: If the recipe is unknown, `root` is relative, an override is none or takes the run's folder away,
+            or a variable for a cluster looks like a secret.
         InvalidInputError: If the name cannot name a run.
     """
 
@@ -49,10 +53,12 @@ class TrainingRun:
         if not Path(self.root).is_absolute():
             raise ConfigError(f"root must be an absolute path, since other processes look there; got {self.root!r}.")
         for override in self.overrides:
-            if "=" not in override and not override.startswith("~"):
+            if ("=" not in override and not override.startswith("~")) or override.startswith("-"):
                 raise ConfigError(f"{override!r} is no override; write KEY=VALUE, +KEY=VALUE or ~KEY.")
             if override.lstrip("+").startswith(f"{_OWN}="):
                 raise ConfigError(f"{_OWN} follows from the run's root and name ({self.folder}); leave {override} out.")
+        if self.cluster is not None:
+            refuse_secrets(self.environment, self.cluster)
         self.job()
 
     @property
@@ -62,32 +68,34 @@ class TrainingRun:
 
     def job(self) -> Job:
         """Return the job that trains it; verl itself goes on from the last checkpoint in the folder."""
+        return self._recipe_run.job(self.name, self.folder)
+
+    def check(self) -> str:
+        """Compose the run's config where that is possible here, before anything is started.
+
+        Returns:
+            Why it cannot be checked, or nothing.
+
+        Raises:
+            ConfigError: If an override is wrong, or the run is finished and was trained with other settings.
+        """
+        composed = self._recipe_run.compose(None if self.cluster is None else self._python_here())
+        if composed.config is None:
+            return f"the settings are not checked before the job starts: {composed.unchecked}"
+        if composed.config["trainer"].get("default_local_dir") != str(self.folder):
+            raise ConfigError(f"{_OWN} follows from the run's root and name ({self.folder}); leave it as it is.")
+        require_unfinished_or_same(self.folder, composed.config)
+        return ""
+
+    def _python_here(self) -> str:
+        """Return the cluster's interpreter if it lies on shared storage, else this process's own."""
+        shared = self.python is not None and Path(self.python).is_absolute() and os.access(self.python, os.X_OK)
+        return str(self.python) if shared else sys.executable
+
+    @property
+    def _recipe_run(self) -> RecipeRun:
         python = self.python or (sys.executable if self.cluster is None else "python")
-        settings = {
-            "recipe": self.recipe,
-            "overrides": list(self.overrides),
-            "environment": dict(self.environment),
-        }
-        return Job(
-            name=self.name,
-            command=(
-                python,
-                "-m",
-                "verl.trainer.main_ppo",
-                "--config-path=pkg://verl_vip.recipes",
-                f"--config-name={self.recipe}",
-                f"{_OWN}={self.folder}",
-                *self.overrides,
-            ),
-            folder=self.folder,
-            fingerprint=fingerprint(settings),
-            environment={
-                "PYTHONUNBUFFERED": "1",
-                # verl's file logger empties its file at every start.
-                "VERL_FILE_LOGGER_PATH": str(self.folder / "verl_metrics_{attempt}_{time}.jsonl"),
-                **self.environment,
-            },
-        )
+        return RecipeRun(self.recipe, {_OWN: str(self.folder)}, self.overrides, python, self.environment)
 
     def executor(self) -> Executor:
         """Connect to what runs the job.

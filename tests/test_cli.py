@@ -100,6 +100,13 @@ def test_a_reader_that_has_seen_enough():
     ("words", "message"),
     [
         (["train", "dmeo"], "did you mean demo?"),
+        (["train", "demo", "vip.uper=3"], "Could not override 'vip.uper'"),
+        (["pipeline", "demo", "a=b=c", "--benchmark", "offline"], "if its value is text, quote it"),
+        (["sweep", "demo", "vip.lower=0"], "1 <= lower <= upper; got 0"),
+        (["train", "demo", "--env", "=x"], "cannot have the environment variable ''='x'"),
+        (["evaluate-run", "a", "--benchmark", "offline", "--options", "'"], "--options takes words as a shell does"),
+        (["evaluate-run", "a", "--benchmark", "offline", "--options", "a\\"], "--options takes words as a shell does"),
+        (["evaluate-run", "a", "--benchmark", "offline", "--options", "\0"], "cannot hold '\\x00'"),
         (["sweep", "demo", "--seeds", "0"], "seeds must be at least 1; got 0."),
         (["evaluate-run", "a", "--benchmark", "offline", "--n", "0"], "at least 1; got 0."),
         (["evaluate-run", "a", "--benchmark", "aime99"], "there is no benchmark 'aime99'; give aime24"),

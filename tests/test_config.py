@@ -1,3 +1,4 @@
+import json
 from typing import get_args, get_type_hints
 
 import pytest
@@ -11,6 +12,13 @@ from verl_vip.strategies.gradient_variance import EstimatorName
 
 def test_defaults_survive_a_round_trip():
     assert VipConfig.from_mapping(VipConfig().to_mapping()) == VipConfig()
+
+
+def test_a_list_of_any_length_survives_a_round_trip():
+    for fields in ([], ["reward_model.ground_truth"], ["data_source", "extra_info.part"]):
+        config = VipConfig.from_mapping({"identity_fields": fields})
+        assert config.identity_fields == tuple(fields)
+        assert config.to_mapping()["identity_fields"] == fields
 
 
 def test_values_are_kept_and_whole_numbers_may_stand_for_floats():
@@ -34,6 +42,13 @@ def test_values_are_kept_and_whole_numbers_may_stand_for_floats():
         ({"objective": "grpo"}, "vip.objective must be one of 'rloo', 'dr_grpo', 'predicted_baseline'; got 'grpo'"),
         ({"reward_range": [0]}, "vip.reward_range must be a list of 2 numbers"),
         ({"reward_range": [1, 0]}, "with the first smaller"),
+        ({"reward_range": [0, float("inf")]}, "two finite numbers"),
+        ({"reward_range": [float("nan"), 1]}, "two finite numbers"),
+        ({"reward_range_by_source": [0, 1]}, "vip.reward_range_by_source must be a mapping; got [0, 1]"),
+        ({"reward_range_by_source": {"gsm8k": 1}}, "vip.reward_range_by_source['gsm8k'] must be a list of 2 numbers"),
+        ({"reward_range_by_source": {"gsm8k": [1, 1]}}, "vip.reward_range_by_source['gsm8k'] must be [reward of a"),
+        ({"identity_fields": "extra_info.part"}, "vip.identity_fields must be a list; got 'extra_info.part'"),
+        ({"identity_fields": [1]}, "vip.identity_fields must be of type str; got 1"),
         ({"predictor_settings": 3}, "vip.predictor_settings must be a mapping"),
         ({"lower": 9, "upper": 8}, "1 <= lower <= upper; got 9 and 8"),
         ({"lower": 0}, "1 <= lower <= upper"),
@@ -62,3 +77,12 @@ def test_choices_are_those_of_the_library():
     assert get_args(hints["objective"]) == get_args(EstimatorName)
     assert get_args(hints["utility"]) == get_args(UtilityName)
     assert get_args(hints["prompt_weight"]) == get_args(PromptWeight)
+
+
+def test_a_source_has_its_own_rewards_or_those_of_all():
+    settings = {"reward_range": [-1, 1], "reward_range_by_source": {"openai/gsm8k": [0, 1]}}
+    config = VipConfig.from_mapping(settings)
+    assert config.range_of("openai/gsm8k") == (0.0, 1.0)
+    assert config.range_of("math_dapo") == (-1.0, 1.0)
+    assert VipConfig.from_mapping(config.to_mapping()) == config
+    assert json.loads(json.dumps(config.to_mapping()))["reward_range_by_source"] == {"openai/gsm8k": [0.0, 1.0]}

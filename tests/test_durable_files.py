@@ -1,11 +1,13 @@
 import json
 import os
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_vip.durable_files import cut_torn_line, replace_file, replace_json
+from verl_vip.durable_files import cut_torn_line, open_lock, replace_file, replace_json
+from verl_vip.errors import StateError
 
 
 def test_a_file_is_replaced_with_its_permissions_and_nothing_is_left_beside_it(tmp_path):
@@ -41,3 +43,56 @@ def test_what_follows_the_last_line_end_is_cut(tmp_path_factory, content):
     whole = content[: content.rfind(b"\n") + 1]
     assert path.read_bytes() == whole
     assert cut == len(content) - len(whole)
+
+
+@given(st.binary(max_size=40))
+def test_a_lock_file_is_made_and_what_one_holds_stays(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("locks") / "lock"
+    with pytest.raises(FileNotFoundError):
+        open_lock(path, create=False)
+    open_lock(path).close()
+    assert path.read_bytes() == b""
+    path.write_bytes(content)
+    for create in (True, False):
+        open_lock(path, create).close()
+    assert path.read_bytes() == content
+
+
+def plant(kind: str, path) -> None:
+    """Put something else than a file where a lock is to be."""
+    target = path.with_name("target")
+    if kind == "link":
+        target.write_text("precious")
+        path.symlink_to(target)
+    elif kind == "dangling link":
+        path.symlink_to(target)
+    elif kind == "device":
+        path.symlink_to("/dev/null")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "device", "folder", "pipe"])
+def test_what_was_planted_in_place_of_a_lock_is_neither_followed_nor_changed(tmp_path, kind, create):
+    path = tmp_path / "lock"
+    plant(kind, path)
+    with pytest.raises(
+        StateError, match=r"lock is to be a lock file, and something else is in its place; .* remove it"
+    ):
+        open_lock(path, create)
+    target = tmp_path / "target"
+    assert target.exists() == (kind == "link")
+    assert kind != "link" or target.read_text() == "precious"
+
+
+def test_a_link_in_place_of_the_unfinished_file_is_not_followed(tmp_path):
+    target, path = tmp_path / "target", tmp_path / "data"
+    target.write_text("precious")
+    (tmp_path / f".data.{os.getpid()}-{threading.get_ident()}.partial").symlink_to(target)
+    replace_file(path, b"new")
+    assert target.read_text() == "precious"
+    assert path.read_bytes() == b"new"
+    assert not path.is_symlink()

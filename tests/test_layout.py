@@ -66,3 +66,10 @@ def test_importing_the_package_is_light():
     code = "import sys, verl_vip; print([name for name in ('torch', 'numpy', 'verl', 'ray') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_lock_is_opened_by_the_one_function_that_follows_no_link():
+    for path in (path for room in ("verl_vip", "workers", "flows") for path in sources(room)):
+        text = path.read_text()
+        if "fcntl.flock(" in text or "fcntl.lockf(" in text or "F_GETLK" in text:
+            assert "open_lock(" in text, path

@@ -131,6 +131,15 @@ def _add_evaluate(commands: Any) -> None:
         "--engines", type=int, default=None, metavar="N", help="sample with N engines on Ray (default: one, no Ray)"
     )
     evaluate.add_argument("--ray-address", default=None, help="of a running cluster (default: a private one)")
+    evaluate.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="a variable for the engines of a running cluster; may be repeated. Others can read it in Ray's "
+        "runtime_env_agent.log, in ps and on the dashboard, so that secrets are refused: they belong into files on the "
+        "nodes, such as HF_TOKEN_PATH=/home/me/token",
+    )
     evaluate.set_defaults(run=_evaluate)
 
 
@@ -178,7 +187,13 @@ def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
     parser.add_argument("--cluster", default=None, metavar="URL", help="a Ray dashboard (default: this machine)")
     parser.add_argument(
-        "--env", action="append", default=[], metavar="NAME=VALUE", help="a variable for the job; may be repeated"
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a variable for the job; may be repeated. With --cluster others can read it in Ray's "
+        "runtime_env_agent.log, in ps and on the dashboard, so that secrets are refused: they belong into files on the "
+        "nodes, such as HF_TOKEN_PATH=/home/me/token",
     )
 
 
@@ -245,11 +260,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     from verl_vip.workers.ray_sampler import RaySampler
     from verl_vip.workers.vllm_sampler import VllmSampler
 
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("verl_vip").setLevel(logging.INFO)  # what is sampled, and what is there already
     engine = parse_engine_options(options.engine)
     sampler: Sampler = VllmSampler(engine)
-    if options.engines is not None or options.ray_address is not None:
+    if options.engines is not None or options.ray_address is not None or options.env:
         engines = 1 if options.engines is None else options.engines
-        sampler = RaySampler(engine, engines, options.ray_address)
+        sampler = RaySampler(engine, engines, options.ray_address, options.env)
     names = ("n", "temperature", "top_p", "top_k", "max_tokens", "seed")
     try:
         report = evaluate(
@@ -331,8 +348,15 @@ def _evaluation_parameters(options: argparse.Namespace) -> dict[str, Any]:
         # Jobs have another working folder on a cluster.
         "benchmarks": [_absolute(benchmark) for benchmark in options.benchmark],
         "n": options.n,
-        "options": shlex.split(options.options),
+        "options": _words(options.options),
     }
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"--options takes words as a shell does; got {text!r} ({error}).") from error
 
 
 def _absolute(benchmark: str) -> str:

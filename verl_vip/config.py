@@ -1,8 +1,9 @@
 """The `vip` group of a recipe: typed, documented, and checked before anything is started."""
 
 import difflib
+import math
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -53,10 +54,17 @@ class VipConfig:
     assumes; "rows" leaves verl's weight, which is proportional to the count."""
     reward_range: tuple[float, float] = (0.0, 1.0)
     """The rewards of a failed and of a solved rollout; (-1, 1) for verl's `math_dapo` scorer."""
+    reward_range_by_source: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """The same for single data sources, where scorers differ: `{openai/gsm8k: [0, 1]}` beside `reward_range: [-1, 1]`.
+    A training reward outside its range ends the run, a validation reward never does."""
     embedding_model: str = EMBEDDING_MODEL
     """A sentence-transformers model, or a causal language model, of which the last hidden state of the prompt is taken:
     a name on the Hub or a folder. `${actor_rollout_ref.model.path}` is the policy as it is before training; it is then
     loaded a second time, on the driver's CPU."""
+    identity_fields: tuple[str, ...] = ()
+    """What tells tasks of one wording apart, besides the wording: fields of the data set by dotted name, such as
+    `[reward_model.ground_truth]` or `[extra_info.split]`. Without any, prompts of one wording are one prompt to the
+    predictor. The embedding is that of the wording."""
     cache_dir: str = "~/.cache/verl_vip"
     """Where prompt embeddings are kept between runs."""
     embed_at_start: bool = True
@@ -77,11 +85,9 @@ class VipConfig:
                 f"vip.lower={self.lower} is too small for vip.objective={self.objective}, which needs at least "
                 f"{least} rollouts a prompt; set vip.lower={least}."
             )
-        if not self.reward_range[0] < self.reward_range[1]:
-            raise ConfigError(
-                f"vip.reward_range must be [reward of a failure, reward of a success] with the first smaller; "
-                f"got {list(self.reward_range)}."
-            )
+        _require_range("vip.reward_range", self.reward_range)
+        for source, pair in self.reward_range_by_source.items():
+            _require_range(f"vip.reward_range_by_source[{source!r}]", pair)
         if not 0 < self.utility_floor < 0.5:
             raise ConfigError(f"vip.utility_floor must be between 0 and 0.5; got {self.utility_floor}.")
         if not self.prior_strength_cap >= 0.1:
@@ -92,6 +98,10 @@ class VipConfig:
             raise ConfigError(f"vip.budget must be at least 1 rollout; got {self.budget}.")
         if self.poll_seconds <= 0:
             raise ConfigError(f"vip.poll_seconds must be positive; got {self.poll_seconds}.")
+
+    def range_of(self, source: str) -> tuple[float, float]:
+        """Return the rewards of a failed and of a solved rollout of a data source."""
+        return self.reward_range_by_source.get(source, self.reward_range)
 
     @property
     def cache_path(self) -> Path:
@@ -124,10 +134,19 @@ class VipConfig:
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         for key, value in plain.items():
             if isinstance(value, Mapping):
-                plain[key] = dict(value)
+                plain[key] = {name: list(item) if isinstance(item, tuple) else item for name, item in value.items()}
             elif isinstance(value, tuple):
                 plain[key] = list(value)
         return plain
+
+
+def _require_range(name: str, pair: tuple[float, float]) -> None:
+    low, high = pair
+    if not (low < high and math.isfinite(high - low)):
+        raise ConfigError(
+            f"{name} must be [reward of a failure, reward of a success], two finite numbers with the first smaller; "
+            f"got {list(pair)}."
+        )
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:
@@ -141,15 +160,23 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         (kind,) = (part for part in get_args(hint) if part is not types.NoneType)
         return None if value is None else _plain(name, value, kind)
     if origin is tuple:
-        kinds = get_args(hint)
-        if not isinstance(value, (list, tuple)) or len(value) != len(kinds):
-            raise ConfigError(f"{name} must be a list of {len(kinds)} numbers; got {value!r}.")
-        return tuple(_checked(name, item, kind) for item, kind in zip(value, kinds, strict=True))
-    if origin is not None:  # Mapping[str, Any]
+        return _tuple(name, value, get_args(hint))
+    if origin is not None:  # Mapping[str, ...]
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{name} must be a mapping of settings; got {value!r}.")
-        return dict(value)
+            raise ConfigError(f"{name} must be a mapping; got {value!r}.")
+        kind = get_args(hint)[1]
+        if kind is Any:
+            return dict(value)
+        return {str(key): _checked(f"{name}[{str(key)!r}]", item, kind) for key, item in value.items()}
     return _plain(name, value, hint)
+
+
+def _tuple(name: str, value: Any, kinds: Sequence[Any]) -> tuple[Any, ...]:
+    any_length = kinds[-1] is Ellipsis
+    if not isinstance(value, (list, tuple)) or not (any_length or len(value) == len(kinds)):
+        raise ConfigError(f"{name} must be a list{'' if any_length else f' of {len(kinds)} numbers'}; got {value!r}.")
+    due = [kinds[0]] * len(value) if any_length else kinds
+    return tuple(_checked(name, item, kind) for item, kind in zip(value, due, strict=True))
 
 
 def _plain(name: str, value: Any, kind: type) -> Any:

@@ -1,10 +1,14 @@
 """Files that survive a kill at any moment: whole files that are there completely or not at all, and files of lines."""
 
+import errno
 import json
 import os
+import stat
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from verl_vip.errors import StateError
 
 
 def replace_file(path: Path, payload: bytes) -> None:
@@ -18,8 +22,9 @@ def replace_file(path: Path, payload: bytes) -> None:
     """
     make_folder(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
+    partial.unlink(missing_ok=True)
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:  # the name can be foreseen: a link that was planted there is not followed
             if path.exists():
                 os.fchmod(file.fileno(), path.stat().st_mode & 0o777)
             file.write(payload)
@@ -35,6 +40,39 @@ def replace_file(path: Path, payload: bytes) -> None:
 def replace_json(path: Path, value: Any) -> None:
     """Write a JSON file completely or not at all; see `replace_file`."""
     replace_file(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def open_lock(path: Path, create: bool = True, for_good: bool = False) -> BinaryIO:
+    """Open a file to lock it; what it holds stays as it is, and a symbolic link is not followed.
+
+    Args:
+        path: The lock file.
+        create: Whether it is created, and open for writing; else it is open for reading.
+        for_good: Whether its descriptor stays open until the process ends, whatever becomes of the file object.
+
+    Raises:
+        StateError: If something else than a regular file is in its place.
+        FileNotFoundError: If it does not exist and is not to be created.
+        OSError: If it cannot be opened.
+    """
+    # A pipe would wait for its other end.
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_RDWR | os.O_CREAT if create else os.O_RDONLY)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _no_lock(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _no_lock(path)
+    return os.fdopen(descriptor, "r+b" if create else "rb", buffering=0, closefd=not for_good)
+
+
+def _no_lock(path: Path) -> StateError:
+    return StateError(
+        f"{path} is to be a lock file, and something else is in its place; look what it is and remove it."
+    )
 
 
 def cut_torn_line(file: BinaryIO) -> int:

@@ -30,7 +30,6 @@ def row_advantages(
     *,
     estimator: str,
     prompt_weight: PromptWeight = "equal",
-    reward_range: tuple[float, float] = (0.0, 1.0),
     penalised: bool = False,
     score_coupling: float = 0.0,
     rows: int | None = None,
@@ -45,7 +44,6 @@ def row_advantages(
         terms: The batch's prompts.
         estimator: A key of `ADVANTAGES`.
         prompt_weight: See `verl_vip.config`.
-        reward_range: See `verl_vip.config`.
         penalised: See `GroupedRewards`.
         score_coupling: See `verl_vip.config`.
         rows: What the loss divides by; see `compute_advantages`.
@@ -69,7 +67,7 @@ def row_advantages(
         rewards[real].double(),
         group,
         len(terms.position),
-        reward_range,
+        terms.reward_range,
         terms.belief,
         penalised=penalised,
         score_coupling=score_coupling,
@@ -96,7 +94,6 @@ def _for_verl(estimator: str) -> Callable[..., tuple[Tensor, Tensor]]:
                 session.update_terms,
                 estimator=estimator,
                 prompt_weight=settings.vip.prompt_weight,
-                reward_range=settings.vip.reward_range,
                 penalised=settings.kl_in_reward,
                 score_coupling=settings.vip.score_coupling,
                 rows=settings.update_rows,

@@ -150,6 +150,11 @@ VERL: tuple[Reliance, ...] = (
         source_has("rm_scores[-1] = reward_score"),
     ),
     Reliance(
+        "verl.experimental.reward_loop.reward_manager.naive:NaiveRewardManager.run_single",
+        "in validation what a scorer says of an answer is told from its reward",
+        source_has("reward_extra_info[key] = value", "reward_extra_info['acc'] = score", "'reward_extra_info'"),
+    ),
+    Reliance(
         "verl.experimental.agent_loop.single_turn_agent_loop:SingleTurnAgentLoop.run",
         "the seeded agent hands each rollout's seed to the engine",
         takes("sampling_params", "priority"),

@@ -13,6 +13,7 @@ from verl_vip.prediction.calibration import brier, ece, log_loss
 from verl_vip.prediction.predictor import Predictor
 from verl_vip.reporting.progress import BANDS, bands_of
 from verl_vip.reporting.records import StepRecord
+from verl_vip.reporting.summary import without_signal
 
 _MEGABYTE = 2**20
 _PLAIN = {str, bytes, int, float, bool, type(None)}
@@ -29,10 +30,7 @@ def step_metrics(record: StepRecord, predictor: Predictor) -> dict[str, float]:
         predictor: The predictor that made and learned from it.
     """
     observed = np.array(record.observed)
-    successes = np.array(record.successes)
     sampled = observed > 0
-    # Rewards between 0 and 1 are summed in floating point, so a full house may miss its count.
-    silent = sampled & ((successes <= 1e-6) | (successes >= observed - 1e-6))
     metrics = {
         "vip/budget": float(record.budget),
         "vip/rollouts/observed": float(observed.sum()),
@@ -47,7 +45,7 @@ def step_metrics(record: StepRecord, predictor: Predictor) -> dict[str, float]:
         "vip/groups/without_rollouts": float((~sampled).mean()),
     }
     if sampled.any():
-        metrics["vip/groups/without_signal"] = float(silent[sampled].mean())
+        metrics["vip/groups/without_signal"] = sum(without_signal(record))
     metrics |= _counts_by_prediction(record) | _calibration(record)
     metrics |= {f"vip/predictor/{name}": value for name, value in predictor.metrics().items()}
     metrics |= {f"vip/seconds/{name}": value for name, value in record.seconds.items()}
@@ -86,8 +84,12 @@ def _calibration(record: StepRecord) -> dict[str, float]:
 
 
 def tensor_bytes(owner: Any) -> int:
-    """Return how many bytes the tensors hold that an object keeps, each storage once."""
+    """Return how many bytes the tensors hold that an object keeps, each storage once.
+
+    What has a number `tensor_bytes` is taken at its word and not looked into: it has an entry for every prompt.
+    """
     storages: dict[int, int] = {}
+    told = 0
     visited: set[int] = set()
     waiting = [owner]
     while waiting:
@@ -98,9 +100,11 @@ def tensor_bytes(owner: Any) -> int:
         if isinstance(value, Tensor):
             storage = value.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(own := getattr(value, "tensor_bytes", None), int):
+            told += own
         else:
             waiting.extend(_parts(value))
-    return sum(storages.values())
+    return told + sum(storages.values())
 
 
 def _parts(value: Any) -> Iterable[Any]:
@@ -110,7 +114,7 @@ def _parts(value: Any) -> Iterable[Any]:
         parts = value
     else:
         parts = getattr(value, "__dict__", {}).values()
-    # A table's index has an entry for every known prompt, and is not worth a visit to each.
+    # Where nothing has parts of its own, no entry needs a visit.
     return () if set(map(type, parts)) <= _PLAIN else parts
 
 

@@ -11,7 +11,7 @@ from verl.utils import tensordict_utils
 
 from verl_vip.errors import IntegrationError
 from verl_vip.workers.row_keys import require_single_outputs
-from verl_vip.workers.sampled_rows import SampledRows
+from verl_vip.workers.sampled_rows import SampledRows, own_accuracy
 from verl_vip.workers.session import current_session
 
 
@@ -39,7 +39,7 @@ class Observer(ReplayBuffer):  # type: ignore[misc]
         Raises:
             IntegrationError: If verl did not sample what was planned, every rollout failed, or a rollout has several
                 rows.
-            InvalidInputError: If a reward is outside `vip.reward_range`.
+            InvalidInputError: If a training reward is outside its range.
         """
         session = current_session()
         if partition_id != "train":
@@ -98,12 +98,17 @@ class Observer(ReplayBuffer):  # type: ignore[misc]
             )
         require_single_outputs(batch.keys)
         began = time.perf_counter()
-        fields = tq.kv_batch_get(keys=batch.keys, partition_id=partition_id, select_fields=["rm_scores", "uid"])
+        names = ["rm_scores", "uid"]
+        if partition_id != "train":
+            names.append("extra_fields")
+        fields = tq.kv_batch_get(keys=batch.keys, partition_id=partition_id, select_fields=names)
+        extra = fields.get("extra_fields").tolist() if partition_id != "train" else []
         rows = SampledRows(
             keys=list(batch.keys),
             tags=list(batch.tags),
             uids=[str(uid) for uid in fields["uid"]],
             rewards=[float(scores.sum()) for scores in fields["rm_scores"].unbind()],
+            accuracies=[own_accuracy(noted) for noted in extra],
         )
         return rows.in_order(), metrics, time.perf_counter() - began
 

@@ -70,11 +70,14 @@ class Rollouts:
         uids: The prompt of each rollout.
         rewards: What the scorer gave each; NaN or infinite where it failed without an error.
         tokens: Response tokens of each.
+        accuracies: What the scorer says of each beside its reward, from 0 (wrong) to 1 (right); None where it says
+            nothing. Empty where it was not asked for.
     """
 
     uids: Sequence[str]
     rewards: Sequence[float]
     tokens: Sequence[int]
+    accuracies: Sequence[float | None] = ()
 
 
 @dataclass(frozen=True)
@@ -102,29 +105,26 @@ class Outcomes:
         return [scored + unscored for scored, unscored in zip(self.observed, self.unscored, strict=True)]
 
 
-def success_share(reward: float, reward_range: tuple[float, float]) -> float:
-    """Return where a reward lies between that of a failure (0) and that of a success (1).
-
-    Raises:
-        InvalidInputError: If it lies outside, or is not a finite number.
-    """
+def _success_share(reward: float, reward_range: tuple[float, float], source: str) -> float:
+    """Return where a reward lies between that of a failure (0) and that of a success (1); it must not lie outside."""
     low, high = reward_range
     share = (reward - low) / (high - low)
     if not -1e-6 <= share <= 1 + 1e-6:
         raise InvalidInputError(
-            f"a rollout earned {reward}, outside vip.reward_range=[{low}, {high}]; set "
-            "vip.reward_range to the scorer's rewards of a failed and of a solved rollout."
+            f"a rollout of data source {source!r} earned {reward}, outside its range [{low}, {high}]; set "
+            "vip.reward_range to the scorer's rewards of a failed and of a solved rollout, or "
+            f"+vip.reward_range_by_source={{{source}: [failed, solved]}} if only this source has another scorer."
         )
     return min(max(share, 0.0), 1.0)
 
 
-def group_by_prompt(plan: Plan, rollouts: Rollouts, reward_range: tuple[float, float]) -> Outcomes:
+def group_by_prompt(plan: Plan, rollouts: Rollouts, ranges: Sequence[tuple[float, float]]) -> Outcomes:
     """Sort rollouts by planned prompt.
 
     Args:
         plan: The step's plan over `B` prompts.
         rollouts: What came back.
-        reward_range: The rewards of a failed and of a solved rollout.
+        ranges: `B` pairs, the rewards of a failed and of a solved rollout.
 
     Raises:
         IntegrationError: If a rollout is of a prompt that was not planned.
@@ -142,7 +142,7 @@ def group_by_prompt(plan: Plan, rollouts: Rollouts, reward_range: tuple[float, f
         row = row_of[uid]
         tokens[row] += length
         if math.isfinite(reward):
-            shares[row].append(success_share(reward, reward_range))
+            shares[row].append(_success_share(reward, ranges[row], plan.labels[row]))
         else:
             unscored[row] += 1
     return Outcomes([torch.tensor(share, dtype=torch.float64) for share in shares], unscored, tokens)

@@ -1,18 +1,21 @@
 """Batches that verl has been given counts for and has not trained on yet."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from verl_vip.errors import IntegrationError
 from verl_vip.prediction.predictor import Prediction, Prompts
+from verl_vip.state_file import restoring
 from verl_vip.strategies.step import Step
 from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless
 from verl_vip.workers.outcomes import Plan
+
+_T = TypeVar("_T")
 
 
 class PlanQueue:
@@ -28,6 +31,9 @@ class PlanQueue:
 
     def __len__(self) -> int:
         return len(self._plans)
+
+    def __iter__(self) -> Iterator[Plan]:
+        return iter(self._plans)
 
     def append(self, plan: Plan) -> None:
         """Add the plan of the step after the last one planned."""
@@ -78,13 +84,24 @@ class PlanQueue:
         """Return the plans, of which nothing has come back; loadable with `torch.load(weights_only=True)`."""
         return [_packed(plan) for plan in self._plans]
 
-    def load_state_dict(self, state: Sequence[Mapping[str, Any]]) -> None:
+    def load_state_dict(self, state: Sequence[Mapping[str, Any]], after: int) -> None:
         """Restore `state_dict`'s value.
 
+        Args:
+            state: What was saved.
+            after: The step that it was saved after.
+
         Raises:
-            IntegrationError: If counts break the budget.
+            StateError: If these are not plans of the steps that follow, counts break their budget, or two plans have a
+                prompt in common.
         """
-        self._plans = deque(_unpacked(plan) for plan in state)
+        with restoring("the prompts in flight"):
+            plans = [_unpacked(plan) for plan in _list_of(dict, state)]
+            if [plan.step for plan in plans] != list(range(after + 1, after + 1 + len(plans))):
+                raise ValueError(f"plans of steps {[plan.step for plan in plans]} do not follow step {after}")
+            if len({uid for plan in plans for uid in plan.uids}) < sum(len(plan.uids) for plan in plans):
+                raise ValueError("a prompt is there twice")
+        self._plans = deque(plans)
 
 
 class _Decided(Stateless):
@@ -121,17 +138,33 @@ def _packed(plan: Plan) -> dict[str, Any]:
 
 
 def _unpacked(state: Mapping[str, Any]) -> Plan:
-    prompts = Prompts(tuple(state["ids"]), state["embeddings"])
-    prediction, budget = Prediction(**state["prediction"]), Budget(**state["budget"])
-    decided = _Decided(torch.tensor(state["counts"], dtype=torch.int64))
+    prompts = Prompts(tuple(_list_of(str, state["ids"])), state["embeddings"])
+    prediction = Prediction(*(state["prediction"][name] for name in ("mean", "variance", "spread")))
+    budget = Budget(**state["budget"])
+    if prediction.spread is not None and (
+        prediction.spread.shape != prediction.mean.shape
+        or not bool(((prediction.spread >= 0) & (prediction.spread <= 1)).all())
+    ):
+        raise ValueError("a spread is not between 0 and 1")
+    decided = _Decided(torch.tensor(_list_of(int, state["counts"]), dtype=torch.int64))
+    uids, labels = _list_of(str, state["uids"]), _list_of(str, state["labels"])
+    if not len(uids) == len(labels) == len(prompts):
+        raise ValueError(f"there are {len(uids)} uids and {len(labels)} labels for {len(prompts)} prompts")
+    (step,), (strategy,) = _list_of(int, [state["step"]]), _list_of(str, [state["strategy"]])
     return Plan(
-        step=int(state["step"]),
-        strategy=str(state["strategy"]),
-        uids=list(state["uids"]),
-        labels=list(state["labels"]),
+        step=step,
+        strategy=strategy,
+        uids=uids,
+        labels=labels,
         prompts=prompts,
         prediction=prediction,
         budget=budget,
-        rounds=Step(decided, prompts, prediction, budget, name=state["strategy"]),
-        seconds=dict(state["seconds"]),
+        rounds=Step(decided, prompts, prediction, budget, name=strategy),
+        seconds={str(part): float(seconds) for part, seconds in state["seconds"].items()},
     )
+
+
+def _list_of(kind: type[_T], values: Any) -> list[_T]:
+    if not isinstance(values, list) or not all(type(value) is kind for value in values):
+        raise TypeError(f"there is something else where a list of {kind.__name__} was expected")
+    return list(values)

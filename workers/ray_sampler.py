@@ -7,10 +7,21 @@ from typing import Any
 
 from verl_vip.errors import ConfigError, IntegrationError, VerlVipError
 from verl_vip.evaluation.sampling import Request, Response, SamplingSettings
+from verl_vip.execution.ray_variables import PRIVATE_RAY, refuse_secrets
 from verl_vip.workers.vllm_sampler import VllmSampler
 
-#: Settings of this shell that actors on other machines need too.
-_PASSED_ON = ("VERL_", "VLLM_", "HF_", "OMP_")
+#: Settings of this shell that engines on a cluster have too. None of them holds a secret.
+PASSED_ON = (
+    "HF_HOME",
+    "HF_HUB_OFFLINE",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "VERL_PLATFORM",
+    "VLLM_CPU_KVCACHE_SPACE",
+    "VLLM_CPU_OMP_THREADS_BIND",
+    "VLLM_LOGGING_LEVEL",
+    "VLLM_TARGET_DEVICE",
+)
 
 
 class RaySampler:
@@ -19,12 +30,23 @@ class RaySampler:
     Args:
         options: Arguments of `vllm.LLM`, for every engine.
         engines: How many.
-        address: Of a running cluster; None starts a private one on this machine.
+        address: Of a running cluster; None starts a private one on this machine, which listens on its loopback address.
+        variables: `NAME` or `NAME=VALUE`, for the engines of a running cluster; `NAME` alone has this shell's value.
+
+    Raises:
+        ConfigError: If `engines` is not positive, a variable is none or looks like a secret, or there are variables
+            but no cluster.
     """
 
-    def __init__(self, options: Mapping[str, Any], engines: int, address: str | None) -> None:
+    def __init__(
+        self, options: Mapping[str, Any], engines: int, address: str | None, variables: Sequence[str] = ()
+    ) -> None:
         if engines < 1:
             raise ConfigError("--engines must be at least 1.")
+        self._environment = engine_environment(address, variables, os.environ)
+        if address is None:
+            for name, value in PRIVATE_RAY.items():
+                os.environ.setdefault(name, value)  # Ray reads it when it is imported, which is later
         self._options = dict(options)
         self._engines = engines
         self._address = address
@@ -42,7 +64,7 @@ class RaySampler:
         """
         import ray
 
-        _connect(ray, self._address, self._engines)
+        _connect(ray, self._address, self._engines, self._environment)
         actors: list[Any] = []
         try:
             gpus = gpus_per_engine(ray, self._options, self._engines)
@@ -73,15 +95,41 @@ class RaySampler:
             ray.shutdown()
 
 
-def _connect(ray: Any, address: str | None, engines: int) -> None:
-    environment = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+def engine_environment(address: str | None, variables: Sequence[str], shell: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that Ray is told to give the engines; where these can be read, says `ray_variables`.
+
+    A private Ray's engines inherit the shell's environment by themselves, and nothing of it is told to Ray.
+
+    Args:
+        address: Of a running cluster; None for a private Ray.
+        variables: `NAME` or `NAME=VALUE`, besides `PASSED_ON`.
+        shell: The environment here.
+
+    Raises:
+        ConfigError: As `RaySampler`.
+    """
     # Engines that share a CPU must not all be pinned to its first cores.
-    environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    unpinned = {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    if address is None:
+        if variables:
+            raise ConfigError("--env is for the engines of a running cluster (--ray-address); here they inherit all.")
+        return {name: value for name, value in unpinned.items() if name not in shell}
+    named = {}
+    for word in variables:
+        name, given, value = word.partition("=")
+        if not name.isidentifier() or not (given or name in shell):
+            raise ConfigError(f"--env {word}: give NAME=VALUE, or the NAME of a variable that this shell has.")
+        named[name] = value if given else shell[name]
+    refuse_secrets(named, address)
+    return {**unpinned, **{name: shell[name] for name in PASSED_ON if name in shell}, **named}
+
+
+def _connect(ray: Any, address: str | None, engines: int, environment: Mapping[str, str]) -> None:
     own = {"num_cpus": max(engines, os.cpu_count() or 1), "include_dashboard": False} if address is None else {}
     try:
         ray.init(
             address=address or "local",
-            runtime_env={"env_vars": environment},
+            runtime_env={"env_vars": dict(environment)},
             log_to_driver=False,
             logging_level="WARNING",
             **own,

@@ -1,6 +1,6 @@
 """Writes each prompt's rollout count before sampling (`rollout.agent.agent_loop_manager_class`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import transfer_queue as tq
@@ -8,6 +8,7 @@ from tensordict import TensorDict
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
 from verl.utils import tensordict_utils
 
+from verl_vip.errors import ConfigError
 from verl_vip.workers.liveness import Liveness
 from verl_vip.workers.prompt_fields import COUNT_FIELD, ROUND_FIELD
 from verl_vip.workers.session import current_session
@@ -31,7 +32,7 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
         session = current_session()
         session.start(last_step=steps, sampler=self.sample_further, in_flight=_restored_prompts())
         if session.settings.vip.embed_at_start:
-            embed_training_set(self.config, session.planner.embedder, steps)
+            embed_training_set(self.config, session.planner.embedder, steps, session.settings.vip.identity_fields)
 
     async def _init_agent_loop_workers(self) -> None:
         await super()._init_agent_loop_workers()
@@ -57,6 +58,7 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
                 uids=uids,
                 messages=list(prompts["raw_prompt"]),
                 labels=labels,
+                tasks=_columns(prompts, session.settings.vip.identity_fields),
             )
             tensordict_utils.assign_non_tensor_stack(prompts, COUNT_FIELD, counts)
             self._batch, self._row_of = prompts, {uid: row for row, uid in enumerate(uids)}
@@ -85,6 +87,14 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
         tq.kv_batch_put(keys=list(prompt_of), partition_id="train", tags=[dict(tag) for _ in prompt_of])
         super().generate_sequences(batch)
         return prompt_of
+
+
+def _columns(prompts: TensorDict, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the columns that hold fields of the given dotted names, as one mapping a row; nothing without names."""
+    columns = {name.partition(".")[0] for name in names}
+    if absent := columns - set(prompts.keys()):
+        raise ConfigError(f"vip.identity_fields names columns that the training data do not have: {sorted(absent)}.")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*(prompts[name] for name in columns), strict=True)]
 
 
 def _restored_prompts() -> list[str]:

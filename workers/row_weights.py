@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from verl_vip.strategies.outcomes import Outcomes
+from verl_vip.strategies.outcomes import Outcomes, group_sizes, has_signal
 from verl_vip.strategies.strategy import Selection
 
 
@@ -27,17 +27,13 @@ class RowWeights:
     rollout: Mapping[str, Tensor] = field(default_factory=dict)
     baseline: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
-    @property
-    def are_all_one(self) -> bool:
-        """Whether the rows need no weighing, so that verl's own estimators give the update too."""
-        return not (self.prompt or self.rollout or self.baseline)
-
 
 def kept_rollouts(selection: Selection, outcomes: Outcomes) -> list[list[int]] | None:
     """Return the positions of each prompt's kept rollouts, in the order sampled; None where all are kept.
 
-    verl cannot take a step without rows. If the selection keeps nothing, the first rollout that there is stays, and
-    `row_weights` gives it no weight.
+    verl cannot take a step without rows. If the selection keeps nothing, the first prompt stays whose rewards are all
+    alike, since an estimator that compares them gives it no advantage, verl's own included. Without one the first
+    rollout stays, to which verl's own do give one. `row_weights` gives neither a weight.
 
     Args:
         selection: What the strategy returned.
@@ -47,13 +43,16 @@ def kept_rollouts(selection: Selection, outcomes: Outcomes) -> list[list[int]] |
         return None
     kept: list[list[int]] = [flags.nonzero()[:, 0].tolist() for flags in selection.keep]
     if not any(kept):
-        first = next(row for row, rewards in enumerate(outcomes) if len(rewards))
-        kept[first] = [0]
+        alike = ((group_sizes(outcomes) > 1) & ~has_signal(outcomes)).nonzero()[:, 0].tolist()
+        if alike:
+            kept[alike[0]] = list(range(len(outcomes[alike[0]])))
+        else:
+            kept[next(row for row, rewards in enumerate(outcomes) if len(rewards))] = [0]
     return kept
 
 
 def row_weights(
-    selection: Selection, outcomes: Outcomes, uids: Sequence[str], reward_range: tuple[float, float]
+    selection: Selection, outcomes: Outcomes, uids: Sequence[str], ranges: Sequence[tuple[float, float]]
 ) -> RowWeights:
     """Return the selection by uid, for the advantage estimator.
 
@@ -61,9 +60,8 @@ def row_weights(
         selection: What the strategy returned.
         outcomes: `B` tensors of rewards in [0, 1], all rounds together.
         uids: `B` identifiers.
-        reward_range: What 0 and 1 are in the scorer's rewards, which the estimator sees.
+        ranges: `B` pairs, what 0 and 1 are in the scorer's rewards, which the estimator sees.
     """
-    low, high = reward_range
     if selection.keep is not None and not any(bool(flags.any()) for flags in selection.keep):
         return RowWeights(prompt=dict.fromkeys(uids, 0.0))
     weights = selection.prompt_weight
@@ -74,7 +72,7 @@ def row_weights(
             rollout[uid] = factor[flags][torch.argsort(rewards[flags], stable=True)].to(torch.float64)
     baseline: dict[str, tuple[float, int]] = {}
     if selection.baseline == "sampled":
-        for uid, rewards in zip(uids, outcomes, strict=True):
+        for uid, rewards, (low, high) in zip(uids, outcomes, ranges, strict=True):
             if len(rewards):
                 baseline[uid] = (low + (high - low) * float(rewards.mean()), len(rewards))
     return RowWeights(prompt, rollout, baseline)

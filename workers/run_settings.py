@@ -1,6 +1,7 @@
 """What verl-vip reads from verl's config, and the combinations that it refuses."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class RunSettings:
         weighs_rows: Whether the configured advantage estimator is one of ours, which give rows their weights.
         resume_dir: The `global_step_N` folder that verl resumes from, or None for a fresh start.
         plain: The settings worth keeping with the run's records.
+        config: verl's whole config, resolved.
     """
 
     vip: VipConfig
@@ -50,11 +52,18 @@ class RunSettings:
     weighs_rows: bool
     resume_dir: Path | None
     plain: dict[str, Any]
+    config: Mapping[str, Any]
 
     @property
     def resume_step(self) -> int | None:
         """The step that verl resumes after, or None for a fresh start."""
         return None if self.resume_dir is None else int(self.resume_dir.name.removeprefix("global_step_"))
+
+    @property
+    def last_step(self) -> int | None:
+        """The step that verl ends with, where its config says so."""
+        steps = self.config["trainer"]["total_training_steps"]
+        return steps if isinstance(steps, int) else None
 
     @property
     def records_path(self) -> Path:
@@ -95,6 +104,7 @@ class RunSettings:
             weighs_rows=str(config.algorithm.adv_estimator).startswith("vip_"),
             resume_dir=_resume_dir(config, checkpoint_dir),
             plain=_plain(config, vip),
+            config=OmegaConf.to_container(config, resolve=True),
         )
 
 

@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from transfer_queue import KVBatchMeta
 
 from verl_vip.workers.outcomes import Rollouts
+
+#: Keys of `reward_extra_info` that a scorer's dictionary has, or a reward manager's note that it failed.
+_SCORERS_OWN = frozenset({"score", "timeout", "error"})
 
 
 @dataclass(frozen=True)
@@ -19,23 +23,30 @@ class SampledRows:
         tags: verl's notes on each row.
         uids: The prompt of each row.
         rewards: As the scorer gave them; NaN or infinite where it failed without an error.
+        accuracies: See `Rollouts`; empty, or one for each row.
     """
 
     keys: list[str]
     tags: list[dict[str, Any]]
     uids: list[str]
     rewards: list[float]
+    accuracies: list[float | None] = field(default_factory=list)
 
     def __add__(self, later: "SampledRows") -> "SampledRows":
         """Return these rows and then those."""
         return SampledRows(
-            self.keys + later.keys, self.tags + later.tags, self.uids + later.uids, self.rewards + later.rewards
+            self.keys + later.keys,
+            self.tags + later.tags,
+            self.uids + later.uids,
+            self.rewards + later.rewards,
+            self.accuracies + later.accuracies,
         )
 
     @property
     def rollouts(self) -> Rollouts:
         """What the session is told of them."""
-        return Rollouts(self.uids, self.rewards, [int(tag["response_len"]) for tag in self.tags])
+        tokens = [int(tag["response_len"]) for tag in self.tags]
+        return Rollouts(self.uids, self.rewards, tokens, self.accuracies)
 
     def in_order(self) -> "SampledRows":
         """Return a prompt's rows by the number of their rollout, prompts by name; TransferQueue promises no order."""
@@ -72,9 +83,28 @@ class SampledRows:
             [self.tags[row] for row in rows],
             [self.uids[row] for row in rows],
             [self.rewards[row] for row in rows],
+            [self.accuracies[row] for row in rows] if self.accuracies else [],
         )
 
 
 def _place(key: str) -> tuple[str, int, int]:
     uid, rollout, output = key.rsplit("_", 2)
     return uid, int(rollout), int(output)
+
+
+def own_accuracy(extra_fields: Any) -> float | None:
+    """Return what a scorer says of a rollout beside its reward, from 0 (wrong) to 1 (right); None where it does not.
+
+    verl's reward managers keep what a scorer returned as `reward_extra_info`. If that was a plain number they call it
+    `acc` themselves, which then is the reward once more and no accuracy.
+
+    Args:
+        extra_fields: The row's field of that name.
+    """
+    info = extra_fields.get("reward_extra_info") if isinstance(extra_fields, Mapping) else None
+    if not isinstance(info, Mapping) or _SCORERS_OWN.isdisjoint(info):
+        return None
+    accuracy = info.get("acc")
+    if not isinstance(accuracy, (bool, int, float, np.bool_, np.number)):
+        return None
+    return float(accuracy) if 0 <= accuracy <= 1 else None

@@ -17,24 +17,29 @@ import torch
 from omegaconf import DictConfig
 
 from verl_vip.errors import ConfigError, IntegrationError, StateError
+from verl_vip.execution.exclusive import hold
 from verl_vip.reporting.progress import format_groups, format_step
 from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, ValidationRecord, read_run
 from verl_vip.reporting.schema import SCHEMA_VERSION
+from verl_vip.reporting.settings import decisive_config, require_same_settings
 from verl_vip.strategies.gradient_variance import GradientVariance
-from verl_vip.strategies.outcomes import group_sizes
+from verl_vip.strategies.outcomes import group_sizes, has_signal
+from verl_vip.workers.learned_ranges import LearnedRanges
 from verl_vip.workers.metrics import step_metrics
-from verl_vip.workers.outcomes import Rollouts, group_by_prompt, require_requested
+from verl_vip.workers.outcomes import Plan, Rollouts, group_by_prompt, require_requested
 from verl_vip.workers.planner import Planner
 from verl_vip.workers.row_weights import kept_rollouts, row_weights
 from verl_vip.workers.run_settings import RunSettings
 from verl_vip.workers.run_state import RunState
 from verl_vip.workers.stopwatch import Stopwatch
-from verl_vip.workers.update_settings import ESTIMATORS
+from verl_vip.workers.update_settings import selection_refusals
 from verl_vip.workers.update_terms import UpdateTerms
 from verl_vip.workers.validation import ValidationTally
 
 logger = logging.getLogger("verl_vip")
 
+#: Held as long as a process trains in a checkpoint folder.
+LOCK_FILE = ".vip.lock"
 #: Most prompts whose counts are printed each step; the records hold all of them.
 _PROMPTS_LOGGED = 64
 _PACKAGES = (
@@ -57,22 +62,32 @@ Sampler = Callable[[Mapping[str, int], int], dict[str, str]]
 class Session:
     """Predictor, strategy and records of one run.
 
+    The checkpoint folder is this process's own from here on, until the process ends.
+
     Args:
         settings: The checked settings of the run.
+
+    Raises:
+        ConfigError: If a setting is wrong, or another process trains in the checkpoint folder.
+        StateError: If the embedding cache is damaged.
     """
 
     def __init__(self, settings: RunSettings) -> None:
         vip = settings.vip
         self.settings = settings
         self._variance = GradientVariance(vip.objective, vip.utility, vip.utility_floor, vip.prior_strength_cap)
-        self.state = RunState.fresh(vip, self._variance)
-        self._require_budget()
         self.planner = Planner(settings)
+        self._embedding_model = self.planner.embedder.model_key
+        self.state = RunState.fresh(vip, self._variance, self._embedding_model)
+        self._require_budget()
+        self._require_update()
         self.records = RecordWriter(settings.records_path)
+        hold(settings.checkpoint_dir / LOCK_FILE, f"the training in {settings.checkpoint_dir}")
         self.sample_further: Sampler = _no_sampler
         self._last_step: int | None = None
         self.update_terms: UpdateTerms | None = None
         self._validation = ValidationTally()
+        self._learned = LearnedRanges(vip)
 
     def _require_budget(self) -> None:
         settings, strategy = self.settings, self.state.strategy
@@ -93,33 +108,42 @@ class Session:
                 "or vip.strategy=vip."
             )
 
+    def _require_update(self) -> None:
+        settings = self.settings
+        for message in selection_refusals(
+            settings.vip, self.state.strategy.weighs, ours=settings.weighs_rows, kl_in_reward=settings.kl_in_reward
+        ):
+            raise ConfigError(message)
+
     # ------------------------------------------------------------------ start and state
 
     def restore(self) -> None:
         """Restore the state that belongs to the checkpoint verl is going to resume from, if there is one.
 
         Raises:
-            ConfigError: If that state is missing or unusable and `vip.on_missing_state` is "error".
+            ConfigError: If that state is missing or unusable and `vip.on_missing_state` is "error", or if the run is
+                finished and was trained with other settings.
         """
         folder = self.settings.resume_dir
         if folder is None:
             return
+        self._require_same_settings(self.settings.last_step)
+        vip = self.settings.vip
         try:
-            self.state.restore(folder)
+            self.state = RunState.of_checkpoint(folder, vip, self._variance, self._embedding_model)
         except StateError as error:
-            if self.settings.vip.on_missing_state == "error":
+            if vip.on_missing_state == "error":
                 raise ConfigError(
                     f"the predictor cannot go on from {folder}: {error} Set vip.on_missing_state=fresh to continue "
                     "the training with an untrained predictor, or trainer.resume_mode=disable to start over."
                 ) from error
             logger.warning("going on with an untrained predictor, as vip.on_missing_state=fresh asks: %s", error)
-            self.state = RunState.fresh(self.settings.vip, self._variance)
             self.state.rollouts_total = self._recorded_rollouts()
 
     def start(
         self, last_step: int | None = None, sampler: Sampler | None = None, in_flight: Collection[str] = ()
     ) -> None:
-        """Write the header of a run that verl has set up, after dropping the records of steps it takes again.
+        """Write the header of a run that verl has set up, after putting the records of steps it takes again aside.
 
         Args:
             last_step: The training step that verl ends with, where it is known.
@@ -127,16 +151,22 @@ class Session:
             in_flight: Uids of the training prompts that verl restored with its checkpoint.
 
         Raises:
-            ConfigError: If these are not the prompts that the restored counts are for.
+            ConfigError: If these are not the prompts that the restored counts are for, or if the run is finished and
+                was trained with other settings.
         """
         settings = self.settings
+        self._require_same_settings(last_step)
         self.state.require_counts(in_flight, settings)
         self._last_step = last_step
         for note in settings.notes:
             logger.info("%s", note)
         if sampler is not None:
             self.sample_further = sampler
-        self.records.rewind(settings.resume_step or 0)
+        if settings.resume_step is None:
+            if aside := self.records.set_aside():
+                logger.warning("the records of the run that was in %s are in %s now", settings.checkpoint_dir, aside)
+        elif aside := self.records.rewind(settings.resume_step):
+            logger.info("the records of steps after %d, which are taken again, are in %s", settings.resume_step, aside)
         self.records.append(
             RunHeader(
                 started_at=time.time(),
@@ -146,8 +176,13 @@ class Session:
                 budget=settings.budget.total,
                 resumed_from=settings.resume_step,
                 schema=SCHEMA_VERSION,
+                config=decisive_config(settings.config),
             )
         )
+
+    def _require_same_settings(self, last_step: int | None) -> None:
+        settings = self.settings
+        require_same_settings(settings.records_path, settings.config, settings.resume_step, last_step)
 
     def _recorded_rollouts(self) -> int:
         if not self.settings.records_path.exists():
@@ -165,7 +200,15 @@ class Session:
 
     # ------------------------------------------------------------------ one training step
 
-    def plan(self, *, step: int, uids: Sequence[str], messages: Sequence[Any], labels: Sequence[str]) -> list[int]:
+    def plan(
+        self,
+        *,
+        step: int,
+        uids: Sequence[str],
+        messages: Sequence[Any],
+        labels: Sequence[str],
+        tasks: Sequence[Mapping[str, Any]] = (),
+    ) -> list[int]:
         """Decide how many rollouts each prompt gets, from what is known before sampling.
 
         Prompts that have counts keep them: a resumed trainer submits those again that were in flight.
@@ -175,6 +218,7 @@ class Session:
             uids: Identifiers that verl drew: those of `B` prompts, or of as many batches of `B` as verl samples ahead.
             messages: A chat prompt for each uid, a list of messages.
             labels: A data source for each uid.
+            tasks: A row of the data set for each uid, with the columns of `vip.identity_fields`.
 
         Returns:
             A count of the first round for each uid.
@@ -198,6 +242,7 @@ class Session:
                 uids=[uids[row] for row in rows],
                 messages=[messages[row] for row in rows],
                 labels=[labels[row] for row in rows],
+                tasks=[tasks[row] for row in rows] if tasks else (),
             )
             plans.append(plan)
             counted |= zip(plan.uids, plan.counts, strict=True)
@@ -220,11 +265,13 @@ class Session:
 
         Raises:
             IntegrationError: If verl sampled other prompts, or the same number for each against the plan.
-            InvalidInputError: If a reward is outside `vip.reward_range`.
+            InvalidInputError: If a reward is outside the range of its data source.
         """
         plan = self.state.plans.head(step)
         watch = Stopwatch()
-        outcomes = group_by_prompt(plan, rollouts, self.settings.vip.reward_range)
+        outcomes = group_by_prompt(plan, rollouts, self._ranges(plan))
+        label_of = dict(zip(plan.uids, plan.labels, strict=True))
+        self._learned.see_training([label_of[uid] for uid in rollouts.uids], rollouts.rewards)
         require_requested(plan, outcomes, nominal=self.settings.rollout_n)
         plan.outcomes.append(outcomes)
         watch.lap("collect")
@@ -239,26 +286,17 @@ class Session:
 
         Returns:
             Positions in the order received, by uid; None where everything is used.
-
-        Raises:
-            ConfigError: If they need weights that the configured advantage estimator does not give.
         """
         plan = self.state.plans.head(step)
-        rounds, vip = plan.rounds, self.settings.vip
-        weights = row_weights(rounds.selection, rounds.outcomes, plan.uids, vip.reward_range)
-        if not (weights.are_all_one or self.settings.weighs_rows):
-            raise ConfigError(
-                f"vip.strategy={vip.strategy} weighs what it trains on, and algorithm.adv_estimator does not pass "
-                f"the weights on; set algorithm.adv_estimator={ESTIMATORS[vip.objective]}."
-            )
-        if (weights.rollout or weights.baseline) and self.settings.kl_in_reward:
-            raise ConfigError(
-                f"vip.strategy={vip.strategy} centres or weighs rollouts by their rewards, which a KL penalty in the "
-                "reward changes afterwards; set algorithm.use_kl_in_reward=False and actor.use_kl_loss=True."
-            )
-        self.update_terms = UpdateTerms.of_batch(plan.uids, plan.prediction, self._variance, weights)
+        rounds = plan.rounds
+        ranges = self._ranges(plan)
+        weights = row_weights(rounds.selection, rounds.outcomes, plan.uids, ranges)
+        self.update_terms = UpdateTerms.of_batch(plan.uids, plan.prediction, self._variance, weights, ranges)
         kept = kept_rollouts(rounds.selection, rounds.outcomes)
         return None if kept is None else dict(zip(plan.uids, kept, strict=True))
+
+    def _ranges(self, plan: Plan) -> list[tuple[float, float]]:
+        return [self.settings.vip.range_of(label) for label in plan.labels]
 
     def observe(self, step: int) -> dict[str, float]:
         """Learn from a step that is over.
@@ -294,6 +332,7 @@ class Session:
             kept=None if kept is None else [len(positions) for positions in kept],
             rounds=plan.rounds.num_rounds,
             spends_all=self.state.strategy.decides_beforehand,
+            varied=has_signal(outcomes).tolist(),
         )
         metrics = step_metrics(record, self.state.predictor)
         self.records.append(record)
@@ -317,12 +356,8 @@ class Session:
         self._validation.expect(uids, labels, samples)
 
     def observe_validation(self, *, step: int, rollouts: Rollouts) -> None:
-        """Record a validation batch; the predictor does not learn from it.
-
-        Raises:
-            InvalidInputError: If a reward is outside `vip.reward_range`.
-        """
-        correct, count = self._validation.count(rollouts, self.settings.vip.reward_range)
+        """Record a validation batch, whatever it earned; the predictor does not learn from it."""
+        correct, count = self._validation.count(rollouts, self._learned)
         self.records.append(
             ValidationRecord(
                 step=step,

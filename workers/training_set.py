@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -11,34 +12,50 @@ from omegaconf import DictConfig
 from verl.trainer.ppo.utils import create_rl_dataset, create_rl_sampler
 from verl.utils.config import omega_conf_to_dataclass
 
-from verl_vip.errors import InvalidInputError
+from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.prediction.embedding import PromptEmbedder
-from verl_vip.prediction.identity import prompt_id, prompt_text
+from verl_vip.prediction.identity import fields_of, prompt_id, prompt_text
 
 logger = logging.getLogger("verl_vip")
 
+_TRUTH = "reward_model.ground_truth"
+#: Most rows named in a message.
+_NAMED = 10
 
-def embed_training_set(config: DictConfig, embedder: PromptEmbedder, steps: int | None) -> None:
+
+def embed_training_set(
+    config: DictConfig, embedder: PromptEmbedder, steps: int | None, identity_fields: Sequence[str] = ()
+) -> None:
     """Embed every prompt that a run will serve, so that a step need only look its prompts up; with a progress bar.
+
+    What the user should know of these prompts is said once: which have no text, and how many share their text with a
+    prompt of another ground truth.
 
     Args:
         config: verl's whole config.
         embedder: The session's.
         steps: The training step that verl ends with; None if unknown.
+        identity_fields: `vip.identity_fields`.
+
+    Raises:
+        ConfigError: If a field of the identity is in no row.
+        InvalidInputError: If a prompt, or a field of its identity, holds what has no stable content.
     """
     began = time.perf_counter()
-    texts: dict[str, str] = {}
-    for prompt in prompts_to_serve(config, steps):
-        # What cannot be embedded is refused when verl serves it.
-        with suppress(InvalidInputError):
-            texts[prompt_id(prompt)] = prompt_text(prompt)
-    if texts:
-        embedder.embed_pool(list(texts), list(texts.values()))
-    logger.info("embeddings of %d training prompts at hand after %.1f s", len(texts), time.perf_counter() - began)
+    pool = _Pool(identity_fields)
+    for number, row in rows_to_serve(config, steps):
+        try:
+            pool.add(number, row)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"row {number} of the training data that verl serves: {error}") from error
+    pool.tell()
+    if pool.texts:
+        embedder.embed_pool(list(pool.texts), list(pool.texts.values()))
+    logger.info("embeddings of %d training prompts at hand after %.1f s", len(pool.texts), time.perf_counter() - began)
 
 
-def prompts_to_serve(config: DictConfig, steps: int | None) -> Iterator[Any]:
-    """Yield the chat messages of the training set, as verl's dataset class builds them.
+def rows_to_serve(config: DictConfig, steps: int | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the rows of the training set as verl's dataset class builds them, with their numbers in it.
 
     verl shows its own dataset and the order in which it goes through it to no hook; both are made again in the same
     way. A run that ends within the first epoch serves its beginning, which is known beforehand if `data.seed` is set
@@ -58,4 +75,88 @@ def prompts_to_serve(config: DictConfig, steps: int | None) -> Iterator[Any]:
     if steps is not None and (data.get("seed") is not None or not data.shuffle):
         rows = islice(create_rl_sampler(data, dataset), steps * int(data.train_batch_size))
     for row in rows:
-        yield dataset[int(row)]["raw_prompt"]
+        yield int(row), dataset[int(row)]
+
+
+class _Pool:
+    """What is known of the prompts of a training set.
+
+    Args:
+        identity_fields: `vip.identity_fields`.
+
+    Attributes:
+        texts: The text to embed of each wording, by its id.
+    """
+
+    def __init__(self, identity_fields: Sequence[str]) -> None:
+        self.texts: dict[str, str] = {}
+        self._fields = tuple(identity_fields)
+        self._absent = set(identity_fields)
+        self._blank: list[int] = []
+        self._wordings, self._tasks = _Truths(), _Truths()
+
+    def add(self, number: int, row: Mapping[str, Any]) -> None:
+        """Take up a row; `InvalidInputError` if it has no identity."""
+        prompt = row["raw_prompt"]
+        wording, text = prompt_id(prompt), prompt_text(prompt)
+        self.texts[wording] = text
+        if not text.strip():
+            self._blank.append(number)
+        fields = fields_of(row, self._fields)
+        self._absent -= {name for name, value in fields.items() if value is not None}
+        truth = ""
+        with suppress(InvalidInputError):
+            truth = prompt_id(None, fields_of(row, [_TRUTH]))
+        self._wordings.add(wording, truth)
+        if self._fields:
+            self._tasks.add(prompt_id(prompt, fields), truth)
+
+    def tell(self) -> None:
+        """Log what the user should know; `ConfigError` if a field of the identity is in no row."""
+        if self._absent and self.texts:
+            raise ConfigError(
+                f"no row of the training data has the {', '.join(sorted(self._absent))} that vip.identity_fields "
+                "names; correct the names."
+            )
+        if self._blank:
+            more = f" and {len(self._blank) - _NAMED} more" if len(self._blank) > _NAMED else ""
+            logger.warning(
+                "%d training prompts have no text to embed: rows %s%s of the data that verl serves, counted from 0. "
+                "They get a neutral embedding, and are predicted from their own rollouts.",
+                len(self._blank),
+                ", ".join(map(str, self._blank[:_NAMED])),
+                more,
+            )
+        if shared := self._wordings.num_shared:
+            self._tell_of_shared_wordings(shared, self._tasks.num_shared if self._fields else shared)
+
+    def _tell_of_shared_wordings(self, shared: int, pooled: int) -> None:
+        told = f"{shared} training prompts share their text with a prompt of another ground truth"
+        if not pooled:
+            logger.info("%s; vip.identity_fields tells them apart.", told)
+            return
+        logger.warning(
+            "%s. %s taken for the same prompt as another: they share one prediction, and what they earn is pooled. "
+            "vip.identity_fields=[%s] tells them apart.",
+            told,
+            "Each is" if pooled == shared else f"vip.identity_fields leaves {pooled} of them",
+            ",".join([*self._fields, _TRUTH]),
+        )
+
+
+class _Truths:
+    """Counts rows under a key that has several ground truths."""
+
+    def __init__(self) -> None:
+        self._rows: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+        self._several: set[str] = set()
+
+    def add(self, key: str, truth: str) -> None:
+        self._rows[key] += 1
+        if self._first.setdefault(key, truth) != truth:
+            self._several.add(key)
+
+    @property
+    def num_shared(self) -> int:
+        return sum(self._rows[key] for key in self._several)

@@ -15,10 +15,13 @@ The last is the one where prompts meet: their weights stay equal, and the length
 whole step.
 """
 
+from collections.abc import Collection
+
 from omegaconf import DictConfig, OmegaConf
 
 from verl_vip.advantages.compute import ADVANTAGES
 from verl_vip.config import VipConfig
+from verl_vip.strategies.strategy import Weighing
 
 #: Advantage estimators of `workers.advantage` by the objective whose variance they have.
 ESTIMATORS = {name: f"vip_{name}" for name in ("rloo", "dr_grpo", "predicted_baseline")}
@@ -62,6 +65,30 @@ def update_refusals(config: DictConfig, vip: VipConfig) -> list[str]:
         found.append(
             "algorithm.adv_estimator=vip_max_rl divides by the group's mean reward, which a KL penalty takes to zero "
             "and below; set algorithm.use_kl_in_reward=False, and actor_rollout_ref.actor.use_kl_loss=True if need be."
+        )
+    return found
+
+
+def selection_refusals(vip: VipConfig, weighs: Collection[Weighing], *, ours: bool, kl_in_reward: bool) -> list[str]:
+    """Return why the update cannot follow what a strategy's selections may have, one sentence each.
+
+    Args:
+        vip: The settings of the run.
+        weighs: See `Strategy.weighs`.
+        ours: Whether the advantage estimator is one of ours, which give rows their weights.
+        kl_in_reward: Whether a KL penalty is subtracted from the rewards after the strategy saw them.
+    """
+    found = []
+    if weighs and not ours:
+        found.append(
+            f"vip.strategy={vip.strategy} weighs what it trains on, and algorithm.adv_estimator does not pass "
+            f"the weights on; set algorithm.adv_estimator={ESTIMATORS[vip.objective]}."
+        )
+    if kl_in_reward and not {"rollout_weight", "baseline"}.isdisjoint(weighs):
+        found.append(
+            f"vip.strategy={vip.strategy} centres or weighs rollouts by their rewards, which a KL penalty in the "
+            "reward changes afterwards; set algorithm.use_kl_in_reward=False and "
+            "actor_rollout_ref.actor.use_kl_loss=True."
         )
     return found
 

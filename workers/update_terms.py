@@ -22,12 +22,14 @@ class UpdateTerms:
         belief: What was believed of the `B` success probabilities.
         weight: A `B` tensor, the factor of each prompt's gradient.
         rows: How single rows are weighed and centred.
+        reward_range: A `B x 2` float64 tensor, the rewards of a failed and of a solved rollout.
     """
 
     position: Mapping[str, int]
     belief: BetaBelief
     weight: Tensor
     rows: RowWeights
+    reward_range: Tensor
 
     @classmethod
     def of_batch(
@@ -36,6 +38,7 @@ class UpdateTerms:
         prediction: Prediction,
         variance: GradientVariance,
         rows: RowWeights,
+        ranges: Sequence[tuple[float, float]],
     ) -> "UpdateTerms":
         """Gather the terms of `B` prompts.
 
@@ -44,6 +47,7 @@ class UpdateTerms:
             prediction: The `B` predictions that the counts were made from.
             variance: What is ascended, and with which estimator.
             rows: What the strategy wants on top.
+            ranges: `B` pairs, the rewards of a failed and of a solved rollout.
         """
         own = torch.tensor([rows.prompt.get(uid, 1.0) for uid in uids], dtype=torch.float64)
         return cls(
@@ -51,6 +55,7 @@ class UpdateTerms:
             belief=variance.belief(prediction),
             weight=variance.prompt_weight(prediction) * own,
             rows=rows,
+            reward_range=torch.tensor(ranges, dtype=torch.float64).reshape(-1, 2),
         )
 
     def unused_rewards(self, batch: GroupedRewards) -> tuple[Tensor, Tensor] | None:

@@ -5,7 +5,8 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from verl_vip.workers.outcomes import Rollouts, success_share
+from verl_vip.workers.learned_ranges import LearnedRanges
+from verl_vip.workers.outcomes import Rollouts
 
 logger = logging.getLogger("verl_vip")
 
@@ -21,25 +22,29 @@ class ValidationTally:
         for uid, label, count in zip(uids, labels, samples, strict=True):
             self._expected[uid] = (label, count)
 
-    def count(self, rollouts: Rollouts, reward_range: tuple[float, float]) -> tuple[dict[str, float], dict[str, int]]:
+    def count(self, rollouts: Rollouts, ranges: LearnedRanges) -> tuple[dict[str, float], dict[str, int]]:
         """Return the sum of mean scores and the number of problems of each data source, and forget the prompts.
 
-        As in verl's own accuracy, a rollout that did not come back is a wrong answer; so is one without a finite
-        reward.
+        A rollout counts with what its scorer says of it; where that says nothing, with the share of its reward. As in
+        verl's own accuracy, a rollout that did not come back is a wrong answer; so is one without a finite reward.
 
         Args:
             rollouts: What verl collected of the batch.
-            reward_range: The rewards of a failed and of a solved rollout.
-
-        Raises:
-            InvalidInputError: If a reward is outside the range.
+            ranges: What the rewards of each source are shares of. No reward is refused.
         """
+        accuracies = rollouts.accuracies or [None] * len(rollouts.uids)
+        scored_rows = [
+            (uid, self._expected[uid][0], reward, accuracy)
+            for uid, reward, accuracy in zip(rollouts.uids, rollouts.rewards, accuracies, strict=True)
+            if math.isfinite(reward) and uid in self._expected
+        ]
+        silent = [(label, reward) for _, label, reward, accuracy in scored_rows if accuracy is None]
+        ranges.see([label for label, _ in silent], [reward for _, reward in silent])
         solved: dict[str, float] = defaultdict(float)
         scored: Counter[str] = Counter()
-        for uid, reward in zip(rollouts.uids, rollouts.rewards, strict=True):
-            if math.isfinite(reward):
-                solved[uid] += success_share(reward, reward_range)
-                scored[uid] += 1
+        for uid, label, reward, accuracy in scored_rows:
+            solved[uid] += ranges.share(label, reward) if accuracy is None else accuracy
+            scored[uid] += 1
         correct: dict[str, float] = defaultdict(float)
         count: Counter[str] = Counter()
         failed = 0

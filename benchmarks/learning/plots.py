@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from benchmarks.learning.analysis import Curves, Interval, accuracy_per_seed, bootstrap_mean
+from verl_vip.reporting.labels import label_text
 from verl_vip.reporting.style import FAINT, INK, PAPER, SERIES
 
 _POINTS = 60
@@ -36,7 +37,7 @@ def plot_curves(curves: Sequence[Curves], labels: Mapping[str, str], highlight: 
         bands = [bootstrap_mean(accuracy_per_seed(curve, x)) for x in grid]
         colour = SERIES[0] if curve.name == highlight else SERIES[1 + others.index(curve.name) % (len(SERIES) - 1)]
         ax.fill_between(grid, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.15, linewidth=0)
-        ax.plot(grid, [b.mean for b in bands], color=colour, label=labels.get(curve.name, curve.name))
+        ax.plot(grid, [b.mean for b in bands], color=colour, label=label_text(labels.get(curve.name, curve.name), 130))
     ax.set_xlim(0, end)
     ax.set_xlabel("rollouts sampled, pilots and discards included")
     ax.set_ylabel("accuracy on held-out prompts")
@@ -67,7 +68,7 @@ def plot_ratios(
             fontsize=7.5,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
         )
-    ax.set_yticks(range(len(order)), [labels.get(name, name) for name in order])
+    ax.set_yticks(range(len(order)), [label_text(labels.get(name, name), 150) for name in order])
     ax.set_ylim(-0.6, len(order) - 0.4)
     ax.set_xlim(0, max(value.high for value in ratios.values()) * 1.2)
     ax.grid(visible=False, axis="y")

@@ -27,6 +27,7 @@ from benchmarks.learning.loop import Job, Run
 from benchmarks.learning.update import Estimator
 from benchmarks.learning.verl_runs import ARMS
 from benchmarks.learning.world import World, load_world
+from verl_vip.reporting.labels import label_text
 from verl_vip.reporting.style import SERIES, draw, save_png
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "learning"
@@ -124,10 +125,9 @@ def plot(arms: Mapping[str, Mapping[str, Any]], ax: Axes) -> None:
     for colour, (name, found) in zip(SERIES, arms.items(), strict=False):
         steps = np.arange(1, found["steps"] + 1)
         ax.fill_between(steps, *found["band"], color=colour, alpha=0.12, linewidth=0)
-        ax.plot(steps, found["loop"], color=colour, label=f"{name.replace('_', ' ')}, loop")
-        ax.plot(
-            steps, found["verl"], color=colour, marker="o", linestyle="none", label=f"{name.replace('_', ' ')}, verl"
-        )
+        ax.plot(steps, found["loop"], color=colour, label=label_text(f"{name.replace('_', ' ')}, loop", 130))
+        label = label_text(f"{name.replace('_', ' ')}, verl", 130)
+        ax.plot(steps, found["verl"], color=colour, marker="o", linestyle="none", label=label)
     ax.set_xlabel("step")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel("mean reward of the step")

@@ -20,6 +20,7 @@ from benchmarks.learning.benches import BENCHES, MAIN
 from benchmarks.learning.task_sets import TASK_SETS
 from benchmarks.learning.world import draw_tasks
 from verl_vip.recipes.demo.dataset import row
+from verl_vip.recipes.overrides import override
 
 _STOCK = [
     "actor_rollout_ref.rollout.agent.agent_loop_manager_class=null",
@@ -89,14 +90,14 @@ def overrides(bench: str, arm: str, folder: Path, model: Path, steps: int, seed:
     task_set = TASK_SETS[BENCHES[bench].report_set]
     longest = max(18, task_set.free + task_set.trailing + 12)
     return [
-        f"demo_dir={folder}",
-        f"actor_rollout_ref.model.path={model}",
+        override("demo_dir", str(folder)),
+        override("actor_rollout_ref.model.path", str(model)),
         f"data.train_batch_size={batch}",
         f"data.seed={seed}",
         f"actor_rollout_ref.actor.ppo_mini_batch_size={prompts}",
         f"data.max_response_length={longest}",
         f"actor_rollout_ref.rollout.max_model_len={max(80, 48 + longest)}",
-        f"reward.custom_reward_function.path={Path(__file__).with_name('verl_reward.py')}",
+        override("reward.custom_reward_function.path", str(Path(__file__).with_name("verl_reward.py"))),
         f"actor_rollout_ref.rollout.n={group}",
         f"actor_rollout_ref.actor.optim.lr={rate}",
         "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-sum",
@@ -105,7 +106,7 @@ def overrides(bench: str, arm: str, folder: Path, model: Path, steps: int, seed:
         "trainer.test_freq=10",
         "trainer.val_before_train=False",
         "trainer.save_freq=-1",
-        f"trainer.default_local_dir={folder / f'{arm}-seed{seed}'}",
+        override("trainer.default_local_dir", str(folder / f"{arm}-seed{seed}")),
         *others,
     ]
 

@@ -25,9 +25,9 @@ def main(overrides: list[str]) -> int:
     folder = Path(os.environ.get("VERL_VIP_DEMO_DIR", "runs/demo")).resolve()
     print(f"verl-vip demo in {folder}", flush=True)
     try:
+        training = Training(folder, overrides)  # wrong settings are refused before minutes are spent on a model
         write_dataset(folder / "data")
         build_base_model(folder / "model")
-        training = Training(folder, overrides)
         status = training.run()
         if status != 0:
             return status

@@ -9,12 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from verl_vip.execution import Job, JobState, LocalExecutor, fingerprint, follow, is_complete, mark_complete
+from verl_vip.errors import ConfigError
+from verl_vip.execution import Job, JobState, LocalExecutor, follow, is_complete, mark_complete
 from verl_vip.execution.files import LOG_FILE
+from verl_vip.recipes.run import RecipeRun
 from verl_vip.reporting.news import RunNews
+from verl_vip.reporting.settings import require_unfinished_or_same
 
 _LOG_LINES_ON_FAILURE = 25
 _SIGN_OF_LIFE_S = 15
+_ENVIRONMENT = {
+    "VERL_PLATFORM": "cpu",
+    "HF_HUB_OFFLINE": "1",
+    # Ray would let everything else on the machine go first.
+    "RAY_worker_niceness": "0",
+}
 
 
 class Training:
@@ -27,41 +36,26 @@ class Training:
     Attributes:
         run_folder: Where verl keeps checkpoints and verl-vip its records.
         log_path: Everything that verl printed.
+
+    Raises:
+        ConfigError: If an override is wrong, or the run is finished and was trained with other settings.
     """
 
     def __init__(self, folder: Path, overrides: list[str]) -> None:
         self._folder = folder
-        self._overrides = overrides
-        chosen = [word.partition("=")[2] for word in overrides if word.startswith("vip.strategy=")]
-        self.run_folder = folder / (chosen[-1] if chosen else "vip")
+        self._recipe_run = RecipeRun("demo", {"demo_dir": str(folder)}, overrides, sys.executable, _ENVIRONMENT)
+        composed = self._recipe_run.compose()
+        if composed.config is None:
+            raise ConfigError(f"the demo cannot start: {composed.unchecked}.")
+        self.run_folder = Path(composed.config["trainer"]["default_local_dir"]).resolve()
+        require_unfinished_or_same(self.run_folder, composed.config)
         self.log_path = self.run_folder / LOG_FILE
         self._last_lines: deque[str] = deque(maxlen=_LOG_LINES_ON_FAILURE)
         self._last_sign = self._began = time.monotonic()
 
     def job(self) -> Job:
         """Return verl's own command line as a job."""
-        return Job(
-            name=self.run_folder.name,
-            command=(
-                sys.executable,
-                "-m",
-                "verl.trainer.main_ppo",
-                "--config-path=pkg://verl_vip.recipes",
-                "--config-name=demo",
-                f"demo_dir={self._folder}",
-                *self._overrides,
-            ),
-            folder=self.run_folder,
-            fingerprint=fingerprint(self._overrides),
-            environment={
-                "VERL_PLATFORM": "cpu",
-                "HF_HUB_OFFLINE": "1",
-                "PYTHONUNBUFFERED": "1",
-                # Ray would let everything else on the machine go first.
-                "RAY_worker_niceness": "0",
-                "VERL_FILE_LOGGER_PATH": str(self.run_folder / "verl_metrics_{attempt}.jsonl"),
-            },
-        )
+        return self._recipe_run.job(self.run_folder.name, self.run_folder)
 
     def comparable_runs(self) -> list[Path]:
         """Return this run and then every other finished or started one beside it."""

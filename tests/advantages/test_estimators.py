@@ -228,3 +228,52 @@ def test_a_million_rows_take_no_loop_over_groups(estimator):
             / len(alone)
         )
         torch.testing.assert_close(advantages[row : row + 1], expected)
+
+
+RANGES = st.lists(st.tuples(st.floats(-3, 3), st.floats(0.1, 5)), min_size=6, max_size=6)
+
+
+def on_own_scales(batch, ranges):
+    """The batch with each prompt's rewards, of 0 to 1, moved to its own range."""
+    low, width = torch.tensor(ranges[: batch.num_groups], dtype=torch.float64).T
+    rewards = low[batch.group] + width[batch.group] * batch.rewards
+    scaled = replace(batch, rewards=rewards, reward_range=torch.stack([low, low + width], 1))
+    if batch.unused is not None:
+        sums, sizes = batch.unused
+        scaled = replace(scaled, unused=(low * sizes + width * sums, sizes))
+    return scaled, width[batch.group]
+
+
+@settings(deadline=None, derandomize=True)
+@given(groups=GROUPS, beliefs=BELIEFS, ranges=RANGES, order=st.randoms(use_true_random=False), data=st.data())
+def test_each_prompts_advantages_are_on_the_scale_of_its_own_rewards(groups, beliefs, ranges, order, data):
+    batch = batch_of(groups, beliefs, order=order)
+    if data.draw(st.booleans()):
+        sizes = torch.tensor([float(data.draw(st.integers(0, 3))) for _ in groups], dtype=torch.float64)
+        batch = replace(batch, unused=(sizes * data.draw(st.floats(0, 1)), sizes))
+    batch = replace(batch, score_coupling=data.draw(st.sampled_from([0.0, 1.0])))
+    scaled, width = on_own_scales(batch, ranges)
+    for name, estimator in ADVANTAGES.items():
+        # What divides by a spread or a mean of the group has no scale.
+        expected = estimator(batch) * (1 if name in ("krpo", "max_rl") else width)
+        torch.testing.assert_close(estimator(scaled), expected, atol=1e-7, rtol=1e-6, msg=name)
+
+
+@settings(deadline=None, derandomize=True)
+@given(groups=GROUPS, beliefs=BELIEFS, ranges=RANGES)
+def test_a_penalised_prior_is_moved_by_what_all_other_rollouts_missed_theirs_by(groups, beliefs, ranges):
+    batch, _ = on_own_scales(batch_of(groups, beliefs, penalised=True), ranges)
+    prior = [ranges[prompt][0] + ranges[prompt][1] * beliefs[prompt][0] for prompt in batch.group.tolist()]
+    rewards = batch.rewards.tolist()
+    for row, advantage in enumerate(ADVANTAGES["predicted_baseline"](batch).tolist()):
+        missed = [rewards[other] - prior[other] for other in range(len(rewards)) if other != row]
+        rest, strength = others(batch, row), beliefs[int(batch.group[row])][1]
+        moved = prior[row] + (sum(missed) / len(missed) if missed else 0)
+        baseline = (strength * moved + sum(rest)) / (strength + len(rest))
+        assert math.isclose(advantage, rewards[row] - baseline, abs_tol=1e-9)
+
+
+def test_a_range_for_each_prompt_is_one_for_each_prompt():
+    batch = batch_of([[1.0], [0.0]])
+    with pytest.raises(InvalidInputError, match=r"a row of two for each of the 2 prompts; got shape \(3, 2\)"):
+        replace(batch, reward_range=torch.zeros(3, 2))

@@ -104,13 +104,16 @@ def test_the_enumeration_is_complete(policy):
     assert policy.success.max() > 0.5
 
 
-def updates(policy, counts, *, estimator, seed, coin=None, belief=None, prompt_weight="equal", weight=None):
+def updates(
+    policy, counts, *, estimator, seed, coin=None, belief=None, prompt_weight="equal", weight=None, ranges=None
+):
     """Return `UPDATES x D` gradients along the directions, each a mean over rows as a trainer's loss takes it.
 
     Args:
         coin: An `UPDATES x B` tensor of success probabilities of a reward that is drawn independently of the
             response; None for the response's own reward.
         belief: Prior mean and strength, `B` tensors.
+        ranges: A `B x 2` tensor, what failed and solved responses earn; None for 0 and 1.
     """
     generator = torch.Generator().manual_seed(seed)
     prompts = torch.repeat_interleave(torch.arange(len(PROMPTS)), torch.tensor(counts))
@@ -126,7 +129,12 @@ def updates(policy, counts, *, estimator, seed, coin=None, belief=None, prompt_w
     everywhere = None
     if belief is not None:
         everywhere = BetaBelief(*(part.repeat(UPDATES) for part in belief))
-    batch = GroupedRewards(rewards.flatten(), group, UPDATES * len(PROMPTS), belief=everywhere)
+    everyones = (0.0, 1.0)
+    if ranges is not None:
+        low, high = ranges.unbind(1)
+        rewards = low[prompts] + (high - low)[prompts] * rewards
+        everyones = ranges.repeat(UPDATES, 1)
+    batch = GroupedRewards(rewards.flatten(), group, UPDATES * len(PROMPTS), everyones, belief=everywhere)
     advantages = compute_advantages(
         batch,
         estimator=estimator,
@@ -155,6 +163,19 @@ def test_unequal_counts_leave_the_gradient_unbiased_whatever_was_predicted(polic
     assert z_values(found, torch.zeros_like(exact)).abs().max() > 20
     rows = updates(policy, COUNTS[estimator], estimator=estimator, seed=1, belief=WRONG, prompt_weight="rows")
     assert z_values(rows, exact).abs().max() > 2 * LARGEST_Z
+
+
+RANGES = torch.tensor([[0.0, 1.0], [-1.0, 1.0], [0.0, 1.0], [-3.0, 2.0], [0.5, 1.0]]).double()
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "predicted_baseline", "reinforce"])
+def test_scorers_on_different_scales_leave_the_gradient_of_the_reward_unbiased(policy, estimator):
+    found = updates(policy, COUNTS[estimator], estimator=estimator, seed=11, belief=WRONG, ranges=RANGES)
+    stake = RANGES[:, 1] - RANGES[:, 0]
+    exact = (policy.gradients * stake.unsqueeze(1)).mean(0) @ policy.directions
+    assert z_values(found, exact).abs().max() < LARGEST_Z
+    of_shares = policy.gradients.mean(0) @ policy.directions
+    assert z_values(found, of_shares).abs().max() > 2 * LARGEST_Z
 
 
 def test_row_weights_are_those_of_the_counts(policy):
@@ -227,14 +248,16 @@ MEAN = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]).double()
 
 @pytest.mark.parametrize("estimator", ["rloo", "dr_grpo"])
 @pytest.mark.parametrize("utility", ["success", "log_success"])
-def test_propositions_4_2_and_4_3(policy, estimator, utility):
+@pytest.mark.parametrize("ranges", [None, RANGES], ids=["one-scale", "several-scales"])
+def test_propositions_4_2_and_4_3(policy, estimator, utility, ranges):
     """Assumption 4.1 holds where the reward is a coin of known p, thrown beside the response.
 
     Scores are divided by the response's length, so that their mean is not zero; the propositions do not need it.
     """
     policy = by_length(policy)
     variance = GradientVariance(estimator, utility)
-    prediction = Prediction(MEAN, torch.zeros_like(MEAN))
+    stake = None if ranges is None else ranges[:, 1] - ranges[:, 0]
+    prediction = Prediction(MEAN, torch.zeros_like(MEAN), stake=stake)
     found = updates(
         policy,
         COUNTS[estimator],
@@ -242,6 +265,7 @@ def test_propositions_4_2_and_4_3(policy, estimator, utility):
         seed=7,
         coin=MEAN.expand(UPDATES, -1),
         weight=variance.prompt_weight(prediction),
+        ranges=ranges,
     )
     sigma, mean_squared = spread(policy)
     assert (mean_squared / sigma).max() > 0.05

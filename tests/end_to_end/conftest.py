@@ -17,6 +17,7 @@ import pytest
 from verl_vip.recipes.demo.base_model import BaseModelSettings, build_base_model
 from verl_vip.recipes.demo.dataset import write_dataset
 from verl_vip.recipes.demo.supervised import TrainSettings
+from verl_vip.recipes.overrides import override
 from verl_vip.reporting.records import RunRecords, read_run
 from verl_vip.state_file import read_state
 from verl_vip.workers.run_state import STATE_FILE
@@ -83,14 +84,14 @@ class Launcher:
             "verl.trainer.main_ppo",
             "--config-path=pkg://verl_vip.recipes",
             "--config-name=demo",
-            f"demo_dir={self.folder}",
-            f"trainer.default_local_dir={folder}",
+            override("demo_dir", str(self.folder)),
+            override("trainer.default_local_dir", str(folder)),
             "data.train_batch_size=8",
             "actor_rollout_ref.actor.ppo_mini_batch_size=8",
             "vip.upper=16",
-            f"reward.custom_reward_function.path={REWARD}",
+            override("reward.custom_reward_function.path", str(REWARD)),
             "reward.custom_reward_function.name=always_right_about_numbers",
-            f"actor_rollout_ref.rollout.agent.agent_loop_config_path={agents}",
+            override("actor_rollout_ref.rollout.agent.agent_loop_config_path", str(agents)),
             "actor_rollout_ref.rollout.agent.default_agent_loop=seeded",
             "actor_rollout_ref.rollout.enable_chunked_prefill=False",
             "trainer.test_freq=-1",

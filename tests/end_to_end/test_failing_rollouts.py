@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from verl_vip.recipes.overrides import override
+
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
 REWARD = Path(__file__).with_name("flaky_reward.py")
@@ -29,11 +31,11 @@ def run(launcher):
     pq.write_table(pa.Table.from_pylist([*rows, too_long, unscorable] * 4), data)
     return launcher.run(
         "flaky",
-        f"data.train_files={data}",
+        override("data.train_files", str(data)),
         "trainer.total_training_steps=2",
         "trainer.save_freq=-1",
         "trainer.val_before_train=False",
-        f"reward.custom_reward_function.path={REWARD}",
+        override("reward.custom_reward_function.path", str(REWARD)),
         "reward.custom_reward_function.name=compute_score",
     )
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from verl_vip.execution.files import read_entry
+from verl_vip.recipes.overrides import override
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1500)]
 
@@ -25,7 +26,7 @@ def pipeline(launcher, tmp_path_factory):
         "demo",
         *("trainer.total_training_steps=2", "trainer.save_freq=1", "data.train_batch_size=8"),
         *("actor_rollout_ref.actor.ppo_mini_batch_size=8", "vip.upper=16", "trainer.test_freq=-1"),
-        *(f"demo_dir={launcher.folder}", "trainer.logger=[console]"),
+        *(override("demo_dir", str(launcher.folder)), "trainer.logger=[console]"),
     ]
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
     return [

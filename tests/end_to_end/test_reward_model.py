@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from verl_vip.recipes.overrides import override
+
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
 BUDGET = 8 * 8
@@ -12,13 +14,13 @@ BUDGET = 8 * 8
 def test_rewards_of_a_separate_model_are_what_the_predictor_learns(launcher):
     run = launcher.run(
         "judged",
-        f"reward.custom_reward_function.path={Path(__file__).with_name('judged_reward.py')}",
+        override("reward.custom_reward_function.path", str(Path(__file__).with_name("judged_reward.py"))),
         "reward.custom_reward_function.name=compute_score",
         "reward.reward_model.enable=True",
         "reward.reward_model.enable_resource_pool=True",
         "reward.reward_model.n_gpus_per_node=1",
         "reward.reward_model.nnodes=1",
-        f"reward.reward_model.model_path={launcher.folder / 'model'}",
+        override("reward.reward_model.model_path", str(launcher.folder / "model")),
         "reward.reward_model.rollout.name=vllm",
         "reward.reward_model.rollout.dtype=float32",
         "reward.reward_model.rollout.tensor_model_parallel_size=1",

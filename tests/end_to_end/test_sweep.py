@@ -10,6 +10,7 @@ import time
 import pytest
 
 from verl_vip.execution.files import is_locked, read_entry
+from verl_vip.recipes.overrides import override
 from verl_vip.reporting.records import read_run
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1500)]
@@ -22,7 +23,7 @@ def test_a_sweep_that_is_stopped_runs_no_trial_twice(launcher, tmp_path):
         *("--env", "VERL_PLATFORM=cpu", "--env", "HF_HUB_OFFLINE=1", "demo"),
         *("trainer.total_training_steps=2", "trainer.save_freq=1", "data.train_batch_size=8"),
         *("actor_rollout_ref.actor.ppo_mini_batch_size=8", "vip.upper=16", "trainer.test_freq=2"),
-        *(f"demo_dir={launcher.folder}", "trainer.logger=[console]"),
+        *(override("demo_dir", str(launcher.folder)), "trainer.logger=[console]"),
     ]
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path)}
     trials = launcher.folder / "swept" / "trials"

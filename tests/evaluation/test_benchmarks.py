@@ -1,6 +1,7 @@
 """Benchmarks: named, from files, and our own problems with their answers checked by brute force."""
 
 import json
+import math
 import subprocess
 import sys
 from fractions import Fraction
@@ -67,12 +68,46 @@ def test_bare_problems_get_the_instruction(tmp_path, suffix, column, answer):
     assert problem.prompt[0]["content"] == "What is 1 + 1?"
 
 
-def test_the_hash_follows_prompts_and_answers(tmp_path):
+def test_the_hash_follows_all_that_grades_depend_on(tmp_path):
     rows = [verl_row("question", "1")]
     first = load_benchmark(write(tmp_path / "a.parquet", rows))
-    same = load_benchmark(write(tmp_path / "b.parquet", rows))
-    other = load_benchmark(write(tmp_path / "c.parquet", [verl_row("question", "2")]))
-    assert first.sha256 == same.sha256 != other.sha256
+    same = load_benchmark(write(tmp_path / "b.parquet", rows * 2))
+    others = [
+        verl_row("another question", "1"),
+        verl_row("question", "2"),
+        verl_row("question", "1", index=1),
+        {**verl_row("question", "1"), "data_source": "other"},
+    ]
+    hashes = {load_benchmark(write(tmp_path / "c.parquet", [row])).sha256 for row in others}
+    assert first.sha256 == same.sha256
+    assert len(hashes | {first.sha256}) == 5
+
+
+@pytest.mark.parametrize("answers", [[r"336^\circ"], [70.0], ["70.0", "$12$"], ["070"]])
+def test_a_competitions_answers_may_be_written_in_any_way(tmp_path, answers):
+    rows = [{**row, "Answer": str(row["Answer"])} for row in competition()]
+    for row, answer in zip(rows, answers, strict=False):
+        row["Answer"] = answer
+    place = write(tmp_path / "copy.jsonl", rows)
+    loaded = load_benchmark(f"aime25={place}")
+    for problem in loaded.problems:
+        IntegerGrader().check(problem)
+    rows[3]["Answer"] = "7.5"
+    with pytest.raises(InvalidInputError, match="answers from 0 to 999"):
+        load_benchmark(f"aime25={write(tmp_path / 'copy.jsonl', rows)}")
+
+
+def test_a_column_with_a_missing_answer_is_refused_by_row(tmp_path):
+    table = pa.table({"problem": ["a", "b", "b"], "answer": pa.array([70.0, float("nan"), float("nan")])})
+    pq.write_table(table, tmp_path / "own.parquet")
+    with pytest.raises(InvalidInputError, match=r"own, row 2: it has no answer but nan\."):
+        load_benchmark(str(tmp_path / "own.parquet"))
+
+
+def test_problems_know_their_row(tmp_path):
+    rows = [{"problem": text, "answer": 1} for text in ("a", "b", "a", "c")]
+    loaded = load_benchmark(write(tmp_path / "own.jsonl", rows))
+    assert [problem.row for problem in loaded.problems] == [1, 2, 4]
 
 
 def test_a_local_copy_of_a_competition_is_checked(tmp_path):
@@ -125,6 +160,8 @@ def test_named_benchmarks_come_from_the_hub_at_their_revision(tmp_path):
         ([], "holds no problem"),
         ([{"text": "?", "answer": 1}], "row 1: there is neither a prompt"),
         ([{"problem": "?", "answer": None}], "row 1: it has no answer"),
+        ([{"problem": "?", "answer": math.nan}], "row 1: it has no answer but nan"),
+        ([verl_row("!", "1"), verl_row("?", math.nan)], "row 2: it has no answer but nan"),
         ([{"problem": "?", "answer": 1}, {"problem": "?", "answer": 2}], "row 2 asks what an earlier row asks"),
         ([{**verl_row("?", "1"), "prompt": ["text"]}], "row 1: its prompt is not a list of chat messages"),
         ([{"problem": "?", "answer": 1, "extra_info": "x"}], "row 1: its extra_info is no mapping but 'x'"),

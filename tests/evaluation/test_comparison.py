@@ -4,6 +4,7 @@ import pytest
 from verl_vip.errors import InvalidInputError
 from verl_vip.evaluation.comparison import compare_tables, paired_difference
 from verl_vip.evaluation.intervals import score_interval
+from verl_vip.evaluation.result_files import ProblemScore
 
 
 def test_difference_is_by_problem():
@@ -37,16 +38,12 @@ def test_different_problems_are_refused():
 
 
 def table(n, *means):
-    return [
-        {"problem": str(k), "n": str(n), "mean": str(m), "majority_correct": str(round(m)), f"pass_at_{n}": str(m > 0)}
-        for k, m in enumerate(means)
-    ]
+    return {str(k): ProblemScore(str(k), n, mean, round(mean), float(mean > 0)) for k, mean in enumerate(means)}
 
 
 def test_tables_with_unequal_n_have_no_common_pass_at_n():
-    rows = [{**row, "pass_at_4": "1"} for row in table(4, 0.5, 1.0)]
-    other = [{**row, "pass_at_8": "1"} for row in table(8, 0.5, 0.0)]
-    assert set(compare_tables(rows, rows)) == {"mean", "maj", "pass_at_n"}
-    found = compare_tables(rows, other)
+    four, eight = table(4, 0.5, 1.0), table(8, 0.5, 0.0)
+    assert set(compare_tables(four, four)) == {"mean", "maj", "pass_at_n"}
+    found = compare_tables(four, eight)
     assert set(found) == {"mean", "maj"}
     assert found["mean"]["difference"]["value"] == pytest.approx(-0.5)

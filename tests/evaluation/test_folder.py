@@ -1,14 +1,29 @@
 """The result folder survives kills, and refuses what it does not hold."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from verl_vip.errors import StateError
-from verl_vip.evaluation.folder import ResultFolder, Sample, make_manifest
+from verl_vip.evaluation.folder import METRIC_KEYS, ResultFolder, Sample, make_manifest
 from verl_vip.evaluation.sampling import SamplingSettings
 
 VERSIONS = {"vllm": "0.28.0"}
+
+
+def open_with(folder, model, benchmark, versions=VERSIONS, sha256="a", **settings):
+    manifest = make_manifest(model, sha256, benchmark, SamplingSettings(**settings), versions)
+    return folder.open(manifest, [problem.id for problem in benchmark.problems])
+
+
+def fill(folder, benchmark, n=16):
+    folder.append([sample(number, problem.id) for problem in benchmark.problems for number in range(n)])
+
+
+def finish(folder, n=16):
+    keys = dict.fromkeys(METRIC_KEYS, None)
+    folder.finish([{"problem": "p"}], [{"problem": "p", "n": n}], {**keys, "format": 1, "n": n})
 
 
 def sample(number, problem="p"):
@@ -57,28 +72,74 @@ def test_a_sample_twice_is_named(folder):
 
 
 def test_open_goes_on_with_the_same_and_refuses_anything_else(tmp_path, model, sums):
-    def manifest(versions=VERSIONS, sha256="a", **settings):
-        return make_manifest(model, sha256, sums, SamplingSettings(**settings), versions)
-
     folder = ResultFolder(tmp_path / "cell")
-    folder.open(manifest())
-    folder.open(manifest())
+    assert len(open_with(folder, model, sums)) == 64
     assert folder.manifest()["benchmark"]["problems"] == 4
+    first = sums.problems[0].id
+    folder.append([sample(0, first)])
+    missing = open_with(folder, model, sums)
+    assert len(missing) == 63
+    assert (first, 0) not in missing
     with pytest.raises(StateError, match=r"sampling.temperature is 1.0 there and 0.6 here; sampling.seed is 0 there"):
-        folder.open(manifest(temperature=0.6, seed=5))
+        open_with(folder, model, sums, temperature=0.6, seed=5)
     with pytest.raises(StateError, match=r"the content of the model is another. Give another --output"):
-        folder.open(manifest(sha256="b"))
+        open_with(folder, model, sums, sha256="b")
     with pytest.raises(StateError, match=r"versions.vllm is 0.28.0 there and 0.29.0 here"):
-        folder.open(manifest(versions={"vllm": "0.29.0"}))
+        open_with(folder, model, sums, versions={"vllm": "0.29.0"})
 
 
-def test_a_finished_evaluation_needs_no_equal_versions(tmp_path, model, sums):
+def test_a_folder_without_samples_begins_anew_with_anything(tmp_path, model, sums):
     folder = ResultFolder(tmp_path / "cell")
-    folder.open(make_manifest(model, "a", sums, SamplingSettings(), VERSIONS))
-    folder.finish([{"problem": "p"}], [{"problem": "p", "n": 1}], {"format": 1})
-    folder.open(make_manifest(model, "a", sums, SamplingSettings(), {"vllm": "0.29.0"}))
-    with pytest.raises(StateError, match=r"sampling.n is 16 there and 8 here"):
-        folder.open(make_manifest(model, "a", sums, SamplingSettings(n=8), VERSIONS))
+    open_with(folder, model, sums)
+    assert len(open_with(folder, model, sums, versions={"vllm": "0.29.0"}, sha256="b", temperature=0.6)) == 64
+    assert folder.manifest()["versions"] == {"vllm": "0.29.0"}
+    assert folder.manifest()["model"]["sha256"] == "b"
+
+
+def test_samples_that_are_all_there_need_no_equal_versions(tmp_path, model, sums):
+    folder = ResultFolder(tmp_path / "cell")
+    open_with(folder, model, sums)
+    fill(folder, sums)
+    assert open_with(folder, model, sums, versions={"vllm": "0.29.0"}) == []
+    assert open_with(folder, model, sums, versions={"vllm": "0.29.0"}, n=8) == []
+    with pytest.raises(StateError, match=r"versions.vllm is 0.28.0 there and 0.29.0 here"):
+        open_with(folder, model, sums, versions={"vllm": "0.29.0"}, n=17)
+
+
+def test_another_n_extends_or_takes_the_first(tmp_path, model, sums, caplog):
+    caplog.set_level("INFO")
+    folder = ResultFolder(tmp_path / "cell")
+    open_with(folder, model, sums, n=4)
+    fill(folder, sums, 4)
+    finish(folder, 4)
+    assert open_with(folder, model, sums, n=6) == [(one.id, number) for one in sums.problems for number in (4, 5)]
+    assert "holds 16 samples; the missing 8 are sampled" in caplog.text
+    assert folder.manifest()["sampling"]["n"] == 6
+    assert folder.is_finished  # what was graded is still there
+    assert open_with(folder, model, sums, n=3) == []
+    assert "holds 4 samples of each problem; the first 3 are used" in caplog.text
+
+
+def test_prompts_that_are_not_in_the_benchmark_are_refused(tmp_path, model, sums):
+    folder = ResultFolder(tmp_path / "cell")
+    open_with(folder, model, sums)
+    fill(folder, sums)
+    other = replace(sums, problems=(*sums.problems[:2], replace(sums.problems[2], id="other")))
+    with pytest.raises(StateError, match=r"2 of the problems sampled there are not in the benchmark\. Give another"):
+        open_with(folder, model, other)
+    more = replace(sums, problems=(*sums.problems, replace(sums.problems[0], id="other")))
+    assert open_with(folder, model, more, n=2) == [("other", 0), ("other", 1)]
+
+
+def test_metrics_of_samples_that_are_gone_are_removed(tmp_path, model, sums):
+    folder = ResultFolder(tmp_path / "cell")
+    open_with(folder, model, sums, n=4)
+    fill(folder, sums, 4)
+    finish(folder, 4)
+    path = folder.path / "samples.jsonl"
+    path.write_bytes(path.read_bytes().partition(b"\n")[2])
+    assert open_with(folder, model, sums, n=4) == [(sums.problems[0].id, 0)]
+    assert not folder.is_finished
 
 
 def test_samples_without_a_manifest_are_not_adopted(tmp_path, model, sums):
@@ -86,7 +147,7 @@ def test_samples_without_a_manifest_are_not_adopted(tmp_path, model, sums):
     folder.path.mkdir()
     folder.append([sample(0)])
     with pytest.raises(StateError, match="samples but no manifest"):
-        folder.open(make_manifest(model, "a", sums, SamplingSettings(), VERSIONS))
+        open_with(folder, model, sums)
 
 
 def test_metrics_are_written_last_and_nothing_partial_stays(folder):
@@ -119,7 +180,7 @@ def raise_():
 def test_a_damaged_manifest_is_named(folder, model, sums):
     (folder.path / "manifest.json").write_text("{")
     with pytest.raises(StateError, match=r"manifest.json is damaged"):
-        folder.open(make_manifest(model, "a", sums, SamplingSettings(), VERSIONS))
+        open_with(folder, model, sums)
     (folder.path / "manifest.json").write_text(json.dumps([]))
     with pytest.raises(StateError, match="holds no JSON object"):
-        folder.open(make_manifest(model, "a", sums, SamplingSettings(), VERSIONS))
+        open_with(folder, model, sums)

@@ -1,5 +1,6 @@
 """Graders, and where scorers disagree."""
 
+import math
 import threading
 
 import pytest
@@ -68,13 +69,26 @@ def test_the_table_holds_what_it_is_about():
         (r"\boxed{}", Grade(None, False, False)),
         (r"\boxed{2^5 + 1}", Grade("2^5 + 1", False, True)),
         (r"\boxed{33} and then \boxed{3", Grade("33", True, True)),
+        (r"\\boxed{33}", Grade("33", True, True)),
+        (r"$\boxed 33$", Grade("33", True, True)),
+        (r"$x = \boxed{7}$ or $x = \boxed{33}$", Grade("7, 33", False, False)),
+        (r"\boxed{x=7 \text{ or } x=33}", Grade(r"x=7 \text{ or } x=33", False, False)),
+        (r"\boxed{n >= 33}", Grade("n >= 33", False, False)),
     ],
 )
 def test_integer_grader(response, grade):
     assert make_grader("integer").grade(response, problem()) == grade
 
 
-@pytest.mark.parametrize("answer", ["abc", "3.5", "", None, ["33"], 3.5])
+@pytest.mark.parametrize("answer", [33, 33.0, "33.0", r"33^\circ", "$33$"])
+def test_integer_grader_takes_every_spelling_of_a_true_answer(answer):
+    grader = make_grader("integer")
+    grader.check(problem(answer))
+    assert grader.grade(r"\boxed{33}", problem(answer)) == Grade("33", True, True)
+    assert grader.grade(r"\boxed{34}", problem(answer)) == Grade("34", False, False)
+
+
+@pytest.mark.parametrize("answer", ["abc", "3.5", "", None, ["33"], 3.5, math.nan, "nan", True])
 def test_integer_grader_refuses_other_answers_and_says_what_to_do(answer):
     with pytest.raises(ConfigError, match="--grader exact"):
         IntegerGrader().check(problem(answer))
@@ -161,6 +175,8 @@ def test_a_file_of_no_use_is_refused_before_anything_is_sampled(tmp_path, code, 
         ("return {'points': 1}", r"returned {'points': 1}; it must return a number, or a dict"),
         ("return 'right'", "returned 'right'; it must return a number"),
         ("return None", "returned None; it must"),
+        ("return float('nan')", "returned nan; it must return a number"),
+        ("return {'score': 1, 'acc': float('nan')}", "it must return a number, or a dict"),
         (
             "raise ValueError('two\\nlines')",
             "response to problem p: .*reward.py, line 2: ValueError: two lines. What was",
@@ -172,3 +188,98 @@ def test_a_reward_that_is_none(tmp_path, body, message):
     path.write_text(f"def score(**_):\n    {body}\n")
     with pytest.raises(ConfigError, match=message):
         make_grader(f"{path}:score").grade("33", problem())
+
+
+#: One reward, and all that Python can make of a function.
+CALLABLES = """
+import functools
+
+def reward(data_source, solution_str, ground_truth, extra_info=None, right=1.0):
+    return right * (solution_str == ground_truth) * extra_info["index"]
+
+class Reward:
+    def __init__(self, right):
+        self.right = right
+
+    def __call__(self, data_source, solution_str, ground_truth, extra_info=None):
+        return reward(data_source, solution_str, ground_truth, extra_info, self.right)
+
+    def method(self, data_source, solution_str, ground_truth, extra_info=None):
+        return self(data_source, solution_str, ground_truth, extra_info)
+
+    @staticmethod
+    def static(data_source, solution_str, ground_truth, extra_info=None):
+        return reward(data_source, solution_str, ground_truth, extra_info)
+
+def decorated(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return 1.0 * function(*args, **kwargs)
+    return wrapper
+
+partial = functools.partial(reward, right=1.0)
+cached = functools.lru_cache(reward)
+unbounded = functools.cache(reward)
+partial_of_cached = functools.partial(functools.lru_cache(maxsize=8)(reward), right=1.0)
+cached_partial = functools.lru_cache(functools.partial(reward, right=1.0))
+partial_of_object = functools.partial(Reward(1.0))
+object_ = Reward(1.0)
+method = Reward(1.0).method
+static = Reward.static
+wrapped = decorated(reward)
+anonymous = lambda data_source, solution_str, ground_truth, extra_info: reward(
+    data_source, solution_str, ground_truth, extra_info)
+"""
+NAMES = (
+    *("reward", "partial", "cached", "unbounded", "partial_of_cached", "cached_partial", "partial_of_object"),
+    *("object_", "method", "static", "wrapped", "anonymous"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whatever_can_be_called_is_as_good_as_a_function(tmp_path, name):
+    path = tmp_path / "reward.py"
+    path.write_text(CALLABLES)
+    grader = make_grader(f"{path}:{name}")
+    assert grader.grade("33", problem()) == Grade("33", True)
+    assert grader.grade("34", problem()) == Grade("34", False)
+    before = grader.describe()["sha256"]
+    assert make_grader(f"{path}:{name}").describe()["sha256"] == before
+    path.write_text(CALLABLES.replace("right=1.0", "right=2.0"))
+    assert make_grader(f"{path}:{name}").describe()["sha256"] != before
+
+
+def test_the_identity_holds_the_file_named_and_the_file_of_the_function(tmp_path, monkeypatch):
+    library, path = tmp_path / "library_of_rewards.py", tmp_path / "reward.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    path.write_text(
+        "import functools, library_of_rewards\nscore = functools.partial(library_of_rewards.score, scale=1)\n"
+    )
+    found = []
+    for scale, code in ((1, "scale"), (2, "scale"), (2, "scale + 0")):
+        library.write_text(f"def score(scale, **_):\n    return {code}\n")
+        path.write_text(path.read_text().replace("scale=1", f"scale={scale}"))
+        found.append(make_grader(f"{path}:score").describe()["sha256"])
+    assert len(set(found)) == 3
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import functools\nasync def f(**_):\n    return 1\nscore = functools.partial(f, x=1)\n",
+        "class C:\n    async def __call__(self, **_):\n        return 1\nscore = C()\n",
+        "import functools\n@functools.cache\nasync def score(**_):\n    return 1\n",
+    ],
+)
+def test_an_async_function_is_found_inside_anything(tmp_path, code):
+    path = tmp_path / "reward.py"
+    path.write_text(code)
+    with pytest.raises(ConfigError, match="is an async function"):
+        make_grader(f"{path}:score")
+
+
+def test_the_integer_graders_identity_follows_its_source():
+    described = IntegerGrader().describe()
+    assert described["name"] == "integer"
+    assert len(described["sha256"]) == 64
+    assert described["math_verify"]

@@ -6,9 +6,11 @@ import re
 
 import pytest
 
+from verl_vip.durable_files import replace_json
 from verl_vip.errors import ConfigError, IntegrationError, StateError
 from verl_vip.evaluation.benchmarks import load_benchmark
-from verl_vip.evaluation.grading import make_grader
+from verl_vip.evaluation.folder import ResultFolder
+from verl_vip.evaluation.grading import IntegerGrader, make_grader
 from verl_vip.evaluation.models import ModelSource
 from verl_vip.evaluation.run import Evaluator, Task
 from verl_vip.evaluation.sampling import SamplingSettings, sample_seed
@@ -83,6 +85,147 @@ def test_another_grader_grades_the_same_samples_anew(tmp_path, model, sums, reci
     assert folder.metrics()["grader"]["name"] == f"{reward}:score"
 
 
+def test_a_larger_n_samples_only_what_is_missing(tmp_path, model, sums, recite):
+    (expected,) = evaluator(tmp_path / "at once", recite(answer), n=12).run([model], tasks(sums))
+    output = tmp_path / "out"
+    evaluator(output, recite(answer), n=5).run([model], tasks(sums))
+    kept = (output / "tiny" / "sums" / "samples.jsonl").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        evaluator(output, recite(answer, dies_after=3), n=12).run([model], tasks(sums))
+    assert ResultFolder(output / "tiny" / "sums").metrics()["n"] == 5  # until the others are there
+    more = recite(answer)
+    (folder,) = evaluator(output, more, n=12).run([model], tasks(sums))
+    assert len(more.asked) == 4 * 7 - 3
+    assert (folder.path / "samples.jsonl").read_bytes().startswith(kept)
+    assert folder.metrics() == expected.metrics()
+    assert folder.problems() == expected.problems()
+
+
+def test_a_smaller_n_uses_the_first_samples_and_loses_none(tmp_path, model, sums, recite):
+    (expected,) = evaluator(tmp_path / "few", recite(answer), n=3).run([model], tasks(sums))
+    for n in (8, 3, 8, 3):
+        sampler = recite(answer)
+        (folder,) = evaluator(tmp_path / "out", sampler, n=n).run([model], tasks(sums))
+        assert len(sampler.asked) in (0, 32)
+        assert folder.metrics()["n"] == n
+        assert len(folder.samples()) == 32
+    assert folder.metrics() == expected.metrics()
+    assert folder.grades() == expected.grades()
+
+
+REWARD = "def score(data_source, solution_str, ground_truth, extra_info):\n    return {}\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "change"),
+    [
+        ("str(ground_truth) == '1'", lambda row: {"reward_model": {"style": "rule", "ground_truth": "1"}}),
+        ("data_source == 'new'", lambda row: {"data_source": "new"}),
+        ("extra_info['index'] == 5", lambda row: {"extra_info": {"index": 5}}),
+    ],
+)
+def test_corrected_answers_are_graded_anew_and_nothing_is_sampled(tmp_path, model, recite, code, change):
+    reward = tmp_path / "reward.py"
+    reward.write_text(REWARD.format(code))
+    grader = make_grader(f"{reward}:score")
+    rows = [
+        {
+            "data_source": "old",
+            "prompt": [{"role": "user", "content": f"What is {k} + {k}?"}],
+            "reward_model": {"style": "rule", "ground_truth": "0"},
+            "extra_info": {"index": 0},
+        }
+        for k in (1, 2)
+    ]
+
+    def run(sampler):
+        path = tmp_path / "sums.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder,) = evaluator(tmp_path / "out", sampler).run([model], [Task(load_benchmark(str(path)), grader)])
+        return folder
+
+    first = recite(answer)
+    before = run(first).metrics()
+    assert (len(first.asked), before["mean"]["value"]) == (16, 0)
+    rows[1].update(change(rows[1]))
+    again = recite(answer)
+    after = run(again).metrics()
+    assert again.asked == []
+    assert after["mean"]["value"] == 0.5
+    assert after["benchmark_sha256"] != before["benchmark_sha256"]
+    rows[1]["prompt"][0]["content"] = "What is 3 + 3?"
+    with pytest.raises(StateError, match="1 of the problems sampled there are not in the benchmark"):
+        run(again)
+    assert again.asked == []
+
+
+def test_a_changed_grader_file_grades_anew(tmp_path, model, sums, recite):
+    reward = tmp_path / "reward.py"
+    for code, mean in (("1.0", 1.0), ("0.0", 0.0), ("1.0 ", 1.0)):
+        reward.write_text(REWARD.format(code))
+        (folder,) = evaluator(tmp_path / "out", recite(answer)).run(
+            [model], [Task(sums, make_grader(f"{reward}:score"))]
+        )
+        assert folder.metrics()["mean"]["value"] == mean
+
+
+def test_a_kill_while_grading_anew_leaves_no_old_grades(tmp_path, model, sums, recite):
+    evaluator(tmp_path, recite(answer)).run([model], tasks(sums))
+
+    class Dying(IntegerGrader):
+        def describe(self):
+            return {**super().describe(), "sha256": "new"}
+
+        def grade(self, response, problem):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluator(tmp_path, recite(answer)).run([model], [Task(sums, Dying())])
+    (folder,) = evaluator(tmp_path, recite(answer)).run([model], tasks(sums))
+    assert folder.metrics()["grader"] == dict(IntegerGrader().describe())
+
+
+def test_a_folder_of_an_earlier_version_goes_on_and_is_graded_anew(tmp_path, model, sums, recite):
+    """Its manifest has a hash of prompts and answers, and its metrics none."""
+    (folder,) = evaluator(tmp_path, recite(answer)).run([model], tasks(sums))
+    expected = folder.metrics()
+    manifest = folder.manifest()
+    manifest["benchmark"]["sha256"] = "of prompts and answers"
+    replace_json(folder.path / "manifest.json", manifest)
+    old = {key: value for key, value in expected.items() if key != "benchmark_sha256"}
+    replace_json(folder.path / "metrics.json", {**old, "unanswered": 0.123})
+    assert summary_data(tmp_path, find_evaluations(tmp_path)[0])["evaluations"][0]["unanswered"] == 0.123  # readable
+    again = recite(answer)
+    evaluator(tmp_path, again).run([model], tasks(sums))
+    assert again.asked == []
+    assert folder.metrics() == expected
+    assert folder.manifest()["benchmark"]["sha256"] == sums.sha256
+
+
+def test_an_answer_that_no_grader_can_take_is_refused_by_row_before_anything_is_sampled(tmp_path, model, recite):
+    path = tmp_path / "own.jsonl"
+    rows = [{"problem": "a", "answer": 1}, {"problem": "a", "answer": 1}, {"problem": "b", "answer": "3.5"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sampler = recite(answer)
+    with pytest.raises(ConfigError, match=r"own, row 3: the answer '3.5' is no integer; choose --grader exact"):
+        evaluator(tmp_path / "out", sampler).run([model], tasks(load_benchmark(str(path))))
+    assert sampler.asked == []
+
+
+def test_models_graded_by_other_answers_are_not_compared(tmp_path, model, sums, recite, caplog):
+    evaluator(tmp_path, recite(answer)).run([model], tasks(sums))
+    better = ModelSource("better", model.path, "huggingface", None, "")
+    (tmp_path / "sums.jsonl").write_text(
+        "".join(json.dumps({"problem": f"What is {k} + {k}?", "answer": 3 * k}) + "\n" for k in range(1, 5))
+    )
+    corrected = load_benchmark(str(tmp_path / "sums.jsonl"))
+    evaluator(tmp_path, recite(answer)).run([better], tasks(corrected))
+    assert summary_data(tmp_path, find_evaluations(tmp_path, ["tiny"])[0])["comparisons"] == []
+    assert "tiny and better are not compared on sums: they were graded with other problems or answers" in caplog.text
+    evaluator(tmp_path, recite(answer)).run([model], tasks(corrected))
+    assert len(summary_data(tmp_path, find_evaluations(tmp_path, ["tiny"])[0])["comparisons"]) == 1
+
+
 def test_other_settings_are_refused_before_anything_is_sampled(tmp_path, model, sums, recite):
     evaluator(tmp_path, recite(answer)).run([model], tasks(sums))
     again = recite(answer)
@@ -152,7 +295,8 @@ def test_models_are_compared_by_problem_on_each_benchmark_and_on_all(tmp_path, m
     better = ModelSource("better", model.path, "huggingface", None, "")
     evaluator(tmp_path, recite(answer)).run([model], both)
     evaluator(tmp_path, recite(lambda prompt, seed: answer(prompt, 0))).run([better], both)
-    found = find_evaluations(tmp_path, ["tiny"])
+    found, left_out = find_evaluations(tmp_path, ["tiny"])
+    assert left_out == []
     assert list(found) == ["tiny", "better"]
     data = summary_data(tmp_path, found)
     assert data["baseline"] == "tiny"

@@ -1,5 +1,6 @@
 """Jobs as real processes: one at a time, found again, stopped, and never left behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,8 +14,17 @@ import pytest
 
 from verl_vip.errors import ConfigError, InvalidInputError, JobError, StateError
 from verl_vip.execution import Job, JobState, LocalExecutor, follow
-from verl_vip.execution.files import ENTRY_FILE, is_locked, read_entry
+from verl_vip.execution.files import ENTRY_FILE, LOCK_FILE, is_locked, read_entry
 
+ENTRY = {
+    "attempt": 1,
+    "state": "running",
+    "fingerprint": "a",
+    "host": "here",
+    "pid": 1,
+    "log_start": 0,
+    "started_at": 0.0,
+}
 WAIT = "import time; print('here', flush=True); time.sleep(60)"
 
 
@@ -68,8 +78,13 @@ def test_a_job_runs_with_its_environment_and_its_log_is_read_to_the_last_word(ex
     assert lines == ["one", "attempt-2"]
 
 
-def test_of_many_starts_at_once_one_starts(executor, make):
-    job = make("import time; print('start', flush=True); time.sleep(1)")
+def until(path: Path) -> str:
+    """Code that ends when a file is there."""
+    return f"import os, time\nwhile not os.path.exists({str(path)!r}): time.sleep(0.02)"
+
+
+def test_of_many_starts_at_once_one_starts(executor, make, tmp_path):
+    job = make(f"print('start', flush=True)\n{until(tmp_path / 'go')}")
     found = []
     threads = [threading.Thread(target=lambda: found.append(LocalExecutor().start(job))) for _ in range(6)]
     for thread in threads:
@@ -77,6 +92,7 @@ def test_of_many_starts_at_once_one_starts(executor, make):
     for thread in threads:
         thread.join()
     assert [status.attempt for status in found] == [1] * 6
+    (tmp_path / "go").touch()
     _, lines = finish(executor, job)
     assert lines == ["start"]
     assert (job.folder / "job.log").read_text().count("start") == 1
@@ -142,17 +158,38 @@ def test_stop_ends_even_those_that_do_not_listen(executor, make):
     executor.stop(job)  # nothing to do
 
 
-def test_a_stop_that_comes_while_a_keeper_begins_waits_for_its_word(executor, make):
+def test_a_stop_that_comes_before_the_keepers_first_word(executor, make):
     job = make(WAIT)
     executor.start(job)
-    entry = (job.folder / ENTRY_FILE).read_text()
     (job.folder / ENTRY_FILE).unlink()  # as it is between the lock and the first word
-    told = threading.Timer(0.3, (job.folder / ENTRY_FILE).write_text, [entry])
-    told.start()
     executor.stop(job)
-    told.join()
     assert not is_locked(job.folder)
     assert executor.status(job).state is JobState.STOPPED
+
+
+def test_a_keeper_that_is_asked_to_stop_before_it_begins_starts_nothing(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    specification = {
+        "folder": str(folder),
+        "command": ["touch", str(folder / "started")],
+        "environment": {},
+        "fingerprint": "a",
+        "grace_s": 1,
+    }
+    # In a process of its own, since a keeper takes its process's signals and children.
+    code = f"""
+import os, signal
+from verl_vip.execution.keeper import Keeper, _new_entry
+keeper = Keeper({specification!r})
+keeper.heed_signals()
+os.kill(os.getpid(), signal.SIGTERM)
+keeper.run(_new_entry(keeper._folder, "a"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "started\n"
+    assert read_entry(folder).state is JobState.STOPPED
+    assert not (folder / "started").exists()
 
 
 def test_what_a_command_leaves_behind_is_ended_with_it(executor, make):
@@ -170,22 +207,34 @@ def test_what_a_command_leaves_behind_is_ended_with_it(executor, make):
 def test_a_killed_keeper_takes_the_command_with_it_and_the_next_attempt_clears_the_rest(executor, make):
     job = make(DEAF_FAMILY)
     executor.start(job)
-    leader, same_group, _ = (int(word) for word in first_line(executor, job).split())
-    keeper = read_entry(job.folder)
-    assert keeper is not None
-    os.kill(keeper.pid, signal.SIGKILL)
-    wait_until(lambda: not alive(leader))
+    remains = kill_keeper(executor, job)
     status, _ = finish(executor, job)
     assert status.state is JobState.LOST
     assert status.was_killed
     assert "killed from outside" in status.message
-    assert alive(same_group)  # not everything dies with its parent
+    assert all(map(alive, remains))  # not everything dies with its parent
     assert executor.start(job).attempt == 2
-    wait_until(lambda: not alive(same_group))
+    assert not any(map(alive, remains))
 
 
-def test_the_job_outlives_who_started_it_and_is_found_again(executor, make):
-    job = make("import time; print('begin', flush=True); time.sleep(2); print('end')")
+def test_a_stop_ends_what_a_killed_keeper_left_behind(executor, make):
+    job = make(DEAF_FAMILY)
+    executor.start(job)
+    remains = kill_keeper(executor, job)
+    executor.stop(job)
+    assert not any(map(alive, remains))
+
+
+def kill_keeper(executor, job) -> list[int]:
+    """Kill the keeper of a deaf family; returns its children, of the same group and of another session."""
+    leader, *children = (int(word) for word in first_line(executor, job).split())
+    os.kill(read_entry(job.folder).pid, signal.SIGKILL)
+    wait_until(lambda: not alive(leader))
+    return children
+
+
+def test_the_job_outlives_who_started_it_and_is_found_again(executor, make, tmp_path):
+    job = make(f"print('begin', flush=True)\n{until(tmp_path / 'go')}\nprint('end')")
     code = f"""
 import os, signal
 from pathlib import Path
@@ -196,6 +245,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     starter = subprocess.run([sys.executable, "-c", code], timeout=30, check=False)
     assert starter.returncode == -signal.SIGKILL
     assert executor.start(job).state is JobState.RUNNING
+    (tmp_path / "go").touch()
     status, lines = finish(executor, job)
     assert (status.attempt, status.state) == (1, JobState.SUCCEEDED)
     assert lines == ["begin", "end"]
@@ -210,8 +260,13 @@ def test_looking_never_takes_the_lock(executor, make):
     assert not is_locked(job.folder / "missing")
 
 
-def test_a_damaged_entry_is_named(executor, tmp_path):
-    (tmp_path / ENTRY_FILE).write_text("{")
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "{}", '[{"state": 1}]', '["attempt"]', '{"attempt": 1, "state": "running"}']
+    + [json.dumps({**ENTRY, **changes}) for changes in ({"attempt": "x"}, {"log_start": None}, {"state": "fine"})],
+)
+def test_a_damaged_entry_is_named(executor, tmp_path, text):
+    (tmp_path / ENTRY_FILE).write_text(text)
     with pytest.raises(StateError, match=r"job\.json is damaged"):
         executor.status(Job("run", ("true",), tmp_path, "a"))
 
@@ -240,3 +295,15 @@ def test_names_that_are_no_names(name, tmp_path):
 def test_a_relative_folder_is_refused():
     with pytest.raises(InvalidInputError, match="must be absolute"):
         Job("a", ("true",), Path("runs"), "a")
+
+
+def test_a_link_in_place_of_the_lock_starts_nothing_and_its_target_stays(executor, tmp_path):
+    job = Job("run", ("true",), tmp_path / "run", "a")
+    job.folder.mkdir()
+    (tmp_path / "target").write_text("precious")
+    (job.folder / LOCK_FILE).symlink_to(tmp_path / "target")
+    for use in (executor.start, executor.stop):
+        with pytest.raises((JobError, StateError), match=r"\.job\.lock is to be a lock file"):
+            use(job)
+    assert (tmp_path / "target").read_text() == "precious"
+    assert not (job.folder / ENTRY_FILE).exists()

@@ -1,14 +1,18 @@
-"""A Prefect server for the session, and a trainer that takes milliseconds a step."""
+"""Prefect's server with its defaults and as `make server` has it, and a trainer that takes milliseconds a step."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.testing.utilities import prefect_test_harness
 
 HERE = Path(__file__).parent
@@ -33,7 +37,11 @@ def pretend_python(tmp_path_factory) -> str:
     script = tmp_path_factory.mktemp("python") / "python"
     script.write_text(
         f"""#!/bin/sh
-        case "$*" in *verl_vip.cli*) what=evaluate;; *) what=trainer;; esac
+        case "$*" in
+        *verl_vip.recipes.composition*) echo '{{"unchecked": "its verl is a pretended one"}}'; exit;;
+        *verl_vip.cli*) what=evaluate;;
+        *) what=trainer;;
+        esac
         exec {sys.executable} {HERE}/pretend_$what.py "$@"
         """.replace("        ", "")
     )
@@ -83,6 +91,20 @@ class FlowProcess:
         return self.log.read_text(errors="replace")
 
 
+@pytest.fixture(scope="session")
+def hold_port() -> Callable[[], "contextlib.AbstractContextManager[int]"]:
+    """Makes a port where nobody listens, and that is given to nobody but who asks for it with SO_REUSEPORT."""
+
+    @contextlib.contextmanager
+    def hold() -> Iterator[int]:
+        with socket.socket() as holder:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            holder.bind(("", 0))
+            yield holder.getsockname()[1]
+
+    return hold
+
+
 @pytest.fixture
 def wait_for() -> Callable[..., None]:
     def wait(condition: Callable[[], object], flow: FlowProcess | None = None, timeout: float = 60) -> None:
@@ -93,6 +115,17 @@ def wait_for() -> Callable[..., None]:
             time.sleep(0.05)
 
     return wait
+
+
+@pytest.fixture
+def has_saved() -> Callable[[Path, int], bool]:
+    """Whether a run has a complete checkpoint of this step or a later one; its folder is there before it is whole."""
+
+    def look(folder: Path, step: int) -> bool:
+        tracker = folder / "latest_checkpointed_iteration.txt"
+        return tracker.exists() and int(tracker.read_text()) >= step
+
+    return look
 
 
 @pytest.fixture
@@ -108,3 +141,75 @@ def start_flow(server, tmp_path):
     for flow in started:
         flow.kill()
         flow.wait(30)
+
+
+class MadeServer:
+    """What `make server` started, and what its log and its API say."""
+
+    def __init__(self, folder: Path, port: int, log: Path) -> None:
+        self.folder, self.port, self.log = folder, port, log
+        self.address = f"http://127.0.0.1:{port}"
+        self.api = f"{self.address}/api"
+
+    @property
+    def password(self) -> str:
+        return (self.folder / "home" / f"verl-vip-{self.port}.password").read_text().strip()
+
+    def client(self) -> SyncPrefectClient:
+        return SyncPrefectClient(self.api, auth_string=self.password, httpx_settings={"trust_env": False})
+
+    def messages(self, run_id) -> list[str]:
+        """What a flow run has logged."""
+        chosen = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
+        with self.client() as client:
+            return [log.message for log in client.read_logs(chosen)]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def made_server(tmp_path_factory):
+    """`make server`, where a proxy that nobody runs is named for everything."""
+    folder = tmp_path_factory.mktemp("server")
+    made = MadeServer(folder, free_port(), folder / "output.log")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        environment |= dict.fromkeys((name, name.upper()), f"http://127.0.0.1:{free_port()}")
+    for name in ("no_proxy", "NO_PROXY"):
+        environment.pop(name, None)
+    with made.log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "verl_vip.flows.server", "--port", str(made.port), "--runs", str(folder / "runs")],
+            env={**environment, "PREFECT_HOME": str(folder / "home")},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 250
+        while f"{made.address}/deployments" not in made.log.read_text():
+            assert process.poll() is None, made.log.read_text()
+            assert time.monotonic() < deadline, made.log.read_text()
+            time.sleep(0.2)
+        yield made
+        process.terminate()
+        assert process.wait(60) == 0, made.log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
+
+
+@pytest.fixture
+def client(made_server):
+    with made_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def deployments(client):
+    return {deployment.name: deployment for deployment in client.read_deployments()}

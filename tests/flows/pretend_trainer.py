@@ -3,6 +3,7 @@
 Settings are read from the command line as Hydra overrides:
     steps=N seconds=S save_every=K   how long, how fast, how often
     kilobytes=N                      what a checkpoint takes
+    hold=N                           wait before step N for a file `go` in the run's folder or the one above
     fail_at=N fail_once=N kill_once=N   an error at a step: always, the first time; the first time by SIGKILL
 """
 
@@ -12,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from verl_vip.durable_files import replace_file
 from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, ValidationRecord
 
 BUDGET = 8
@@ -45,6 +47,8 @@ def main(arguments: list[str]) -> None:
     )
     print(f"training from step {begin}", flush=True)
     for step in range(begin + 1, steps + 1):
+        while step == int(settings.get("hold", -1)) and not (folder / "go").exists() | (folder.parent / "go").exists():
+            time.sleep(0.02)
         time.sleep(float(settings.get("seconds", 0.05)))
         fail(settings, folder, step)
         writer.append(record(step, budget, settings))
@@ -53,7 +57,7 @@ def main(arguments: list[str]) -> None:
             actor = folder / f"global_step_{step}" / "actor"
             actor.mkdir(parents=True, exist_ok=True)  # a checkpoint that was broken off is written over
             (actor / "weights").write_bytes(bytes(1024 * int(settings.get("kilobytes", 1))))
-            tracker.write_text(str(step))
+            replace_file(tracker, str(step).encode())
             right = float(settings.get("accuracy", 0.5))
             if settings.get("validate") == "0":
                 continue

@@ -1,6 +1,8 @@
 """Every complete checkpoint is evaluated, once."""
 
+import json
 import shutil
+import threading
 
 import pytest
 from prefect.artifacts import Artifact
@@ -59,6 +61,41 @@ def test_complete_checkpoints_once_and_new_ones_later(settings, tmp_path):
     assert "(data:image/png;base64," in Artifact.get("evaluation-late-pass-at-k").data
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "options"),
+    [
+        ("{file}", []),
+        ("sums={file}", []),
+        ("offline", ["--grader", "{file}:score"]),
+        ("offline", ["--grader=pkg://{file}", "--grader={file}:score"]),
+    ],
+)
+def test_another_content_of_a_named_file_is_another_evaluation(settings, tmp_path, benchmark, options):
+    path = tmp_path / "file.jsonl"
+
+    def fingerprint():
+        words = [word.format(file=path) for word in options]
+        return (
+            EvaluationRun(**settings("run", benchmarks=[benchmark.format(file=path)], options=words)).job(2).fingerprint
+        )
+
+    found = []
+    for content in ("a", "b", "a"):
+        path.write_text(content)
+        found.append(fingerprint())
+    assert found[0] == found[2] != found[1]
+
+
+def test_a_corrected_answer_is_evaluated_again(settings, tmp_path):
+    folder = tmp_path / "corrected"
+    add_checkpoint(folder, 2)
+    path = tmp_path / "own.jsonl"
+    for answer, times in ((1, 1), (1, 1), (2, 2)):
+        path.write_text(json.dumps({"problem": "?", "answer": answer}) + "\n")
+        evaluate(**settings("corrected", benchmarks=[str(path)]))
+        assert evaluated(folder) == [2] * times
+
+
 def test_one_failure_keeps_neither_the_others_from_their_turn_nor_the_training_from_its_report(
     settings, parameters, tmp_path
 ):
@@ -69,8 +106,14 @@ def test_one_failure_keeps_neither_the_others_from_their_turn_nor_the_training_f
     assert "partly" in (folder / "report.html").read_text()
 
 
-def test_checkpoints_are_evaluated_while_training_goes_on(settings, parameters, tmp_path):
-    LocalExecutor().start(from_parameters(TrainingRun, parameters("steps=4", "seconds=0.4", name="live")).job())
+def test_checkpoints_are_evaluated_while_training_goes_on(settings, parameters, tmp_path, wait_for):
+    LocalExecutor().start(from_parameters(TrainingRun, parameters("steps=4", "hold=3", name="live")).job())
+
+    def go() -> None:
+        wait_for((tmp_path / "live" / "evaluations.txt").exists)
+        (tmp_path / "live" / "go").touch()
+
+    threading.Thread(target=go, daemon=True).start()
     evaluate(**settings("live", follow=True, patience_s=0.5))
     assert evaluated(tmp_path / "live") == [2, 4]
 

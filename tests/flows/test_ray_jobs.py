@@ -1,6 +1,8 @@
 """Jobs on a real Ray cluster of this machine, through its Jobs API, and flows that follow them there."""
 
 import contextlib
+import http.server
+import os
 import signal
 import socket
 import sys
@@ -9,13 +11,18 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ray.cluster_utils import Cluster
+from ray.job_submission import JobDetails, JobSubmissionClient
 
 from verl_vip.errors import ConfigError, UnreachableError
 from verl_vip.execution import Job, JobState, JobStatus, follow
 from verl_vip.flows import ray_jobs
+from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.ray_jobs import RayExecutor
+from verl_vip.flows.sweep_space import Design, Trial
 from verl_vip.flows.train import train
 from verl_vip.flows.training_run import TrainingRun
 from verl_vip.reporting.records import read_run
@@ -63,8 +70,9 @@ def executor(cluster) -> RayExecutor:
 def make(tmp_path, executor):
     made = []
 
-    def job(name: str, code: str, fingerprint: str = "a") -> Job:
-        made.append(Job(name, (sys.executable, "-c", code), tmp_path / name, fingerprint, {"WHICH": "{attempt}"}))
+    def job(name: str, code: str, fingerprint: str = "a", place: str = "runs") -> Job:
+        folder = tmp_path / place / name
+        made.append(Job(name, (sys.executable, "-c", code), folder, fingerprint, {"WHICH": "{attempt}"}))
         return made[-1]
 
     yield job
@@ -77,21 +85,96 @@ def finish(executor, job) -> tuple[JobStatus, list[str]]:
     return follow(executor, job, lines.append, poll_s=0.5), lines
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def test_an_unreachable_cluster_says_so_at_once():
-    with pytest.raises(UnreachableError, match=r"the Ray cluster at http://127.0.0.1:\d+ does not answer; is the"):
-        RayExecutor(f"http://127.0.0.1:{free_port()}")
+def test_an_unreachable_cluster_says_so_at_once(hold_port):
+    with (
+        hold_port() as port,
+        pytest.raises(UnreachableError, match=rf"the Ray cluster at http://127.0.0.1:{port} does not answer; is the"),
+    ):
+        RayExecutor(f"http://127.0.0.1:{port}")
 
 
 def test_a_cluster_that_swallows_what_it_is_sent_is_unreachable(monkeypatch):
     monkeypatch.setattr(ray_jobs, "_REQUEST_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(UnreachableError, match="does not answer"):
         RayExecutor(f"http://127.0.0.1:{silent.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"[]", b'{"ray_version": "x"}', b"<html>", b'{"ray_version": "1.0"}'])
+def test_who_answers_but_is_no_cluster(answer):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(UnreachableError, match=r"no Ray Jobs API answers at http|does not answer"):
+            RayExecutor(f"http://127.0.0.1:{server.server_address[1]}")
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "auto", "local", "head", "head:8265", "ray://head:10001", "http://", "http://head:x", "http://[", "/a"],
+)
+def test_what_is_no_dashboards_address(address):
+    with pytest.raises(ConfigError, match=r"by its dashboard's address, such as http://head:8265; got "):
+        RayExecutor(address)
+
+
+def details_of(job: Job, submission_id: str, **changes: str) -> JobDetails:
+    metadata = {"fingerprint": job.fingerprint, "name": job.name, "folder": str(job.folder), **changes}
+    return JobDetails(
+        type="SUBMISSION", status="RUNNING", entrypoint="true", submission_id=submission_id, metadata=metadata
+    )
+
+
+NAMES = st.from_regex(r"[a-c][-.0-9a-f]{0,14}", fullmatch=True)
+PLACES = st.from_regex(r"/runs/[ab]?/[-0-9a-f]{1,12}", fullmatch=True)
+
+
+@given(st.tuples(NAMES, PLACES), st.tuples(NAMES, PLACES), st.integers(1, 10**6))
+def test_a_submission_belongs_to_one_name_in_one_place(one, other, attempt):
+    job, another = (Job(name, ("true",), Path(folder), "a") for name, folder in (one, other))
+    same = one[0] == other[0] and os.path.realpath(one[1]) == os.path.realpath(other[1])
+    for identity in (ray_jobs._submission_id(job, attempt), f"vip-{job.name}-{attempt}"):  # of now, and of earlier
+        found = details_of(job, identity)
+        assert ray_jobs._attempt(job, found) == attempt
+        assert ray_jobs._attempt(another, found) == (attempt if same else 0)
+    assert (ray_jobs._submission_id(job, attempt) == ray_jobs._submission_id(another, attempt)) == same
+
+
+def test_what_somebody_else_has_submitted_is_no_attempt():
+    job = Job("a", ("true",), Path("/runs/a"), "f")
+    own = ray_jobs._submission_id(job, 1)
+    for identity in ("raysubmit_1", "vip-a", "vip-a-x", f"{own}x", f"x{own}", "vip-a-", "", None):
+        assert ray_jobs._attempt(job, details_of(job, identity)) == 0
+    assert ray_jobs._attempt(job, details_of(job, own, name="b")) == 0
+    assert ray_jobs._attempt(job, JobDetails(type="DRIVER", status="RUNNING", entrypoint="x", metadata=None)) == 0
+
+
+def test_a_link_leads_to_the_same_place(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    ids = {
+        ray_jobs._submission_id(Job("a", ("true",), tmp_path / where, "f"), 1)
+        for where in ("real/a", "link/a", "real/../link/b/../a")
+    }
+    assert len(ids) == 1
+
+
+def test_evaluations_and_trials_of_one_name_in_two_roots_are_different_jobs():
+    def ids(root: str) -> set[str]:
+        training = TrainingRun("demo", "run", root)
+        evaluation = EvaluationRun("run", root, ["offline"])
+        trial = Trial(Design("vip", 8), 1).run(training)
+        return {ray_jobs._submission_id(job, 1) for job in (training.job(), evaluation.job(2), trial.job())}
+
+    assert len(ids("/mine") | ids("/theirs")) == 6
 
 
 class TestAJob:
@@ -138,6 +221,46 @@ class TestAJob:
         assert executor.status(job).state is JobState.STOPPED
         other.stop(job)
 
+    def test_one_name_in_two_places_is_two_jobs(self, executor, make, cluster):
+        mine, theirs = make("same", FOREVER, place="mine"), make("same", FOREVER, fingerprint="b", place="theirs")
+        assert executor.start(mine).attempt == 1
+        assert executor.status(theirs) is None
+        executor.stop(theirs)  # nothing of theirs is there, and mine is not theirs
+        assert executor.start(theirs).attempt == 1
+        other = RayExecutor(address_of(cluster))  # what each finds again
+        assert [other.status(job).fingerprint for job in (mine, theirs)] == ["a", "b"]
+        other.stop(theirs)
+        assert other.status(theirs).state is JobState.STOPPED
+        assert other.status(mine).state.is_live
+        assert other.start(mine).attempt == 1
+
+    def test_a_submission_of_an_earlier_release_is_found_and_stopped(self, executor, make, cluster):
+        job, elsewhere = make("earlier", FOREVER), make("earlier", FOREVER, place="elsewhere")
+        JobSubmissionClient(address_of(cluster)).submit_job(
+            entrypoint="sleep 600",
+            submission_id="vip-earlier-4",
+            metadata={"fingerprint": "a", "name": job.name, "folder": str(job.folder)},
+        )
+        assert executor.status(elsewhere) is None
+        assert executor.start(job).attempt == 4
+        executor.stop(job)
+        assert executor.status(job).state is JobState.STOPPED
+        assert executor.start(job).attempt == 5
+        assert executor.start(job).attempt == 5
+
+    def test_a_dashboard_of_this_machine_is_reached_without_the_proxy(self, cluster, make, monkeypatch, hold_port):
+        job = make("direct", "print('done')")
+        with hold_port() as port:
+            for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+                monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+            for name in ("no_proxy", "NO_PROXY"):
+                monkeypatch.delenv(name, raising=False)
+            executor = RayExecutor(address_of(cluster))
+            executor.start(job)
+            assert finish(executor, job)[0].state is JobState.SUCCEEDED
+
+
+FOREVER = "import time; time.sleep(600)"
 
 USES_A_NODE = """
 import ray
@@ -174,16 +297,16 @@ class TestFaults:
 class Network:
     """Connections to an address that can be cut, and are refused from then on until they are joined again."""
 
-    def __init__(self, address: str) -> None:
-        host, _, port = address.removeprefix("http://").rpartition(":")
-        self._target = (host, int(port))
-        self._port = free_port()
+    def __init__(self, address: str, port: int) -> None:
+        host, _, target = address.removeprefix("http://").rpartition(":")
+        self._target = (host, int(target))
+        self._port = port
         self._open: list[socket.socket] = []
         self.address = f"http://127.0.0.1:{self._port}"
         self.join()
 
     def join(self) -> None:
-        self._door = socket.create_server(("127.0.0.1", self._port))
+        self._door = socket.create_server(("127.0.0.1", self._port), reuse_port=True)
         threading.Thread(target=self._let_in, args=(self._door,), daemon=True).start()
 
     def cut(self) -> None:
@@ -211,10 +334,11 @@ class Network:
 
 
 @pytest.fixture
-def network(cluster):
-    network = Network(address_of(cluster))
-    yield network
-    network.cut()
+def network(cluster, hold_port):
+    with hold_port() as port:
+        network = Network(address_of(cluster), port)
+        yield network
+        network.cut()
 
 
 @pytest.mark.usefixtures("server")
@@ -224,7 +348,7 @@ class TestFlows:
     def test_a_break_of_the_network_and_a_killed_flow_leave_one_whole_run(
         self, parameters, network, start_flow, tmp_path, wait_for
     ):
-        chosen = parameters("steps=40", "seconds=0.4", name="broken", cluster=network.address)
+        chosen = parameters("steps=40", "hold=10", name="broken", cluster=network.address)
         folder = tmp_path / "broken"
         first = start_flow("train", chosen)
         wait_for(lambda: "step:2 - done" in first.text, first)
@@ -234,8 +358,8 @@ class TestFlows:
         wait_for(lambda: "found attempt 1" in second.text, second)
         wait_for(lambda: "step:2 - done" in second.text, second)
         network.cut()
-        reached = len(read_run(folder).steps)
-        wait_for(lambda: len(read_run(folder).steps) >= reached + 6, second)  # the job does not notice
+        (folder / "go").touch()
+        wait_for(lambda: len(read_run(folder).steps) == 40, second)  # the job does not notice
         network.join()
         assert second.wait() == 0, second.text
         assert [step.step for step in read_run(folder).steps] == list(range(1, 41))
@@ -243,13 +367,30 @@ class TestFlows:
         for step in range(1, 41):
             assert second.text.count(f"step:{step} - done\n") == 1
 
-    def test_a_terminated_flow_stops_its_job(self, parameters, cluster, executor, start_flow, tmp_path, wait_for):
-        chosen = parameters("steps=500", "seconds=0.2", name="ended", cluster=address_of(cluster))
+    def test_a_terminated_flow_stops_its_job(self, parameters, cluster, executor, start_flow, wait_for):
+        chosen = parameters("steps=60", "hold=3", name="ended", cluster=address_of(cluster))
         flow = start_flow("train", chosen)
-        wait_for((tmp_path / "ended" / "global_step_2").exists, flow)
+        wait_for(lambda: "step:2 - done" in flow.text, flow)
         flow.kill(signal.SIGTERM)
         assert flow.wait() == 128 + signal.SIGTERM
         assert executor.status(from_parameters(TrainingRun, chosen).job()).state is JobState.STOPPED
+
+    def test_one_name_in_two_roots_is_two_runs(self, parameters, cluster, tmp_path, start_flow, wait_for):
+        roots = [tmp_path / "mine", tmp_path / "theirs"]
+        chosen = [
+            parameters("steps=4", "hold=3", name="twin", root=str(root), cluster=address_of(cluster)) for root in roots
+        ]
+        flows = [start_flow("train", one) for one in chosen]
+        for flow in flows:
+            wait_for(lambda flow=flow: "started attempt 1 at twin" in flow.text, flow)
+            wait_for(lambda flow=flow: "step:2 - done" in flow.text, flow)
+        flows[1].kill(signal.SIGTERM)
+        flows[1].wait()
+        (roots[0] / "twin" / "go").touch()
+        assert flows[0].wait() == 0, flows[0].text
+        assert [step.step for step in read_run(roots[0] / "twin").steps] == [1, 2, 3, 4]
+        assert [step.step for step in read_run(roots[1] / "twin").steps] == [1, 2]
+        assert [(root / "twin" / "complete.json").exists() for root in roots] == [True, False]
 
     def test_a_killed_job_is_retried_from_its_last_checkpoint(self, parameters, cluster, tmp_path):
         train(**parameters("steps=5", "kill_once=4", name="lost", cluster=address_of(cluster)))
@@ -259,23 +400,24 @@ class TestFlows:
 
 @pytest.mark.end_to_end
 @pytest.mark.timeout(280)
-def test_a_head_that_dies_takes_the_job_along_and_a_new_cluster_goes_on(parameters, ray_folder, tmp_path, wait_for):
-    chosen = parameters("steps=12", "seconds=0.3", name="headless")
+def test_a_head_that_dies_takes_the_job_along_and_a_new_cluster_goes_on(
+    parameters, ray_folder, tmp_path, wait_for, has_saved
+):
+    chosen = parameters("steps=12", "hold=3", name="headless")
     folder = tmp_path / "headless"
     with head(ray_folder) as first:
         job = from_parameters(TrainingRun, {**chosen, "cluster": address_of(first)}).job()
         executor = RayExecutor(address_of(first))
         executor.start(job)
-        wait_for((folder / "global_step_2").exists)
+        wait_for(lambda: has_saved(folder, 2))
         first.remove_node(first.head_node, allow_graceful=False)
         with pytest.raises(UnreachableError, match="headless may still be running"):
             follow(executor, job, print, poll_s=0.2, patience_s=2)
         wait_for(lambda: not processes_in(folder))  # Ray ends the job when its supervisor has gone
+    (folder / "go").touch()
     with head(ray_folder) as second:
         train(**chosen, cluster=address_of(second))
-    starts = [int(step) for step in (folder / "starts.txt").read_text().split()]
-    assert starts[0] == 0
-    assert 2 <= starts[1] < 12
+    assert (folder / "starts.txt").read_text().split() == ["0", "2"]
     assert [step.step for step in read_run(folder).steps] == list(range(1, 13))
 
 

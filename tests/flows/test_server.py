@@ -1,7 +1,6 @@
-"""`make server`, and the cancel button."""
+"""`make server`: what it runs, and who can command it."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -9,12 +8,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from prefect.client.orchestration import SyncPrefectClient
 from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect.states import Cancelling
 
+from verl_vip.errors import ConfigError
 from verl_vip.execution.files import is_locked, read_entry
+from verl_vip.flows import access
 from verl_vip.flows import server as module
+
+pytestmark = pytest.mark.timeout(400)
 
 DEPLOYMENTS = yaml.safe_load((Path(module.__file__).parent / "prefect.yaml").read_text())["deployments"]
 
@@ -25,45 +28,84 @@ def test_every_deployment_has_a_flow_that_takes_its_parameters(deployment):
     flow.validate_parameters({**deployment["parameters"], "root": "/runs"})
 
 
-@pytest.fixture
-def running(tmp_path):
-    """The server with its deployments and its worker, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = tmp_path / "server.log"
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "verl_vip.flows.server", "--port", str(port), "--runs", str(tmp_path / "runs")],
-            env={**environment, "PREFECT_HOME": str(tmp_path / "home")},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    yield process, log, f"http://127.0.0.1:{port}"
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_that_somebody_else_has_is_not_given_our_password(host):
+    with socket.socket() as stranger:
+        stranger.bind((host, 0))
+        stranger.listen()
+        with pytest.raises(ConfigError, match=r"cannot be used .*; give another: ARGS='--port N'"):
+            module.require_free(stranger.getsockname()[1])
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 10**9])
+def test_a_number_that_is_no_port_is_refused(port):
+    with pytest.raises(ConfigError, match="from 1 to 65535"):
+        module.require_free(port)
 
 
 @pytest.mark.end_to_end
-@pytest.mark.timeout(400)
-def test_deployments_show_run_and_are_cancelled(running, pretend_python, tmp_path, wait_for):
-    process, log, address = running
-    wait_for(lambda: f"{address}/deployments" in log.read_text() or process.poll() is not None, timeout=250)
-    assert process.poll() is None, log.read_text()
-    with SyncPrefectClient(f"{address}/api") as client:
-        named = {deployment.name: deployment for deployment in client.read_deployments()}
-        assert set(named) == {"train", "evaluate", "sweep", "pipeline"}
-        assert [schedule.schedule.cron for schedule in named["evaluate"].schedules] == ["0 6 * * *"]
-        folder = tmp_path / "runs" / "cancelled"
-        parameters = {"name": "cancelled", "overrides": ["steps=500", "seconds=0.2"], "python": pretend_python}
-        run = client.create_flow_run_from_deployment(named["train"].id, parameters=parameters)
-        wait_for((folder / "global_step_2").exists, timeout=100)
-        client.set_flow_run_state(run.id, Cancelling(), force=True)  # what the button does
-        wait_for(lambda: client.read_flow_run(run.id).state.name == "Cancelled", timeout=60)
+def test_deployments_show_run_and_are_cancelled(made_server, client, deployments, pretend_python, wait_for):
+    assert set(deployments) == {"train", "evaluate", "sweep", "pipeline"}
+    assert [schedule.schedule.cron for schedule in deployments["evaluate"].schedules] == ["0 6 * * *"]
+    folder = made_server.folder / "runs" / "cancelled"
+    parameters = {"name": "cancelled", "overrides": ["steps=500", "seconds=0.2"], "python": pretend_python}
+    run = client.create_flow_run_from_deployment(deployments["train"].id, parameters=parameters)
+    wait_for((folder / "global_step_2").exists, timeout=100)
+    client.set_flow_run_state(run.id, Cancelling(), force=True)  # what the button does
+    wait_for(lambda: client.read_flow_run(run.id).state.name == "Cancelled", timeout=60)
     assert not is_locked(folder)
     assert read_entry(folder).state == "stopped"
-    process.terminate()
-    assert process.wait(60) == 0
+
+
+@pytest.mark.end_to_end
+def test_our_own_commands_find_the_password(made_server, client, pretend_python, wait_for):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    code = (
+        "import sys; from verl_vip.flows.command import run_flow; "
+        "sys.exit(run_flow('train', recipe='demo', name='commanded', root=sys.argv[1], python=sys.argv[2]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(made_server.folder / "runs"), pretend_python],
+        env={**environment, "PREFECT_API_URL": made_server.api, "PREFECT_HOME": str(made_server.folder / "home")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = [run for run in client.read_flow_runs() if run.parameters.get("name") == "commanded"]
+    assert run.state.is_completed()
+    # Prefect sends its logs from a thread of its own.
+    wait_for(lambda: any("commanded" in line for line in made_server.messages(run.id)), timeout=20)
+
+
+def test_it_listens_on_this_machine_alone(made_server):
+    listening = subprocess.run(["ss", "-ltnH"], capture_output=True, text=True, timeout=20, check=True).stdout
+    places = [line.split()[3] for line in listening.splitlines()]
+    assert [place for place in places if place.endswith(f":{made_server.port}")] == [f"127.0.0.1:{made_server.port}"]
+
+
+def test_the_password_stands_in_no_file_but_its_own(made_server):
+    secret = made_server.password.partition(":")[2].encode()
+    files = [path for path in made_server.folder.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    holders = [path for path in files if secret in path.read_bytes()]
+    assert [path.name for path in holders] == [f"verl-vip-{made_server.port}.password"]
+    assert "is not shown here; it is kept in" in made_server.log.read_text()
+
+
+def test_the_password_is_shown_once_and_on_a_terminal_alone(tmp_path, monkeypatch, capsys):
+    ours, theirs = os.openpty()
+    with temporary_settings({PREFECT_HOME: tmp_path}), open(theirs, "w") as terminal:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", terminal)
+            first = module.password_of(4200)
+            assert first in os.read(ours, 10_000).decode()
+            assert module.password_of(4200) == first
+            again = os.read(ours, 10_000).decode()
+        elsewhere = module.password_of(4300)
+        assert elsewhere not in capsys.readouterr().out
+        assert access.read_password(access.password_file(4300)) == elsewhere
+    assert first not in again
+    assert str(tmp_path / "verl-vip-4200.password") in again
+    os.close(ours)

@@ -72,9 +72,12 @@ def test_a_damaged_state_is_named(settings, tmp_path):
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("number", [15, 9])
 def test_an_interrupted_sweep_goes_on(settings, tmp_path, start_flow, wait_for, number):
-    chosen = settings("cut", "seconds=0.5", concurrency=2)
+    chosen = settings("cut", "hold=2", concurrency=2)
     folder = tmp_path / "cut"
     flow = start_flow("sweep", chosen)
+    wait_for(lambda: len(starts(folder)) == 2, flow)
+    for path in folder.glob("trials/*/starts.txt"):  # the next two wait
+        (path.parent / "go").touch()
     wait_for(lambda: len(list(folder.glob("trials/*/complete.json"))) >= 2, flow)
     with pytest.raises(ConfigError, match="another process is at the sweep in"):
         sweep(**chosen)
@@ -82,8 +85,9 @@ def test_an_interrupted_sweep_goes_on(settings, tmp_path, start_flow, wait_for, 
     flow.wait()
     if number == 15:
         assert not [trial for trial in folder.glob("trials/*") if is_locked(trial)]
+    (folder / "trials" / "go").touch()
     sweep(**chosen)
-    trials = list(folder.glob("trials/*"))
+    trials = [path.parent for path in folder.glob("trials/*/job.json")]
     assert len(trials) == 8
     again = [trial for trial in trials if read_entry(trial).attempt > 1]
     assert len(again) <= (2 if number == 15 else 0)

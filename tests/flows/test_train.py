@@ -1,12 +1,19 @@
 """The flow against a real server, its jobs being real processes that behave like verl."""
 
+import sys
+
 import pytest
 from prefect.artifacts import Artifact
 
 from verl_vip.errors import ConfigError, JobError
+from verl_vip.execution import is_complete, mark_complete
 from verl_vip.execution.files import read_entry
+from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.train import attempt_training, train
-from verl_vip.reporting.records import read_run
+from verl_vip.flows.training_run import TrainingRun
+from verl_vip.recipes.run import RecipeRun
+from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, read_run
+from verl_vip.reporting.settings import decisive_config
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -58,3 +65,31 @@ def test_an_unknown_recipe_starts_nothing(parameters, tmp_path):
     with pytest.raises(ConfigError, match=r"no recipe 'demmo'; did you mean demo\?"):
         train(**parameters(name="unknown") | {"recipe": "demmo"})
     assert not (tmp_path / "unknown").exists()
+
+
+def test_a_wrong_override_starts_nothing(parameters, tmp_path):
+    with pytest.raises(ConfigError, match=r"Could not override 'vip\.uper'"):
+        train(**parameters("vip.uper=3", name="wrong", python=None))
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_what_cannot_be_checked_here_is_said_and_started(parameters, tmp_path, caplog):
+    train(**parameters("steps=2", name="unchecked"))
+    assert "not checked before the job starts: its verl is a pretended one" in caplog.text
+    assert starts(tmp_path / "unchecked") == [0]
+
+
+def test_a_finished_run_with_other_settings_is_refused(parameters, tmp_path):
+    chosen = parameters("trainer.total_training_steps=2", name="finished", python=None)
+    run = from_parameters(TrainingRun, chosen)
+    config = RecipeRun("demo", {"trainer.default_local_dir": str(run.folder)}, run.overrides, sys.executable).compose()
+    writer = RecordWriter(run.folder)
+    writer.append(RunHeader(0.0, {}, {}, 1, 1, config=decisive_config(config.config)))
+    writer.append(StepRecord(2, 0.0, "vip", 1, ["a"], ["a"], [1], [1], [0.5], [0.1], [1.0], 1, {}))
+    (run.folder / "latest_checkpointed_iteration.txt").write_text("2")
+    mark_complete(run.folder, run.job().fingerprint)
+    train(**chosen)
+    with pytest.raises(ConfigError, match=r"finished \(step 2 of 2\).*vip\.upper was 24 and is 12 now"):
+        train(**{**chosen, "overrides": [*chosen["overrides"], "vip.upper=12"]})
+    assert not (run.folder / "job.json").exists()
+    assert is_complete(run.folder, run.job().fingerprint)

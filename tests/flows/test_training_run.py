@@ -1,11 +1,15 @@
 """From a flow's parameters to a job."""
 
 import re
+import subprocess
+import sys
+import time
 
 import pytest
 
-from verl_vip.errors import ConfigError, InvalidInputError
+from verl_vip.errors import ConfigError, InvalidInputError, VerlVipError
 from verl_vip.execution.job import environment_of
+from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.training_run import TrainingRun, recipes
 
@@ -39,6 +43,15 @@ def test_a_cluster_has_its_own_interpreter():
     assert make(cluster="http://head:8265", python="/env/bin/python").job().command[0] == "/env/bin/python"
 
 
+def test_a_secret_for_a_cluster_is_refused_before_anything_is_started():
+    with pytest.raises(ConfigError, match=r"HF_TOKEN, WANDB_API_KEY would stand in logs.*http://head:8265"):
+        make(cluster="http://head:8265", environment={"WANDB_API_KEY": "x", "HF_TOKEN": "y", "NCCL_DEBUG": "INFO"})
+    evaluation = {"name": "a", "root": "/runs", "benchmarks": ["aime24"], "environment": {"HF_TOKEN": "y"}}
+    with pytest.raises(ConfigError, match="HF_TOKEN would stand in logs"):
+        from_parameters(EvaluationRun, {**evaluation, "cluster": "http://head:8265"})
+    assert make(environment={"HF_TOKEN": "y"}).job().environment["HF_TOKEN"] == "y"
+
+
 def test_what_makes_a_run_another_run():
     same = make().job().fingerprint
     assert make(root="/elsewhere", cluster="http://head:8265").job().fingerprint == same
@@ -53,6 +66,7 @@ def test_what_makes_a_run_another_run():
         ({"recipe": "zzz"}, "known: demo,"),
         ({"root": "runs"}, "must be an absolute path"),
         ({"overrides": ["steps"]}, "'steps' is no override; write KEY=VALUE"),
+        ({"overrides": ["--cfg=job"]}, "'--cfg=job' is no override; write KEY=VALUE"),
         ({"overrides": ["trainer.default_local_dir=/x"]}, "follows from the run's root and name"),
         ({"overrides": ["++trainer.default_local_dir=/x"]}, "follows from the run's root and name"),
     ],
@@ -65,3 +79,76 @@ def test_refusals(changes, message):
 def test_a_name_that_leads_elsewhere():
     with pytest.raises(InvalidInputError, match="cannot name a run"):
         make(name="../a")
+
+
+ODD = "a =,([{'\"~#&!;$}])é語\\"
+
+
+def test_a_root_of_odd_characters_arrives_where_it_should(tmp_path):
+    assert make(root=str(tmp_path / ODD), overrides=["vip.upper=9"]).check() == ""
+
+
+def test_a_root_that_verl_cannot_hold(tmp_path):
+    with pytest.raises(ConfigError, match=r"default_local_dir cannot be .*\$\{USER\}"):
+        make(root=str(tmp_path / "${USER}"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("vip.uper=3", "Could not override 'vip.uper'"),
+        ("no.such.key=1", "To append to your config use [+]no.such.key=1"),
+        ("data.seed=1,2", "Ambiguous value for argument 'data.seed=1,2'"),
+        ("demo_dir=/a=b", r"Hydra cannot read .*; if its value is text, quote it: 'demo_dir="),
+        ("vip.lower=99", "1 <= lower <= upper; got 99 and 24"),
+        ("vip.strategy=unifrom", "did you mean 'uniform'"),
+        ("+vip.predictor_settings.nose=1", "predictor 'drifting_gp' has no setting 'nose'"),
+        ("trainer={default_local_dir: /x}", "Could not override|follows from the run's root"),
+    ],
+)
+def test_a_wrong_override_is_refused_within_seconds(tmp_path, override, message):
+    run = make(root=str(tmp_path), overrides=[override])
+    with pytest.raises(VerlVipError, match=message) as refused:
+        run.check()
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_job_is_given_is_what_is_checked(tmp_path):
+    run = make(root=str(tmp_path), overrides=["data.seed=${oc.env:MY_SEED}"], environment={"MY_SEED": "5"})
+    assert run.check() == ""
+    unset = make(root=str(tmp_path), overrides=["data.seed=${oc.env:MY_SEED}"])
+    with pytest.raises(ConfigError, match="MY_SEED"):
+        unset.check()
+    # A cluster has variables of its own.
+    assert "MY_SEED" in make(root=str(tmp_path), overrides=unset.overrides, cluster="http://head:8265").check()
+
+
+def test_without_an_interpreter_that_has_verl_it_says_so(tmp_path):
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # no installed packages
+    bare.chmod(0o755)
+    for python, cluster in ((str(bare), None), (str(tmp_path / "nowhere"), None), (str(bare), "http://head:8265")):
+        assert (
+            make(root=str(tmp_path), overrides=["no.such.key=1"], python=python, cluster=cluster)
+            .check()
+            .startswith("the settings are not checked before the job starts: ")
+        )
+
+
+def test_for_a_cluster_the_verl_that_is_here_stands_in(tmp_path):
+    with pytest.raises(ConfigError, match="Could not override"):
+        make(
+            root=str(tmp_path), overrides=["no.such.key=1"], cluster="http://head:8265", python="/there/python"
+        ).check()
+
+
+def test_verl_is_not_imported_to_check():
+    code = (
+        "import sys; from verl_vip.recipes.composition import compose_recipe; compose_recipe('demo', []);"
+        "print([name for name in ('verl', 'ray', 'vllm') if name in sys.modules])"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+    assert time.monotonic() - began < 30

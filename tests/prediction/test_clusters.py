@@ -58,7 +58,7 @@ def test_it_is_restored_or_refused():
     state = Clusters.of(points).state_dict()
     assert torch.equal(Clusters.from_state(state).kernel(points, points), Clusters.of(points).kernel(points, points))
     for name, wrong in (("basis", torch.ones(24, 3)), ("centres", torch.ones(8, 4)), ("sizes", torch.tensor([99] * 8))):
-        with pytest.raises(StateError, match="clusters"):
+        with pytest.raises(StateError):
             Clusters.from_state({**state, name: wrong})
 
 

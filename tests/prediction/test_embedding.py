@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from verl_vip.errors import ConfigError, InvalidInputError
+from verl_vip.errors import ConfigError, InvalidInputError, StateError
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.recipes.demo.tokenizer import build_tokenizer
 
@@ -75,6 +75,42 @@ def test_a_causal_model_embeds_a_prompt_as_the_state_that_its_answer_begins_from
         with torch.no_grad():
             state = model.model(**tokenizer(prompt, return_tensors="pt")).last_hidden_state[0, -1]
         torch.testing.assert_close(vector, torch.nn.functional.normalize(state, dim=0), rtol=0, atol=1e-5)
+
+
+class Deaf(PromptEmbedder):
+    """A model that knows three words, and makes zeros of a text without them, as static embeddings do."""
+
+    def _load(self):
+        return self
+
+    def encode(self, texts, **_):
+        return torch.tensor([[text.count(word) for word in ("add", "two", "name", "what")] for text in texts]).half()
+
+
+@pytest.mark.parametrize("silent", ["", " \n", "\u2003", "Zxq."])
+def test_what_says_nothing_gets_a_neutral_vector_of_unit_length(tmp_path, silent):
+    vectors = Deaf(cache_dir=tmp_path).embed(["a", "b", "c"], ["add two", silent, "name"])
+    torch.testing.assert_close(vectors[1], torch.full((4,), 0.5))
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
+
+
+def test_silence_is_near_no_prompt(embedder):
+    vectors = embedder.embed([*IDS, "d"], [*TEXTS, ""])
+    torch.testing.assert_close(vectors[3], torch.full((384,), 384**-0.5))
+    assert (vectors[:3] @ vectors[3]).abs().max() < 0.1
+
+
+def test_a_pool_that_the_disk_has_changed_is_embedded_anew(tmp_path, caplog):
+    first = Deaf(cache_dir=tmp_path)
+    expected = first.embed(["a", "b"], ["add", "two"])
+    (rows,) = tmp_path.rglob("rows.f32")
+    rows.write_bytes(rows.read_bytes()[::-1])
+    second = Deaf(cache_dir=tmp_path)
+    with pytest.raises(StateError, match="changed since they were stored"):
+        second.embed(["a"], ["add"])
+    second.embed_pool(["a", "b"], ["add", "two"])
+    assert "2 embeddings on disk were changed" in caplog.text
+    assert torch.equal(second.embed(["a", "b"], ["add", "two"]), expected)
 
 
 def test_bad_input_is_refused(embedder, cache_dir):

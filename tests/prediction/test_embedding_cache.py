@@ -1,6 +1,8 @@
+import contextlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -34,7 +36,7 @@ def test_a_write_cut_off_anywhere_loses_only_itself(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("cache")
     cache = EmbeddingCache(folder)
     cache.add(KEYS[:5], vectors(5))
-    files = [folder / "vectors.f32", folder / "keys.bin"]
+    files = [folder / "rows.f32", folder / "entries.bin"]
     sizes = [file.stat().st_size for file in files]
     cache.add(KEYS[5:9], vectors(4, seed=1))
     # The second file is only begun when the first is complete.
@@ -70,6 +72,48 @@ def test_two_processes_may_write_at_once(tmp_path):
     assert torch.equal(cache.get(KEYS[:30]), torch.eye(64)[:30])
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_flipped_bit_gets_past_wherever_it_is(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("cache")
+    EmbeddingCache(folder).add(KEYS[:6], vectors(6))
+    file = folder / data.draw(st.sampled_from(["rows.f32", "entries.bin"]))
+    content = bytearray(file.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    file.write_bytes(content)
+    with contextlib.suppress(StateError):
+        cache = EmbeddingCache(folder)
+        for row, key in enumerate(KEYS[:6]):
+            if cache.is_intact(key):
+                assert torch.equal(cache.get([key]), vectors(6)[row : row + 1])
+        cache.add(KEYS[:6], vectors(6))
+        assert torch.equal(cache.get(KEYS[:6]), vectors(6))
+        assert torch.equal(EmbeddingCache(folder).get(KEYS[:6]), vectors(6))
+
+
+def test_exchanged_rows_are_noticed_and_replaced(tmp_path):
+    EmbeddingCache(tmp_path).add(KEYS[:4], vectors(4))
+    file = tmp_path / "rows.f32"
+    rows = np.fromfile(file, np.float32).reshape(4, 8)
+    rows[[1, 2, 3, 0]].tofile(file)
+    cache = EmbeddingCache(tmp_path)
+    assert not any(map(cache.is_intact, KEYS[:4]))
+    with pytest.raises(StateError, match="changed since they were stored"):
+        cache.get(KEYS[:1])
+    cache.add(KEYS[:4], vectors(4))
+    assert torch.equal(EmbeddingCache(tmp_path).get(KEYS[:4]), vectors(4))
+
+
+def test_a_cache_without_checksums_is_neither_read_nor_touched(tmp_path):
+    old = {"vectors.f32": vectors(2).numpy().tobytes(), "keys.bin": b"vipembed" + bytes(40)}
+    for name, content in old.items():
+        (tmp_path / name).write_bytes(content)
+    cache = EmbeddingCache(tmp_path)
+    assert len(cache) == 0
+    cache.add(KEYS[:2], vectors(2))
+    assert {name: (tmp_path / name).read_bytes() for name in old} == old
+
+
 @pytest.mark.parametrize("bad", [0.0, float("nan"), float("inf"), 0.5])
 def test_a_vector_without_direction_is_not_stored(tmp_path, bad):
     cache = EmbeddingCache(tmp_path)
@@ -85,11 +129,21 @@ def test_damage_is_reported(tmp_path):
     cache.add(KEYS[:5], vectors(5))
     with pytest.raises(StateError, match="dimension 8, and these have 9"):
         cache.add(KEYS[5:6], torch.ones(1, 9) / 3)
-    file = tmp_path / "vectors.f32"
+    file = tmp_path / "rows.f32"
     whole = file.read_bytes()
     file.write_bytes(bytes(len(whole)))
-    with pytest.raises(StateError, match="length is not 1; delete the folder"):
+    with pytest.raises(StateError, match="changed since they were stored; delete the folder"):
         EmbeddingCache(tmp_path).get(KEYS[:1])
     file.write_bytes(whole[:-4])
     with pytest.raises(StateError, match="do not fit together"):
         EmbeddingCache(tmp_path)
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
+    (tmp_path / "target").write_text("precious")
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / "lock").symlink_to(tmp_path / "target")
+    with pytest.raises(StateError, match="lock is to be a lock file"):
+        EmbeddingCache(folder).add([content_key("a")], vectors(1))
+    assert (tmp_path / "target").read_text() == "precious"

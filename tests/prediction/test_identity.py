@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from verl_vip.errors import InvalidInputError
-from verl_vip.prediction.identity import prompt_id, prompt_text
+from verl_vip.prediction.identity import fields_of, prompt_id, prompt_text
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 2 + 2?"}]
 
@@ -56,18 +56,76 @@ def test_everything_else_that_differs_changes_the_id():
     assert prompt_id(shown(torch.from_numpy(image))) == prompt_id(shown(image))
 
 
-@pytest.mark.parametrize(
-    ("prompt", "message"),
-    [
-        ("", "prompt is empty"),
-        ([], "prompt is empty"),
-        ([{"role": "user", "content": object()}], r"prompt\[0\].content is a object"),
-        ([{"role": "user", "weight": float("nan")}], r"prompt\[0\].weight is nan"),
-    ],
+def test_what_has_no_stable_content_is_refused():
+    with pytest.raises(InvalidInputError, match=r"prompt\[0\].content is a object"):
+        prompt_id([{"role": "user", "content": object()}])
+
+
+NAN = float("nan")
+#: Prompts without a word, as JSON and Parquet readers give them.
+SILENT = [
+    None,
+    "",
+    " \n",
+    NAN,
+    [],
+    (),
+    np.array([], dtype=object),
+    [None],
+    [{}],
+    [NAN],
+    [{"role": "user"}],
+    [{"role": "user", "content": ""}],
+    [{"role": "user", "content": None}],
+    [{"role": "user", "content": NAN}],
+    [{"role": "user", "content": 3.5}],
+    [{"role": "user", "content": []}],
+    [{"role": "user", "content": [None, NAN, {}, {"type": "text", "text": None, "image": NAN}]}],
+    [{"role": "user", "content": np.array([{"type": "text", "text": NAN}], dtype=object)}],
+    [{"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}],
+    [{"role": "system", "content": None}, {"role": "user", "content": " "}],
+]
+
+
+@pytest.mark.parametrize("prompt", SILENT, ids=repr)
+def test_a_prompt_without_a_word_has_an_id_and_no_text(prompt):
+    assert prompt_id(prompt) == prompt_id(prompt)
+    assert prompt_text(prompt).strip() == ""
+
+
+def test_prompts_without_a_word_differ_by_what_else_they_hold():
+    def calls(name):
+        return [{"role": "assistant", "content": None, "tool_calls": [{"function": {"name": name}}]}]
+
+    ids = [prompt_id(prompt) for prompt in (calls("f"), calls("g"), [], None, "", NAN)]
+    assert len(set(ids)) == len(ids)
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.decimals() | st.datetimes(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["role", "content", "text"]), inner),
+    max_leaves=12,
 )
-def test_what_has_no_stable_content_is_refused(prompt, message):
-    with pytest.raises(InvalidInputError, match=message):
-        prompt_id(prompt)
+
+
+@given(json_like)
+def test_whatever_a_data_set_holds_for_a_prompt_has_an_id_and_a_text(prompt):
+    assert len(prompt_id(prompt)) == 32
+    assert isinstance(prompt_text(prompt), str)
+
+
+@given(st.dictionaries(st.sampled_from(["extra_info", "reward_model", "x"]), json_like))
+def test_fields_are_found_by_dotted_name_or_are_none(row):
+    found = fields_of(row, ["extra_info.split.name", "x"])
+    assert list(found) == ["extra_info.split.name", "x"]
+    assert found["x"] is row.get("x")
+
+
+def test_fields_tell_tasks_of_one_wording_apart():
+    rows = [{"reward_model": {"ground_truth": truth}} for truth in ("3", "4", ["3"], None)]
+    ids = [prompt_id(CHAT, fields_of(row, ["reward_model.ground_truth"])) for row in rows]
+    assert len(set(ids)) == 4
+    assert ids[3] == prompt_id(CHAT)
 
 
 def test_the_text_leaves_the_system_prompt_out():
@@ -84,10 +142,3 @@ def test_the_text_of_parts_names_media():
         {"role": "user", "content": "And?"},
     ]
     assert prompt_text(chat) == "<image>\nHow many?\n\nAnd?"
-
-
-def test_a_prompt_without_text_is_refused():
-    with pytest.raises(InvalidInputError, match="no text to embed"):
-        prompt_text([{"role": "user", "content": " "}])
-    with pytest.raises(InvalidInputError, match="each a mapping"):
-        prompt_text(["hello"])

@@ -47,7 +47,7 @@ def test_long_labels_take_more_lines():
     def plot(ax):
         for label in long:
             ax.plot([0, 1], label=label)
-        legend_above(ax, long)
+        legend_above(ax)
 
     figure = draw(plot)
     figure.canvas.draw()

@@ -8,7 +8,7 @@ from verl_vip.reporting.comparison_plots import (
     plot_reliability_by_group,
 )
 from verl_vip.reporting.records import RecordWriter, read_run
-from verl_vip.reporting.style import draw
+from verl_vip.reporting.style import draw, save_png, svg_text
 from verl_vip.reporting.summary import without_signal
 
 
@@ -74,3 +74,19 @@ def test_overhead_bars_keep_their_room_whatever_the_groups_are_called(two_runs):
     assert room("vip", "uniform") > 0.8
     long = "actor_rollout_ref.rollout.n=8, predictor=gaussian_process"
     assert room(f"vip ({long})", f"uniform ({long})") == pytest.approx(room("vip", "uniform"), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "plot", [plot_counts_by_group, plot_reliability_by_group, plot_no_signal_by_group, plot_overhead_by_group]
+)
+def test_any_text_may_name_groups_and_timed_parts(plot, tmp_path, make_header, make_step):
+    names = ["$", "price_$5_to_$10", "_x", "", "x" * 400, "数学" * 50, "\ud800\x00\u202e", "_nolegend_", *"abc"]
+    writer = RecordWriter(tmp_path)
+    writer.append(make_header())
+    writer.append(make_step(1, seconds=dict.fromkeys(names, 0.1)))
+    groups = {name: [read_run(tmp_path)] for name in names[:8]}
+    figure = draw(plot, groups, height=5)
+    save_png(figure, tmp_path / "a.png", "")
+    assert svg_text(figure, "a").encode()
+    shown = len(names) if plot is plot_overhead_by_group else len(groups)
+    assert len(figure.axes[0].get_legend().get_texts()) == shown

@@ -90,3 +90,18 @@ def test_strategies_keep_the_order_given(run_of):
 )
 def test_seeds_are_known_by_name(key, seed):
     assert is_seed(key) is seed
+
+
+def test_a_run_whose_settings_changed_on_the_way_is_told_from_one_that_kept_them(tmp_path, make_header, make_step):
+    runs = {}
+    for name, rates in {"changed": (1e-4, 1e-5), "kept": (1e-5, 1e-5), "kept too": (1e-5, 1e-5)}.items():
+        writer = RecordWriter(tmp_path / name)
+        for step, rate in enumerate(rates, start=1):
+            settings = {"lr": rate, "trainer.total_training_steps": step, "data.seed": step}
+            writer.append(make_header(settings=settings, resumed_from=step - 1 or None))
+            writer.append(make_step(step))
+        runs[name] = read_run(tmp_path / name)
+    assert {name: list(members) for name, members in group_runs(runs).items()} == {
+        "vip (lr=0.0001 (step 1); 1e-05 (step 2))": ["changed"],
+        "vip (lr=1e-05)": ["kept", "kept too"],
+    }

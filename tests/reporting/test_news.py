@@ -48,3 +48,17 @@ def test_a_resumed_run_tells_its_repeated_steps_again(tmp_path):
     told = news.poll()
     assert told[0] == "resumed after step 1 with the predictor's state"
     assert told[2].startswith("step 2 | reward 0.500")
+
+
+def test_news_come_in_the_order_written_whatever_the_clock_says(tmp_path):
+    writer, news = RecordWriter(tmp_path), RunNews(tmp_path)
+    writer.append(HEADER)
+    writer.append(dataclasses.replace(STEP, wall_time=9000.0))
+    writer.append(ValidationRecord(1, 5400.0, 4, {"sum": 1.0}, {"sum": 2}))
+    writer.append(dataclasses.replace(STEP, step=2, rollouts_total=8, wall_time=5500.0))
+    assert [line[:17] for line in news.poll()] == [
+        "training: 1 promp",
+        "step 1 | reward 0",
+        "validation after ",
+        "step 2 | reward 0",
+    ]

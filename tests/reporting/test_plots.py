@@ -81,6 +81,17 @@ def test_no_signal_stacks_wrong_below_right(run):
     assert right.get_paths()[0].vertices[:, 1].max() == pytest.approx(0.5)
 
 
+def test_groups_alike_in_between_are_stacked_on_top(tmp_path, make_header, make_step):
+    writer = RecordWriter(tmp_path)
+    writer.append(make_header())
+    for step in (1, 2):
+        writer.append(make_step(step, successes=[0.0, 0.6, 6.0, 1.0], varied=[False, False, False, True]))
+    axes = draw(plot_no_signal, read_run(tmp_path)).axes[0]
+    tops = [area.get_paths()[0].vertices[:, 1].max() for area in axes.collections]
+    assert tops == pytest.approx([0.25, 0.5, 0.75])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["all wrong", "all right", "alike in between"]
+
+
 def test_overhead_areas_stack_to_the_total(run):
     axes = draw(plot_overhead, run).axes[0]
     tops = [area.get_paths()[0].vertices[:, 1].max() for area in axes.collections]

@@ -44,11 +44,11 @@ def test_records_of_the_first_layout_are_read_and_of_a_later_one_refused(tmp_pat
     writer.append(make_step(1, tokens=[8, 24, 24, 8]))
     assert read_run(tmp_path).steps[0].tokens == [8, 24, 24, 8]
     header, step = (json.loads(line) for line in writer.path.read_text().splitlines())
-    del header["schema"], step["tokens"]
+    del header["schema"], step["tokens"], step["varied"]
     writer.path.write_text(json.dumps(header) + "\n" + json.dumps(step) + "\n")
     run = read_run(tmp_path)
     assert run.headers[0].schema == 1
-    assert run.steps[0].tokens is None
+    assert run.steps[0].tokens is run.steps[0].varied is None
     writer.path.write_text(json.dumps({**header, "schema": 99}) + "\n")
     with pytest.raises(InvalidInputError, match="line 1: the records have layout 99, and this verl-vip knows layouts"):
         read_run(tmp_path)
@@ -142,11 +142,68 @@ def test_rewind_drops_what_the_resumed_run_will_redo(tmp_path, fill, make_header
     assert len(run.headers) == 2
     assert [record.step for record in run.steps] == [1]
     assert [record.step for record in run.validations] == [0, 1]
-    assert os.listdir(tmp_path) == [RECORDS_FILE]
 
     before = writer.path.read_bytes()
-    writer.rewind(1)
+    assert writer.rewind(1) is None
     assert writer.path.read_bytes() == before
+
+
+def test_what_a_rewind_takes_out_is_kept_beside(tmp_path, fill, make_header, make_step):
+    writer = fill(tmp_path)
+    writer.append(make_header(resumed_from=2))
+    everything = read_run(tmp_path)
+    beside = writer.rewind(1)
+    assert sorted(os.listdir(tmp_path)) == ["vip_records.1.jsonl", RECORDS_FILE]
+    assert beside == tmp_path / "vip_records.1.jsonl"
+    kept, out = read_run(tmp_path), read_run(beside)
+    assert kept.steps + out.steps == everything.steps
+    assert kept.validations + out.validations == everything.validations
+    assert kept.headers == out.headers == everything.headers
+    writer.append(make_step(2))
+    assert writer.rewind(1) == tmp_path / "vip_records.2.jsonl"
+    assert read_run(beside) == out
+
+
+def test_a_run_that_is_not_continued_is_set_aside_as_it_is(tmp_path, fill, make_header):
+    writer = RecordWriter(tmp_path)
+    assert writer.set_aside() is None
+    writer.append(make_header())
+    assert writer.set_aside() is None  # a start that came to nothing
+    for number in (1, 2):
+        fill(tmp_path)
+        with open(writer.path, "ab") as file:
+            file.write(b'{"kind": "st')
+        before = writer.path.read_bytes()
+        assert writer.set_aside() == tmp_path / f"vip_records.{number}.jsonl"
+        assert (tmp_path / f"vip_records.{number}.jsonl").read_bytes() == before
+        assert not writer.path.exists()
+    writer.path.write_bytes(b"not ours\n")
+    assert writer.set_aside() == tmp_path / "vip_records.3.jsonl"
+
+
+def test_writers_at_once_lose_no_line(tmp_path, make_header, make_step):
+    program = (
+        "import pickle, sys\n"
+        "from dataclasses import replace\n"
+        "from verl_vip.reporting.records import RecordWriter\n"
+        "step = pickle.load(sys.stdin.buffer)\n"
+        "sys.stdin.close()\n"
+        "for number in range(200): RecordWriter(sys.argv[1]).append(replace(step, step=int(sys.argv[2]) + number))\n"
+    )
+    # Long lines take several writes each.
+    step = make_step(1, ids=[f"{row:04000}" for row in range(4)])
+    RecordWriter(tmp_path).append(make_header())
+    writers = [
+        subprocess.Popen([sys.executable, "-c", program, tmp_path, str(1000 * writer)], stdin=subprocess.PIPE)
+        for writer in range(6)
+    ]
+    for writer in writers:
+        writer.stdin.write(pickle.dumps(step))
+        writer.stdin.close()
+    assert [writer.wait(timeout=100) for writer in writers] == [0] * 6
+    lines = records_path(tmp_path).read_bytes().splitlines()[1:]
+    found = sorted(json.loads(line)["step"] for line in lines)
+    assert found == sorted(1000 * writer + number for writer in range(6) for number in range(200))
 
 
 def test_rewind_without_a_file_does_nothing(tmp_path):

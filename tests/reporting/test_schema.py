@@ -23,9 +23,19 @@ def test_validation_accuracy_pools_the_problems_of_all_labels(make_validation):
             "successes must lie between 0 and the observed count; prompt 'a'",
         ),
         ({"strategy": None}, "strategy must be text"),
+        ({"varied": [True, False]}, "varied must be a list with one entry for each of the 4 prompts"),
+        ({"varied": [True, False, 1, True]}, "varied must be a Python bool; got 1"),
         ({"step": True}, "step must be a Python int"),
         ({"seconds": {"embed": "fast"}}, "seconds"),
+        ({"seconds": {"embed": -1.0}}, r"seconds\['embed'\] must be a number of seconds of at least 0"),
+        ({"seconds": {"embed": 1e300}}, r"seconds\['embed'\] must be a number of seconds"),
         ({"ids": [1, 2, 3, 4]}, "ids must be text"),
+        ({"ids": None}, "ids must be a list; got NoneType"),
+        ({"budget": 10**400}, "budget must be a Python int"),
+        ({"tokens": [1, 2, 3, 10**13]}, "tokens must be a Python int"),
+        ({"successes": [10**400, 3.0, 2.0, 2.0]}, "successes must be a finite Python number"),
+        ({"wall_time": 1e18}, "wall_time must be a Unix time"),
+        ({"spends_all": 1}, "spends_all must be a Python bool"),
     ],
 )
 def test_step_record_refuses_malformed_values(changes, message, make_step):
@@ -52,6 +62,14 @@ def test_header_refuses_malformed_values(make_header):
         make_header(settings=[1])
     with pytest.raises(InvalidInputError, match="resumed_from"):
         make_header(resumed_from=-1)
+    with pytest.raises(InvalidInputError, match="started_at must be a Unix time"):
+        make_header(started_at=-1)
+    deep: dict = {}
+    for _ in range(2000):
+        deep = {"deeper": [deep]}
+    for name in ("settings", "versions"):
+        with pytest.raises(InvalidInputError, match=f"{name} is nested more than 50 levels deep"):
+            make_header(**{name: deep})
 
 
 def test_rewards_may_miss_their_count_by_a_rounding_error(make_step):

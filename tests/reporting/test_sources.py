@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_evaluations_are_found_beside_runs(write_run, write_evaluations, tmp_pat
     found = find_sources([run, tmp_path / "evaluations"])
     assert list(found.runs) == ["run"]
     assert list(found.evaluations) == ["base", "run-step5", "run-step20"]
-    assert found.evaluations["run-step20"]["sums"].metrics()["mean"]["value"] == 0.75
+    assert found.evaluations["run-step20"]["sums"].metrics["mean"]["value"] == 0.75
 
 
 def test_one_evaluation_may_be_given_by_itself(write_evaluations, tmp_path):
@@ -41,7 +42,7 @@ def test_equal_models_of_two_outputs_are_told_apart(write_evaluations, tmp_path)
     outputs = [write_evaluations(tmp_path / name, {"base": right}) for name, right in (("first", 1), ("second", 2))]
     found = find_sources(outputs)
     assert list(found.evaluations) == ["base", "second/base"]
-    assert found.evaluations["second/base"]["sums"].metrics()["mean"]["value"] == 0.5
+    assert found.evaluations["second/base"]["sums"].metrics["mean"]["value"] == 0.5
 
 
 def test_what_cannot_be_read_is_said_in_a_sentence(write_run, write_evaluations, tmp_path):
@@ -61,8 +62,8 @@ def test_what_cannot_be_read_is_said_in_a_sentence(write_run, write_evaluations,
         [
             "line 1: not a JSON object",
             "empty holds neither",
-            "a/sums/metrics.json is damaged",
-            "format 99",
+            "a/sums/metrics.json cannot be used: it is no JSON",
+            "format is 99",
             "not exist",
         ],
         strict=True,
@@ -83,3 +84,73 @@ def test_nothing_to_report_on_is_an_error(run_folder, tmp_path):
         find_sources([run_folder, run_folder / RECORDS_FILE])
     with pytest.raises(InvalidInputError, match="does not exist"):
         find_sources([tmp_path / "nowhere"])
+
+
+def test_a_folder_of_links_to_runs_is_reported_under_the_links_names(write_run, tmp_path):
+    for name in ("a", "b"):
+        write_run(tmp_path / "runs" / f"long-name-of-{name}", steps=1)
+    (tmp_path / "chosen" / "more").mkdir(parents=True)
+    (tmp_path / "chosen" / "first").symlink_to("../runs/long-name-of-a")
+    (tmp_path / "chosen" / "more" / "second").symlink_to(tmp_path / "runs" / "long-name-of-b")
+    found = find_sources([tmp_path / "chosen"])
+    assert list(found.runs) == ["first", "second"]
+    assert found.left_out == []
+    assert list(find_sources([tmp_path / "chosen" / "first"]).runs) == ["first"]
+
+
+def test_links_in_circles_and_back_up_are_no_trap(write_run, tmp_path):
+    write_run(tmp_path / "elsewhere", steps=1)
+    write_run(tmp_path / "sweep" / "a", steps=1)
+    (tmp_path / "sweep" / "b").mkdir()
+    for link, target in {
+        "self": "self",
+        "here": ".",
+        "up": "..",
+        "a/back": "../b",
+        "b/forth": "../a",
+        "b/top": "..",
+        "b/root": "/",
+    }.items():
+        (tmp_path / "sweep" / link).symlink_to(target)
+    found = find_sources([tmp_path / "sweep"])
+    assert list(found.runs) == ["a"]
+    assert found.left_out == [f"{tmp_path / 'sweep' / 'self'} is a link to self, which does not exist."]
+
+
+def test_a_run_that_several_links_lead_to_is_read_once(write_run, tmp_path):
+    run = write_run(tmp_path / "runs" / "a", steps=1)
+    for link in ("x", "y"):
+        (tmp_path / "runs" / link).symlink_to(run)
+    assert list(find_sources([tmp_path / "runs"]).runs) == ["a"]
+    with pytest.raises(InvalidInputError, match="given twice"):
+        find_sources([run, tmp_path / "runs" / "x"])
+
+
+def test_a_dangling_link_among_others_is_named(write_run, tmp_path):
+    run = write_run(tmp_path / "run", steps=1)
+    (tmp_path / "chosen").mkdir()
+    (tmp_path / "chosen" / "good").symlink_to(run)
+    (tmp_path / "chosen" / "gone").symlink_to(tmp_path / "no such run")
+    found = find_sources([tmp_path / "chosen"])
+    assert list(found.runs) == ["good"]
+    assert found.left_out == [
+        f"{tmp_path / 'chosen' / 'gone'} is a link to {tmp_path / 'no such run'}, which does not exist."
+    ]
+
+
+def test_what_stands_in_place_of_a_record_file_is_named(write_run, tmp_path):
+    write_run(tmp_path / "runs" / "good", steps=1)
+    for name in ("folder", "pipe", "link", "endless"):
+        (tmp_path / "runs" / name).mkdir()
+    (tmp_path / "runs" / "folder" / RECORDS_FILE).mkdir()
+    os.mkfifo(tmp_path / "runs" / "pipe" / RECORDS_FILE)
+    (tmp_path / "runs" / "link" / RECORDS_FILE).symlink_to("nowhere")
+    (tmp_path / "runs" / "endless" / RECORDS_FILE).symlink_to("/dev/zero")
+    found = find_sources([tmp_path / "runs"])
+    assert list(found.runs) == ["good"]
+    assert [sentence.removeprefix(f"{tmp_path / 'runs'}/") for sentence in found.left_out] == [
+        f"endless/{RECORDS_FILE} is no regular file; remove it.",
+        f"folder/{RECORDS_FILE} is a folder and should be a file; remove it.",
+        f"link/{RECORDS_FILE} is a link to nowhere, which does not exist.",
+        f"pipe/{RECORDS_FILE} is no regular file; remove it.",
+    ]

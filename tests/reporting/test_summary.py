@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from verl_vip.reporting.records import RecordWriter, read_run
 from verl_vip.reporting.summary import (
     broken_budgets,
     family_rows,
-    header_of,
     summarize,
     wilson_interval,
     without_signal,
@@ -26,12 +26,18 @@ def test_wilson_interval_is_scipys(case):
 
 def test_groups_without_signal_are_counted_among_sampled_groups(make_step):
     record = make_step(observed=[2, 6, 0, 2], requested=[2, 6, 0, 2], successes=[0.0, 3.0, 0.0, 2.0])
-    assert without_signal(record) == pytest.approx((1 / 3, 1 / 3))
+    assert without_signal(record) == pytest.approx((1 / 3, 1 / 3, 0))
+
+
+def test_groups_whose_rewards_are_alike_are_counted_where_they_are_noted(make_step):
+    record = make_step(successes=[0.0, 0.6, 6.0, 1.0], varied=[False, False, False, True])
+    assert without_signal(record) == (0.25, 0.25, 0.25)
+    assert without_signal(replace(record, varied=None)) == (0.25, 0.25, 0.0)
 
 
 def test_nearly_full_house_of_fractional_rewards_has_no_signal(make_step):
     record = make_step(successes=[0.0, 6.0 - 1e-12, 2.0, 1.0])
-    assert without_signal(record) == (0.25, 0.25)
+    assert without_signal(record) == (0.25, 0.25, 0.0)
 
 
 def test_no_group_has_no_share(make_step):
@@ -52,8 +58,21 @@ def test_broken_budgets_are_found(tmp_path, make_header, make_step):
     writer.append(make_step(6, budget=17, **changed))
     run = read_run(tmp_path)
     assert broken_budgets(run) == [2, 3, 4, 5]
-    assert header_of(run, run.steps[0]) is run.headers[0]
-    assert header_of(run, run.steps[-1]) is run.headers[1]
+    assert run.step_headers[0] is run.headers[0]
+    assert run.step_headers[-1] is run.headers[1]
+
+
+def test_a_clock_set_back_breaks_no_budget(tmp_path, make_header, make_step):
+    """The place in the file says which start took a step: here the second began an hour before the first."""
+    writer = RecordWriter(tmp_path)
+    writer.append(make_header(budget=16))
+    writer.append(make_step(1))
+    first = make_step(1).wall_time
+    writer.append(make_header(started_at=first - 3600, budget=17, resumed_from=1))
+    writer.append(make_step(2, wall_time=first - 3500, budget=17, requested=[2, 6, 6, 3], observed=[2, 6, 6, 3]))
+    run = read_run(tmp_path)
+    assert broken_budgets(run) == []
+    assert summarize(run).asked_exactly
 
 
 def test_family_rows(tmp_path, make_header, make_step, make_validation):

@@ -1,5 +1,9 @@
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from verl_vip.reporting.records import RecordWriter, read_run
 from verl_vip.reporting.timing import (
@@ -27,8 +31,9 @@ def resumed(tmp_path, make_header, make_step, make_validation):
 
 
 def test_clock_leaves_pauses_out(resumed):
-    clock = training_seconds(resumed)
-    assert [clock(record.wall_time) for record in resumed.steps] == [100, 110, 125, 175, 185]
+    steps, validations = training_seconds(resumed)
+    assert steps.tolist() == [100, 110, 125, 175, 185]
+    assert validations.tolist() == [115, 180]
     assert total_training_seconds(resumed) == 185
 
 
@@ -49,3 +54,34 @@ def test_run_without_steps_took_no_time(tmp_path, make_header):
     assert total_training_seconds(run) == 0
     assert step_seconds(run).shape == (0,)
     assert overhead_seconds(run) == {}
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_what_the_clock_is_set_to_between_starts_moves_nothing(make_header, make_step, tmp_path_factory, data):
+    """Starts of a run whose clock was set before each of them: the same seconds of training as without."""
+    gaps = data.draw(st.lists(st.lists(st.integers(1, 99), min_size=1, max_size=4), min_size=1, max_size=4))
+    sets = data.draw(st.lists(st.integers(-100_000, 100_000), min_size=len(gaps), max_size=len(gaps)))
+    folder = tmp_path_factory.mktemp("run")
+    writer, step, expected = RecordWriter(folder), 0, []
+    for start, (durations, moved) in enumerate(zip(gaps, sets, strict=True)):
+        now = 1_000_000.0 + moved
+        writer.append(make_header(started_at=now, resumed_from=step or None, budget=16 + start))
+        for k, seconds in enumerate(durations):
+            now, step = now + seconds, step + 1
+            writer.append(make_step(step, wall_time=now, budget=16 + start))
+            expected.append(math.nan if k == 0 else seconds)
+    run = read_run(folder)
+    assert [header.budget for header in run.step_headers] == [record.budget for record in run.steps]
+    np.testing.assert_array_equal(step_seconds(run), expected)
+    assert total_training_seconds(run) == sum(map(sum, gaps))
+
+
+def test_a_clock_set_back_within_a_start_costs_that_gap_alone(tmp_path, make_header, make_step):
+    writer = RecordWriter(tmp_path)
+    writer.append(make_header(started_at=5000.0))
+    for step, time in enumerate((5010.0, 5020.0, 1430.0, 1440.0), start=1):
+        writer.append(make_step(step, wall_time=time))
+    run = read_run(tmp_path)
+    np.testing.assert_array_equal(step_seconds(run), [np.nan, 10, np.nan, 10])
+    assert total_training_seconds(run) == 30

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from verl_vip.reporting.style import draw
+from verl_vip.reporting.style import draw, save_png
 from verl_vip.simulation.comparison import compare, named_arms
 from verl_vip.simulation.plots import plot_measure, plot_success
 
@@ -33,3 +35,18 @@ def test_what_lies_below_the_axis_is_written(summaries):
     assert axes.get_xlim()[0] == 0.99
     assert len(axes.texts) == 6
     assert "0%" in {text.get_text() for text in axes.texts}
+
+
+def test_any_text_may_name_an_arm(summaries, tmp_path):
+    names = ["$", "price_$5_to_$10", "_x", "x" * 400, "数学" * 50]
+    hostile = [
+        replace(summary, arm=replace(summary.arm, label=name)) for summary, name in zip(summaries, names, strict=False)
+    ]
+    figure = draw(plot_success, hostile)
+    save_png(figure, tmp_path / "success.png", names[1])
+    assert len(figure.axes[0].get_legend().get_texts()) == len(names)
+    for summary in hostile:
+        assert summary.arm.name not in ("vip", "uniform")
+    figure = draw(plot_measure, hostile, "success_end", "success")
+    save_png(figure, tmp_path / "measure.png", names[3])
+    assert len(figure.axes[0].get_yticklabels()) == len(names)

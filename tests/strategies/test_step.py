@@ -89,6 +89,16 @@ def test_a_selection_has_to_fit_what_came_back(batch):
         step.receive(rewards([0] * 8, [0] * 7, [0] * 8))
 
 
+def test_a_selection_may_weigh_only_what_the_strategy_declared(batch):
+    weighed = Selection(prompt_weight=torch.ones(3))
+    strategy, step = start(batch, [2, 2, 2], selection=weighed)
+    assert strategy.weighs == set()
+    with pytest.raises(
+        IntegrationError, match=r"'scripted' returned prompt_weight in its selection; it must name that"
+    ):
+        step.receive(rewards([0] * 2, [0] * 2, [0] * 2))
+
+
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(lost=st.lists(st.integers(0, 2), min_size=12, max_size=12), seed=st.integers(0, 99))

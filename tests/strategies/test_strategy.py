@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from verl_vip.errors import InfeasibleBudgetError, InvalidInputError, StateError
 from verl_vip.strategies.registry import STRATEGIES, build_strategy
-from verl_vip.strategies.strategy import Budget, Selection, Stateless, Strategy
+from verl_vip.strategies.strategy import Budget, Selection, Stateless, Strategy, Weighing
 
 #: Strategies that serve every prompt in one round, and so spend the budget exactly.
 ONE_ROUND = {
@@ -46,6 +48,7 @@ def test_budget_and_bounds_hold_over_all_rounds(name, data, batch, play):
             assert name in ONE_ROUND
             assert step.selection == Selection()
         selection = step.selection
+        assert selection.weighs <= strategy.weighs
         for flags in (selection.keep, selection.rollout_weight):
             assert flags is None or [len(row) for row in flags] == totals.tolist()
         assert selection.keep is None or all(row.dtype == torch.bool for row in selection.keep)
@@ -102,6 +105,21 @@ def test_a_stateless_strategy_refuses_a_state():
         stateless.load_state_dict({"kind": "greso"})
 
 
+SETTINGS = [(name, {}) for name in sorted(STRATEGIES)] + [("prioritized", {"correction": 0.5})]
+
+
+@pytest.mark.parametrize(("name", "settings"), SETTINGS)
+def test_a_strategy_weighs_what_it_says_it_weighs_and_no_more(name, settings, batch, play):
+    p = torch.rand(24, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    strategy = build_strategy(name, objective="rloo", **settings)
+    assert strategy.weighs <= set(get_args(Weighing))
+    found = set()
+    for visit, success in enumerate((p, torch.zeros(24), torch.ones(24))):
+        step = play(strategy, *batch(p, 0.3 * p * (1 - p)), Budget(24 * 8, 3, 32), success=success, seed=visit)
+        found |= step.selection.weighs
+    assert found == strategy.weighs
+
+
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 def test_every_strategy_keeps_the_contract(name, batch):
     strategy = build_strategy(name, objective="dr_grpo")
@@ -117,6 +135,14 @@ def test_partial_use_needs_keep():
     for partial in ({"baseline": "sampled"}, {"rollout_weight": (torch.ones(2),)}):
         with pytest.raises(InvalidInputError, match="need keep"):
             Selection(**partial)
+
+
+def test_a_selection_knows_what_it_weighs():
+    flags = (torch.ones(2, dtype=torch.bool),)
+    assert Selection(keep=flags).weighs == set()
+    assert Selection(prompt_weight=torch.ones(1)).weighs == {"prompt_weight"}
+    everything = Selection(flags, torch.ones(1), (torch.ones(2),), "sampled")
+    assert everything.weighs == set(get_args(Weighing))
 
 
 @pytest.mark.parametrize(("total", "lower", "upper"), [(5, 3, 16), (33, 3, 16)])

@@ -11,10 +11,11 @@ from verl_vip.workers.row_weights import RowWeights, row_weights
 from verl_vip.workers.update_terms import UpdateTerms
 
 
-def terms(uids, variance=None, mean=0.5, weights=None):
+def terms(uids, variance=None, mean=0.5, weights=None, ranges=None):
     names = sorted(set(uids) - {uid for uid in uids if uid.startswith("pad")})
     prediction = Prediction(torch.full((len(names),), mean), torch.full((len(names),), 0.05))
-    return UpdateTerms.of_batch(names, prediction, variance or GradientVariance(), weights or RowWeights())
+    ranges = ranges or [(0.0, 1.0)] * len(names)
+    return UpdateTerms.of_batch(names, prediction, variance or GradientVariance(), weights or RowWeights(), ranges)
 
 
 def test_a_group_of_one_teaches_nothing_and_padding_counts_nowhere():
@@ -67,14 +68,13 @@ def test_rows_that_are_kept_are_centred_on_all_that_was_sampled_and_weighed_one_
     keep = tuple(torch.tensor(flags, dtype=torch.bool) for flags in ([1, 1, 0, 0, 1], [0, 1, 1]))
     factors = (torch.tensor([5.0, 2.0, 9.0, 9.0, 2.0]), torch.tensor([9.0, 3.0, 0.5]))
     selection = Selection(keep=keep, rollout_weight=factors, baseline="sampled")
-    weights = row_weights(selection, sampled, ["a", "b"], (-1.0, 1.0))
-    scorers = [2 * rewards - 1 for rewards in sampled]
+    ranges = [(-1.0, 1.0), (0.5, 3.0)]
+    weights = row_weights(selection, sampled, ["a", "b"], ranges)
+    scorers = [low + (high - low) * rewards for rewards, (low, high) in zip(sampled, ranges, strict=True)]
 
     def run(rewards, uids, weights=None):
-        at = terms(uids, weights=weights)
-        return row_advantages(
-            torch.cat(rewards), uids, at, estimator=estimator, reward_range=(-1.0, 1.0), prompt_weight="rows"
-        )
+        at = terms(uids, weights=weights, ranges=ranges)
+        return row_advantages(torch.cat(rewards), uids, at, estimator=estimator, prompt_weight="rows")
 
     everything = run(scorers, list("aaaaabbb"))
     kept = run([scores[flags] for scores, flags in zip(scorers, keep, strict=True)], list("aaabb"), weights)

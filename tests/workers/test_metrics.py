@@ -1,11 +1,15 @@
 """The step's metrics."""
 
+import gc
 import math
+from types import FunctionType, ModuleType
 
 import pytest
 import torch
 
-from verl_vip.prediction.registry import build_predictor
+from verl_vip.prediction.predictor import Prompts
+from verl_vip.prediction.registry import PREDICTORS, build_predictor
+from verl_vip.prediction.table import PromptTable
 from verl_vip.reporting.records import StepRecord
 from verl_vip.workers.metrics import step_metrics, tensor_bytes
 
@@ -81,6 +85,54 @@ def test_a_step_without_any_outcome_has_metrics_too(predictor):
 def test_full_houses_of_fractions_carry_no_signal(predictor):
     found = step_metrics(record(observed=[3, 3, 3, 3], successes=[3 - 1e-9, 1e-9, 1.5, 3 + 1e-9]), predictor)
     assert found["vip/groups/without_signal"] == 0.75
+
+
+def test_groups_whose_rewards_are_alike_carry_no_signal_whatever_they_are(predictor):
+    alike = record(
+        observed=[10] * 4, requested=[10] * 4, successes=[1.0, 1.0, 5.0, 5.0], varied=[False, True, True, False]
+    )
+    assert step_metrics(alike, predictor)["vip/groups/without_signal"] == 0.5
+
+
+def reachable_tensor_bytes(owner):
+    """By a walk over everything that the object refers to."""
+    storages, waiting, visited = {}, [owner], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in visited or isinstance(value, (type, ModuleType, FunctionType)):
+            continue
+        visited.add(id(value))
+        if isinstance(value, torch.Tensor):
+            storages[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        else:
+            waiting.extend(gc.get_referents(value))
+    return sum(storages.values())
+
+
+@pytest.mark.parametrize("name", sorted(PREDICTORS))
+def test_a_predictors_memory_is_counted_exactly(name):
+    predictor = build_predictor(name)
+    if name == "oracle":
+        predictor.tell([f"{row}" for row in range(200)], torch.full((200,), 0.5))
+    for step in range(3):
+        ids = tuple(f"{row}" for row in range(40 * step, 40 * step + 60))
+        points = torch.nn.functional.normalize(torch.randn(60, 8, generator=torch.Generator().manual_seed(step)), dim=1)
+        prompts = Prompts(ids, points)
+        predictor.predict(prompts)
+        trials = torch.full((60,), 8)
+        predictor.observe(prompts, torch.arange(60).double() % 9, trials)
+        assert tensor_bytes(predictor) == reachable_tensor_bytes(predictor)
+
+
+def test_what_counts_its_own_tensors_is_not_looked_into():
+    class Index(dict):
+        def values(self):
+            raise AssertionError("an entry for each of a million prompts")
+
+    table = PromptTable({"a": 0.0, "b": 0.0})
+    table.ensure([f"{row}" for row in range(1000)])
+    table._rows = Index(table._rows)
+    assert tensor_bytes({"table": table, "again": [table]}) == table.tensor_bytes >= 1000 * 2 * 8
 
 
 def test_tensors_are_counted_once_wherever_they_are_kept():

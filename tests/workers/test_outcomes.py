@@ -53,7 +53,7 @@ def test_rollouts_are_sorted_by_prompt_with_unscored_ones_apart():
         rewards=[1.0, -1.0, math.nan, 0.0, math.inf],
         tokens=[1, 2, 4, 8, 16],
     )
-    found = group_by_prompt(planned([2, 3, 1]), rollouts, (-1.0, 1.0))
+    found = group_by_prompt(planned([2, 3, 1]), rollouts, [(-1.0, 1.0)] * 3)
     assert [rewards.tolist() for rewards in found.rewards] == [[0.0], [1.0, 0.5], []]
     assert found.unscored == [1, 1, 0]
     assert found.tokens == [18, 13, 0]
@@ -62,8 +62,17 @@ def test_rollouts_are_sorted_by_prompt_with_unscored_ones_apart():
 
 
 def test_a_reward_outside_the_range_is_refused():
-    with pytest.raises(InvalidInputError, match=r"earned 2\.0, outside"):
-        group_by_prompt(planned([1]), Rollouts(["u0"], [2.0], [1]), (0.0, 1.0))
+    with pytest.raises(InvalidInputError, match=r"data source 'add' earned 2\.0, outside its range \[0\.0, 1\.0\]"):
+        group_by_prompt(planned([1]), Rollouts(["u0"], [2.0], [1]), [(0.0, 1.0)])
+
+
+def test_each_prompt_has_the_range_of_its_scorer():
+    rollouts = Rollouts(["u0", "u1", "u1", "u0"], [-1.0, 0.0, 1.0, 1.0], [1] * 4)
+    found = group_by_prompt(planned([2, 2]), rollouts, [(-1.0, 1.0), (0.0, 1.0)])
+    assert [rewards.tolist() for rewards in found.rewards] == [[0.0, 1.0], [0.0, 1.0]]
+    told = r"earned -1\.0, .*\+vip\.reward_range_by_source=\{add: \[failed, solved\]\}"
+    with pytest.raises(InvalidInputError, match=told):
+        group_by_prompt(planned([1, 1]), Rollouts(["u1"], [-1.0], [1]), [(-1.0, 1.0), (0.0, 1.0)])
 
 
 @pytest.mark.parametrize("arrived", [(4, 4, 4), (4, 3, 4), (4, 4, 0)])

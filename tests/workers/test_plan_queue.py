@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from verl_vip.errors import IntegrationError
+from verl_vip.errors import IntegrationError, StateError
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.state_file import read_state, write_state
 from verl_vip.strategies.step import Step
@@ -60,7 +60,7 @@ def test_plans_are_for_consecutive_steps_and_are_taken_in_that_order(queue):
 def test_a_restored_queue_asks_for_the_same_counts_and_ends_its_steps(queue, tmp_path):
     write_state(tmp_path / "state", {"plans": queue.state_dict()})
     restored = PlanQueue()
-    restored.load_state_dict(read_state(tmp_path / "state")["plans"])
+    restored.load_state_dict(read_state(tmp_path / "state")["plans"], after=6)
     assert restored.counts == queue.counts
     for step in (7, 8):
         before, after = queue.pop(step), restored.pop(step)
@@ -81,10 +81,37 @@ def test_a_restored_queue_asks_for_the_same_counts_and_ends_its_steps(queue, tmp
         assert after.arrived == BUDGET.total
 
 
-def test_restored_counts_that_break_the_budget_are_refused(queue):
-    (first, _) = queue.state_dict()
-    with pytest.raises(IntegrationError, match="where the budget is 18"):
-        PlanQueue().load_state_dict([{**first, "counts": [2, 2, 2]}])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"counts": [2, 2, 2]}, "where the budget is 18"),
+        ({"counts": [6, 6, 6.0]}, "a list of int was expected"),
+        ({"uids": ["7-0", "7-1", "8-2"]}, "a prompt is there twice"),
+        ({"uids": ["7-0", "7-1"]}, "2 uids and 3 labels for 3 prompts"),
+        ({"labels": "add"}, "a list of str was expected"),
+        ({"step": 9}, r"steps \[9, 8\] do not follow step 6"),
+        ({"step": True}, "a list of int was expected"),
+        ({"embeddings": torch.randn(2, 5)}, "with B = 3 rows"),
+        (
+            {"prediction": {"mean": torch.tensor([0.5, 2.0, 0.1]), "variance": torch.zeros(3), "spread": None}},
+            r"lie in \[0, 1\]",
+        ),
+        ({"budget": {"total": 18, "lower": 2}}, "TypeError"),
+        ({"seconds": 3}, "AttributeError"),
+    ],
+)
+def test_what_is_not_a_plan_of_the_next_steps_is_refused_and_changes_nothing(queue, change, message):
+    first, second = queue.state_dict()
+    with pytest.raises(StateError, match=message):
+        queue.load_state_dict([{**first, **change}, second], after=6)
+    assert queue.counts.keys() == {"7-0", "7-1", "7-2", "8-0", "8-1", "8-2"}
+    assert queue.head(7).step == 7
+
+
+@pytest.mark.parametrize("state", [None, 3, "plans", {"step": 7}, [None], [3], [["step", 7]]])
+def test_what_is_no_list_of_plans_is_refused(state):
+    with pytest.raises(StateError, match="the prompts in flight is damaged"):
+        PlanQueue().load_state_dict(state, after=6)
 
 
 def test_a_cleared_queue_plans_from_the_step_under_way(queue):

@@ -1,6 +1,10 @@
+import dataclasses
 import math
 
-from verl_vip.workers.sampled_rows import SampledRows
+import numpy as np
+import pytest
+
+from verl_vip.workers.sampled_rows import SampledRows, own_accuracy
 
 
 def rows(*keys):
@@ -41,3 +45,35 @@ def test_rows_without_a_finite_reward_have_no_position_and_are_not_kept():
     assert kept.keys == ["a_2_0"]
     assert dropped.keys == ["a_0_0", "a_1_0"]
     assert found.rollouts.tokens == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("noted", "accuracy"),
+    [
+        ({"score": -1.0, "acc": False, "pred": "7"}, 0.0),
+        ({"score": 1.0, "acc": True}, 1.0),
+        ({"score": 3.0, "acc": np.float32(0.25)}, 0.25),
+        ({"timeout": True, "acc": 0.0}, 0.0),
+        ({"acc": 0.0}, None),  # verl's copy of a reward that was a plain number
+        ({"score": 1.0}, None),
+        ({"score": 1.0, "acc": 55.0}, None),
+        ({"score": 1.0, "acc": math.nan}, None),
+        ({"score": 1.0, "acc": "yes"}, None),
+        ({"score": 1.0, "acc": None}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_what_a_scorer_says_of_an_answer_is_told_from_its_reward(noted, accuracy):
+    assert own_accuracy({"reward_extra_info": noted, "global_steps": 3}) == accuracy
+
+
+@pytest.mark.parametrize("nothing", [None, {}, "text", [1.0]])
+def test_a_row_without_notes_has_no_accuracy(nothing):
+    assert own_accuracy(nothing) is None
+
+
+def test_accuracies_stay_with_their_rows():
+    found = dataclasses.replace(rows("b_0_0", "a_1_0", "a_0_0"), accuracies=[0.5, None, 1.0])
+    assert found.in_order().rollouts.accuracies == [1.0, None, 0.5]
+    assert (found + found).accuracies == [0.5, None, 1.0] * 2

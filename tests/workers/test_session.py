@@ -2,15 +2,19 @@
 
 import dataclasses
 import math
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 
 from verl_vip.errors import ConfigError, InfeasibleBudgetError, IntegrationError, InvalidInputError
 from verl_vip.reporting.records import read_run
 from verl_vip.state_file import read_state, write_state
+from verl_vip.strategies.registry import STRATEGIES, build_strategy
 from verl_vip.workers.outcomes import Rollouts
 from verl_vip.workers.run_settings import RunSettings
 from verl_vip.workers.run_state import STATE_FILE
@@ -20,7 +24,7 @@ UIDS = ["a", "b", "c", "d"]
 MESSAGES = [[{"role": "user", "content": f"Add {number} and {number}"}] for number in range(4)]
 
 
-def demo_settings(folder):
+def demo_settings(folder, *overrides):
     with initialize_config_module("verl_vip.recipes", version_base=None):
         config = compose(
             "demo",
@@ -31,6 +35,7 @@ def demo_settings(folder):
                 "vip.upper=12",
                 "vip.predictor=beta_table",
                 "trainer.save_freq=2",
+                *overrides,
             ],
         )
     return RunSettings.from_verl(config)
@@ -182,6 +187,101 @@ def test_a_state_of_another_predictor_is_named(settings):
         started(dataclasses.replace(settings, resume_dir=folder), predictor="last_seen")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"embedding_model": "someone/of-equal-width"},
+            r"embedding_model=\S*MiniLM\S*, and it is now someone--of-equal",
+        ),
+        ({"reward_range": (-1.0, 1.0)}, r"reward_range=\[0\.0, 1\.0\], and it is now \[-1\.0, 1\.0\]"),
+        (
+            {"reward_range_by_source": {"add": (0.0, 2.0)}},
+            r"by_source=\{'add': \[0\.0, 1\.0\]\}, and it is now \{'add': \[0",
+        ),
+        ({"reward_range_by_source": {}}, r"by_source=\{'add': \[0\.0, 1\.0\]\}, and it is now \{\}"),
+        ({"identity_fields": ("extra_info.x",)}, r"identity_fields=\[\], and it is now \['extra_info\.x'\]"),
+    ],
+)
+def test_what_was_learned_means_nothing_to_another_model_or_range(settings, change, message):
+    change = {"reward_range_by_source": {"add": (0.0, 1.0)}, **change}
+    session = started(settings, reward_range_by_source={"add": (0.0, 1.0)})
+    for step in (1, 2):
+        observe(session, plan(session, step), [0, 8, 4, 4], step=step)
+    changed = dataclasses.replace(settings, resume_dir=settings.checkpoint_dir / "global_step_2")
+    with pytest.raises(ConfigError, match=message) as caught:
+        started(changed, **change)
+    assert "Set vip.on_missing_state=fresh" in str(caught.value)
+    fresh = started(changed, on_missing_state="fresh", **change)
+    assert fresh.state.predictor.metrics()["known_prompts"] == 0
+    assert fresh.state.rollouts_total == 64
+    fresh.save(settings.checkpoint_dir / "global_step_3", 3)
+    following = dataclasses.replace(settings, resume_dir=settings.checkpoint_dir / "global_step_3")
+    assert started(following, **change).state.rollouts_total == 64
+    change["reward_range_by_source"] = {**change["reward_range_by_source"], "later": (0.0, 4.0)}
+    assert started(following, **change).state.rollouts_total == 64
+
+
+OPEN_SESSION = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_session import Session, demo_settings
+from verl_vip.errors import ConfigError
+try:
+    session = Session(demo_settings(Path(sys.argv[2])))
+except ConfigError as error:
+    print(">", error, flush=True)
+else:
+    print("> open", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_folder_has_one_training_at_a_time(settings, tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", OPEN_SESSION, str(Path(__file__).parent), str(tmp_path)]
+    first, second = (subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    try:
+        said = {process: next(line for line in process.stdout if line[0] == ">") for process in (first, second)}
+        (opened,) = (process for process, line in said.items() if line == "> open\n")
+        (refused,) = (process for process in said if process is not opened)
+        sentence = f"another process is at the training in {settings.checkpoint_dir}; wait for it or stop it."
+        assert said[refused] == f"> {sentence}\n"
+        with pytest.raises(ConfigError, match="another process is at the training in"):
+            Session(settings)
+        opened.kill()
+        opened.wait(timeout=30)
+        started(settings)
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.communicate(timeout=30)
+
+
+def test_a_run_that_starts_over_keeps_the_records_of_the_one_before(settings, caplog):
+    session = started(settings)
+    for step in (1, 2, 3):
+        observe(session, plan(session, step), [0, 8, 4, 4], step=step)
+    before = settings.records_path.read_bytes()
+    again = started(settings)
+    beside = settings.checkpoint_dir / "vip_records.1.jsonl"
+    assert beside.read_bytes() == before
+    assert f"are in {beside} now" in caplog.text
+    observe(again, plan(again), [0, 8, 4, 4])
+    assert [step.step for step in read_run(settings.records_path).steps] == [1]
+
+
+def test_a_run_that_goes_on_keeps_the_records_of_the_steps_it_takes_again(settings):
+    session = started(settings)
+    for step in (1, 2, 3):
+        observe(session, plan(session, step), [0, 8, 4, 4], step=step)
+    third = read_run(settings.records_path).steps[-1]
+    resumed = started(dataclasses.replace(settings, resume_dir=settings.checkpoint_dir / "global_step_2"))
+    observe(resumed, plan(resumed, 3), [8, 8, 8, 8], step=3)
+    assert read_run(settings.checkpoint_dir / "vip_records.1.jsonl").steps == (third,)
+    assert len(read_run(settings.records_path).steps) == 3
+
+
 def test_the_last_steps_state_is_there_before_verl_marks_its_checkpoint(settings):
     session = Session(settings)
     session.start(last_step=1)
@@ -250,6 +350,35 @@ def test_repeated_prompts_share_what_they_earn_and_the_user_is_told_once(setting
     assert last.predicted[0] == last.predicted[1] == pytest.approx(0.5)
 
 
+def test_prompts_of_one_wording_are_told_apart_by_a_field_and_embedded_once(settings):
+    session = started(settings, identity_fields=("reward_model.ground_truth",))
+    messages = [MESSAGES[0], MESSAGES[0], MESSAGES[0], MESSAGES[1]]
+    tasks = [{"reward_model": {"ground_truth": truth}} for truth in ("1", "2", "1", "1")]
+    counts = session.plan(step=1, uids=UIDS, messages=messages, labels=["add"] * 4, tasks=tasks)
+    observe(session, counts, [0, 8, 0, 4])
+    (step,) = read_run(settings.records_path).steps
+    assert step.ids[0] == step.ids[2]
+    assert len(set(step.ids)) == 3
+    plan_again = session.plan(step=2, uids=UIDS, messages=messages, labels=["add"] * 4, tasks=tasks)
+    prompts = session.state.plans.head(2).prompts
+    assert torch.equal(prompts.embeddings[0], prompts.embeddings[1])
+    first, second, third, _ = session.state.plans.head(2).prediction.mean.tolist()
+    assert first == third < 0.2
+    assert second > 0.8
+    assert sum(plan_again) == 32
+
+
+def test_prompts_without_a_word_are_planned_and_learned_from_like_others(settings):
+    session = started(settings, predictor="drifting_gp")
+    messages = [MESSAGES[0], [], [{"role": "assistant", "content": None, "tool_calls": [{"id": "f"}]}], MESSAGES[1]]
+    for step in range(1, 6):
+        counts = session.plan(step=step, uids=UIDS, messages=messages, labels=["add"] * 4)
+        observe(session, counts, [counts[0], 0, counts[2], 0], step=step)
+    prediction = session.planner.plan(session.state, step=6, uids=UIDS, messages=messages, labels=[""] * 4).prediction
+    assert prediction.mean[1] < 0.2
+    assert prediction.mean[2] > 0.8
+
+
 def test_an_empty_batch_is_named(settings):
     with pytest.raises(IntegrationError, match=r"an empty batch at step 1; check data\.train_files"):
         started(settings).plan(step=1, uids=[], messages=[], labels=[])
@@ -258,7 +387,9 @@ def test_an_empty_batch_is_named(settings):
 def test_rewards_outside_the_range_are_refused_with_what_to_set(settings):
     session = started(settings)
     plan(session)
-    with pytest.raises(InvalidInputError, match=r"earned -1.0, outside vip.reward_range=\[0.0, 1.0\]"):
+    with pytest.raises(
+        InvalidInputError, match=r"source 'add' earned -1.0, outside its range \[0.0, 1.0\]; set vip.rew"
+    ):
         session.receive(step=1, rollouts=Rollouts(["a"], [-1.0], [5]))
 
 
@@ -269,6 +400,49 @@ def test_other_reward_ranges_are_mapped_to_success_shares(settings):
     finish(session, dataclasses.replace(found, rewards=rewards))
     (step,) = read_run(settings.records_path).steps
     assert step.successes == [0.0, 8.0, 4.0, 4.0]
+
+
+def test_sources_on_different_scales_are_learned_allocated_and_updated_each_on_its_own(settings):
+    session = started(settings, reward_range=(-1.0, 1.0), reward_range_by_source={"sort": (0.0, 1.0)})
+    labels = ["add", "sort", "add", "sort"]
+    counts = session.plan(step=1, uids=UIDS, messages=MESSAGES, labels=labels)
+    # All are predicted alike: those with twice as much at stake get more.
+    assert counts[0] == counts[2] > counts[1] == counts[3]
+    found = rollouts(counts, [4, 4, 0, 0])
+    wrong = dict(zip(UIDS, [-1.0, 0.0, -1.0, 0.0], strict=True))
+    rewards = [reward or wrong[uid] for uid, reward in zip(found.uids, found.rewards, strict=True)]
+    assert session.receive(step=1, rollouts=dataclasses.replace(found, rewards=rewards)) == {}
+    assert session.select(1) is None
+    assert session.update_terms.reward_range.tolist() == [[-1, 1], [0, 1], [-1, 1], [0, 1]]
+    session.observe(1)
+    (step,) = read_run(settings.records_path).steps
+    assert step.successes == [4.0, 4.0, 0.0, 0.0]
+    session.plan(step=2, uids=UIDS, messages=MESSAGES, labels=labels)
+    with pytest.raises(InvalidInputError, match=r"data source 'sort' earned -1.0, outside its range \[0.0, 1.0\]"):
+        session.receive(step=2, rollouts=Rollouts(["b"], [-1.0], [5]))
+
+
+def test_counts_are_those_of_one_scale_where_all_prompts_share_it(settings):
+    narrow, wide = started(settings), started(settings, reward_range=(-1.0, 1.0))
+    everywhere = started(settings, reward_range_by_source={"add": (-1.0, 1.0)})
+    for step in (1, 2, 3):
+        counts = plan(narrow, step)
+        found = rollouts(counts, [0, 1, 2, 2])
+        on_both_sides = dataclasses.replace(found, rewards=[2 * reward - 1 for reward in found.rewards])
+        assert plan(wide, step) == plan(everywhere, step) == counts
+        finish(narrow, found, step)
+        finish(wide, on_both_sides, step)
+        finish(everywhere, on_both_sides, step)
+
+
+def test_equal_rewards_between_0_and_1_carry_no_signal(settings):
+    session = started(settings)
+    found = rollouts(plan(session), [0, 8, 4, 0])
+    rewards = [0.1 if uid == "d" else reward for uid, reward in zip(found.uids, found.rewards, strict=True)]
+    metrics = finish(session, dataclasses.replace(found, rewards=rewards))
+    assert metrics["vip/groups/without_signal"] == 0.75
+    (step,) = read_run(settings.records_path).steps
+    assert step.varied == [False, False, True, False]
 
 
 def test_rewards_between_0_and_1_teach_how_little_they_vary(settings):
@@ -297,6 +471,18 @@ def test_validation_counts_problems_and_teaches_nobody(settings):
     (check,) = read_run(settings.records_path).validations
     assert (check.correct, check.count) == ({"add": 0.5, "sort": 1.0}, {"add": 1, "sort": 1})
     assert plan(session) == before
+
+
+def test_no_validation_reward_ends_the_run(settings, caplog):
+    session = started(settings)
+    earned = [("gsm8k", 0.0), ("gsm8k", 1.0), ("aime", -1.0), ("aime", 1.0), ("judge", 7.5), ("judge", math.nan)]
+    for step in (0, 1):
+        session.expect_validation([f"v{row}" for row in range(6)], [source for source, _ in earned], [1] * 6)
+        found = Rollouts([f"v{row}" for row in range(6)], [reward for _, reward in earned], [5] * 6)
+        session.observe_validation(step=step, rollouts=found)
+    for check in read_run(settings.records_path).validations:
+        assert check.correct == {"gsm8k": 1.0, "aime": 1.0, "judge": 1.0}
+    assert caplog.text.count("validation rewards of data source 'aime' go from -1 to 1, outside") == 1
 
 
 def test_a_strategy_that_wants_a_pool_says_how_to_offer_one(settings):
@@ -339,7 +525,9 @@ def test_rounds_follow_the_rewards_and_only_what_is_kept_is_trained_on(settings)
     assert metrics["vip/rounds"] == 2
 
 
-def test_when_nothing_is_kept_one_rollout_stays_without_weight(settings):
+@pytest.mark.parametrize("weighs_rows", [True, False])
+def test_when_nothing_is_kept_a_group_stays_that_teaches_nothing(settings, weighs_rows):
+    settings = dataclasses.replace(settings, weighs_rows=weighs_rows)
     session = started(settings, strategy="dapo", strategy_settings={"group_size": 8})
     further = dict(zip(UIDS, plan(session), strict=True))
     while further:
@@ -347,27 +535,35 @@ def test_when_nothing_is_kept_one_rollout_stays_without_weight(settings):
         found = Rollouts(uids, [0.0] * len(uids), [5] * len(uids))
         further = session.receive(step=1, rollouts=found)
     kept = session.select(1)
-    assert sum(map(len, kept.values())) == 1
+    assert kept == {"a": list(range(8)), "b": [], "c": [], "d": []}
     assert set(session.update_terms.weight.tolist()) == {0.0}
     session.observe(1)
     (step,) = read_run(settings.records_path).steps
-    assert sum(step.kept) == 1
+    assert step.kept == [8, 0, 0, 0]
 
 
-def test_weights_need_an_estimator_that_passes_them_on(settings):
-    session = started(dataclasses.replace(settings, weighs_rows=False), strategy="dynamic_pruning")
-    counts = plan(session)
-    session.receive(step=1, rollouts=rollouts(counts, [1, 1, 1, 1]))
-    with pytest.raises(ConfigError, match=r"set algorithm\.adv_estimator=vip_rloo"):
-        session.select(1)
+def may_start(settings, name, **strategy_settings):
+    try:
+        started(settings, strategy=name, strategy_settings=strategy_settings, budget=32)
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
-def test_weights_by_reward_are_refused_where_a_penalty_changes_rewards_afterwards(settings):
-    session = started(dataclasses.replace(settings, kl_in_reward=True), strategy="dynamic_pruning")
-    counts = plan(session)
-    session.receive(step=1, rollouts=rollouts(counts, [1, 1, 1, 1]))
-    with pytest.raises(ConfigError, match=r"set algorithm\.use_kl_in_reward=False"):
-        session.select(1)
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_what_the_update_cannot_follow_is_refused_before_anything_is_sampled(settings, name):
+    needs = build_strategy(name, objective="rloo").weighs
+    assert may_start(settings, name) is None
+    refused = may_start(dataclasses.replace(settings, weighs_rows=False), name)
+    assert ("set algorithm.adv_estimator=vip_rloo" in (refused or "")) == bool(needs)
+    refused = may_start(dataclasses.replace(settings, kl_in_reward=True), name)
+    assert ("set algorithm.use_kl_in_reward=False" in (refused or "")) == bool(needs & {"rollout_weight", "baseline"})
+
+
+def test_what_is_refused_follows_the_strategys_settings(settings):
+    settings = dataclasses.replace(settings, weighs_rows=False)
+    assert may_start(settings, "prioritized") is None
+    assert "weighs what it trains on" in may_start(settings, "prioritized", correction=1.0)
 
 
 def test_a_further_round_without_a_manager_names_the_setting(settings):
@@ -521,3 +717,54 @@ def test_strategies_that_choose_or_wait_for_rewards_are_refused_ahead(settings, 
     with pytest.raises(ConfigError, match=r"set trainer\.v1\.trainer_mode=sync, or vip\.strategy=vip"):
         started(ahead(settings), strategy=strategy, budget=32)
     started(settings, strategy=strategy, budget=32)
+
+
+def ended(folder, *overrides):
+    """The settings of a further start of a run that has taken and saved two steps, the second its last."""
+    first = demo_settings(folder, "trainer.total_training_steps=2")
+    session = started(first)
+    for step in (1, 2):
+        observe(session, plan(session, step), [0, 2, 1, 2], step=step)
+    (folder / "vip" / "latest_checkpointed_iteration.txt").write_text("2")
+    return demo_settings(folder, *overrides)
+
+
+def test_a_finished_run_with_other_settings_is_refused_before_anything_is_loaded(tmp_path):
+    again = ended(tmp_path, "trainer.total_training_steps=2", "data.seed=7", "actor_rollout_ref.actor.optim.lr=1e-5")
+    before = again.records_path.read_bytes()
+    with pytest.raises(ConfigError, match=r"finished \(step 2 of 2\), with other settings: ") as refused:
+        Session(again).restore()
+    told = "actor_rollout_ref.actor.optim.lr was 0.0003 and is 1e-05 now; data.seed was 1 and is 7 now."
+    assert told in str(refused.value)
+    assert again.records_path.read_bytes() == before
+
+
+def test_where_only_verl_knows_the_last_step_it_is_refused_when_verl_has_said_it(tmp_path):
+    again = ended(tmp_path, "trainer.total_training_steps=null", "trainer.total_epochs=1", "data.seed=7")
+    session = Session(again)
+    session.restore()
+    before = again.records_path.read_bytes()
+    with pytest.raises(ConfigError, match=r"finished \(step 2 of 2\).* data\.seed was 1 and is 7 now"):
+        session.start(last_step=2)
+    assert again.records_path.read_bytes() == before
+    session.start(last_step=3)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["trainer.total_training_steps=3"],
+        ["trainer.total_training_steps=3", "data.seed=7"],
+        ["trainer.total_training_steps=2"],
+        ["trainer.total_training_steps=2", "data.seed=7", "trainer.val_only=true"],
+    ],
+)
+def test_more_steps_the_same_settings_and_a_validation_go_on_and_each_start_keeps_its_settings(tmp_path, overrides):
+    again = ended(tmp_path, *overrides)
+    session = Session(again)
+    session.restore()
+    session.start(last_step=again.last_step)
+    headers = read_run(again.records_path).headers
+    seeds = [header.config["data.seed"] for header in headers]
+    assert seeds == [1, 7 if "data.seed=7" in overrides else 1]
+    assert [header.resumed_from for header in headers] == [None, 2]

@@ -101,7 +101,7 @@ def test_verls_loss_has_the_analysed_weights(mode, micro_batches, dp_size, missi
     advantages = row_advantages(
         rewards,
         uids,
-        UpdateTerms.of_batch(names, prediction, GradientVariance(), RowWeights()),
+        UpdateTerms.of_batch(names, prediction, GradientVariance(), RowWeights(), [(0.0, 1.0)] * 4),
         estimator="rloo",
         rows=settings.update_rows,
     )

@@ -57,7 +57,9 @@ def through_verl(monkeypatch, estimator, *, kl=True, correction=None):
     variance = GradientVariance("predicted_baseline", strength_cap=STRENGTH)
     session = SimpleNamespace(
         settings=SimpleNamespace(vip=VipConfig(prompt_weight="rows"), kl_in_reward=kl, update_rows=10),
-        update_terms=UpdateTerms.of_batch(NAMES, Prediction(MEAN, torch.zeros(3)), variance, RowWeights()),
+        update_terms=UpdateTerms.of_batch(
+            NAMES, Prediction(MEAN, torch.zeros(3)), variance, RowWeights(), [(0.0, 1.0)] * 3
+        ),
     )
     monkeypatch.setattr(advantage, "current_session", lambda: session)
     data = verls_batch()

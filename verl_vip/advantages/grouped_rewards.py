@@ -18,7 +18,8 @@ class GroupedRewards:
         rewards: An `N` float64 tensor.
         group: An `N` int64 tensor, the prompt of each rollout, from 0 to `B - 1`.
         num_groups: `B`. A prompt may have no rollout.
-        reward_range: The rewards of a failed and of a solved rollout; p = 0 and p = 1 lie there.
+        reward_range: The rewards of a failed and of a solved rollout; p = 0 and p = 1 lie there. A pair for all
+            prompts, or a `B x 2` tensor with one for each.
         belief: What was believed of the `B` success probabilities before sampling; None where nothing was.
         penalised: Whether something that the belief knows nothing of was subtracted from the rewards, as verl
             does with `algorithm.use_kl_in_reward`.
@@ -30,7 +31,7 @@ class GroupedRewards:
     rewards: Tensor
     group: Tensor
     num_groups: int
-    reward_range: tuple[float, float] = (0.0, 1.0)
+    reward_range: tuple[float, float] | Tensor = (0.0, 1.0)
     belief: BetaBelief | None = None
     penalised: bool = False
     unused: tuple[Tensor, Tensor] | None = None
@@ -44,6 +45,11 @@ class GroupedRewards:
             )
         if self.rewards.dtype != torch.float64 or self.group.dtype != torch.int64:
             raise InvalidInputError("rewards must be float64 and group int64.")
+        if isinstance(self.reward_range, Tensor) and self.reward_range.shape != (self.num_groups, 2):
+            raise InvalidInputError(
+                f"reward_range must be a pair, or a row of two for each of the {self.num_groups} prompts; got shape "
+                f"{tuple(self.reward_range.shape)}."
+            )
         if self.belief is not None and len(self.belief.mean) != self.num_groups:
             raise InvalidInputError(
                 f"the belief is of {len(self.belief.mean)} prompts, and there are {self.num_groups}."
@@ -71,10 +77,23 @@ class GroupedRewards:
         return sums if self.unused is None else sums + self.unused[0]
 
     @cached_property
+    def _ranges(self) -> Tensor:
+        return torch.as_tensor(self.reward_range, dtype=torch.float64).expand(self.num_groups, 2)
+
+    @cached_property
+    def low(self) -> Tensor:
+        """An `N` float64 tensor: what a failed rollout of each one's prompt earns."""
+        return self._ranges[self.group, 0]
+
+    @cached_property
+    def width(self) -> Tensor:
+        """An `N` float64 tensor: how much more a solved rollout of each one's prompt earns."""
+        return (self._ranges[:, 1] - self._ranges[:, 0])[self.group]
+
+    @cached_property
     def shares(self) -> Tensor:
         """An `N` float64 tensor: the rewards scaled so that failure is 0 and success 1."""
-        low, high = self.reward_range
-        return (self.rewards - low) / (high - low)
+        return (self.rewards - self.low) / self.width
 
     def total(self, values: Tensor) -> Tensor:
         """Return a `B` tensor, the sum of `N` values over each prompt's rollouts."""

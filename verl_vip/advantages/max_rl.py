@@ -13,6 +13,5 @@ def max_rl(batch: GroupedRewards) -> Tensor:
     of p, so that under unequal counts each prompt ascends another objective. The weight 1/p from the *predicted* p
     (`verl_vip.advantages.utility`, "log_success") does not.
     """
-    low, high = batch.reward_range
-    mean = (batch.sampled_mean - low) / (high - low)
+    mean = (batch.sampled_mean - batch.low) / batch.width
     return torch.where(mean > 0, (batch.shares - mean) / mean.clamp_min(torch.finfo(mean.dtype).tiny), 0.0)

@@ -28,8 +28,7 @@ def predicted_baseline(batch: GroupedRewards) -> Tensor:
     belief = batch.belief
     if belief is None:
         raise InvalidInputError("the predicted baseline needs a belief; give GroupedRewards one.")
-    low, high = batch.reward_range
-    prior = (low + (high - low) * belief.mean)[batch.group]
+    prior = batch.low + batch.width * belief.mean[batch.group]
     shift = torch.zeros_like(prior)
     if batch.penalised and len(batch.rewards) > 1:
         surprise = batch.rewards - prior
@@ -38,8 +37,8 @@ def predicted_baseline(batch: GroupedRewards) -> Tensor:
     others = batch.sampled_sums[batch.group] - batch.rewards
     baseline = (strength * (prior + shift) + others) / (strength + batch.sampled_sizes[batch.group] - 1)
     if batch.score_coupling:
-        share = ((baseline - shift - low) / (high - low)).clamp(0, 1)
-        baseline = low + (high - low) * least_variance_baseline(share, batch.score_coupling) + shift
+        share = ((baseline - shift - batch.low) / batch.width).clamp(0, 1)
+        baseline = batch.low + batch.width * least_variance_baseline(share, batch.score_coupling) + shift
     return batch.rewards - baseline
 
 

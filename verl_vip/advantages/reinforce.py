@@ -12,4 +12,4 @@ def reinforce(batch: GroupedRewards) -> Tensor:
     policy nearly always does has a small score (`least_variance_baseline` has the formula), and small steps can be
     taken safely.
     """
-    return batch.rewards - batch.reward_range[0]
+    return batch.rewards - batch.low

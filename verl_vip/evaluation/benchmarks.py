@@ -6,13 +6,16 @@ a local copy (`aime24=FILE`). `offline` is a few problems of our own, for machin
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from verl_vip.errors import ConfigError, InvalidInputError
+from verl_vip.evaluation.integers import integer_answer
 from verl_vip.evaluation.sampling import Message
 from verl_vip.prediction.identity import prompt_id
 
@@ -53,6 +56,7 @@ class Problem:
         answer: The true answer, as the grader takes it.
         source: What verl calls `data_source`.
         extra_info: Passed on to a reward function.
+        row: Where it stands among the rows of its file, from 1.
     """
 
     id: str
@@ -60,6 +64,7 @@ class Problem:
     answer: Any
     source: str
     extra_info: Mapping[str, Any] = field(default_factory=dict)
+    row: int = 1
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Benchmark:
         name: Names the folder of its results.
         problems: Each once, however often its row occurred.
         origin: Where they come from.
-        sha256: Of prompts and answers.
+        sha256: Of prompts, answers, sources and extra_info: of all that grades depend on besides responses and grader.
     """
 
     name: str
@@ -165,7 +170,7 @@ def _from_rows(name: str, rows: Sequence[Mapping[str, Any]], origin: Mapping[str
     problems: dict[str, Problem] = {}
     for number, row in enumerate(rows, start=1):
         try:
-            problem = _problem(row, name, instruction)
+            problem = _problem(row, number, name, instruction)
         except InvalidInputError as error:
             raise InvalidInputError(f"{name}, row {number}: {error}") from error
         first = problems.setdefault(problem.id, problem)
@@ -174,12 +179,12 @@ def _from_rows(name: str, rows: Sequence[Mapping[str, Any]], origin: Mapping[str
                 f"{name}, row {number} asks what an earlier row asks but answers {problem.answer!r}, "
                 f"not {first.answer!r}; keep one of them."
             )
-    content = [[problem.id, problem.answer] for problem in problems.values()]
-    sha256 = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+    content = [[one.id, one.answer, one.source, one.extra_info] for one in problems.values()]
+    sha256 = hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()
     return Benchmark(name, tuple(problems.values()), {**origin, "rows": len(rows)}, sha256)
 
 
-def _problem(row: Mapping[str, Any], benchmark: str, instruction: str) -> Problem:
+def _problem(row: Mapping[str, Any], number: int, benchmark: str, instruction: str) -> Problem:
     """Read one row: verl's columns, or a problem's text and answer under one of their usual names."""
     fields = {key.lower(): value for key, value in row.items()}
     if "prompt" in fields and isinstance(fields.get("reward_model"), Mapping):
@@ -195,9 +200,9 @@ def _problem(row: Mapping[str, Any], benchmark: str, instruction: str) -> Proble
                 f"(columns: {', '.join(row)})."
             )
         prompt = [{"role": "user", "content": f"{text.strip()}\n\n{instruction}".strip()}]
-    if answer is None or answer == "":
-        raise InvalidInputError("it has no answer.")
-    if not isinstance(prompt, Sequence) or not all(isinstance(message, Mapping) for message in prompt):
+    if answer is None or answer == "" or (isinstance(answer, (float, Decimal)) and math.isnan(answer)):
+        raise InvalidInputError(f"it has no answer{'' if answer is None else f' but {answer!r}'}.")
+    if not isinstance(prompt, Sequence) or not prompt or not all(isinstance(message, Mapping) for message in prompt):
         raise InvalidInputError("its prompt is not a list of chat messages.")
     if not isinstance(extra_info := fields.get("extra_info") or {}, Mapping):
         raise InvalidInputError(f"its extra_info is no mapping but {extra_info!r}.")
@@ -207,12 +212,13 @@ def _problem(row: Mapping[str, Any], benchmark: str, instruction: str) -> Proble
         answer,
         str(fields.get("data_source") or benchmark),
         extra_info,
+        number,
     )
 
 
 def _check_competition(benchmark: Benchmark, problems: int) -> None:
-    answers = [str(problem.answer).strip() for problem in benchmark.problems]
-    if len(answers) != problems or not all(answer.isdigit() and int(answer) <= 999 for answer in answers):
+    answers = [integer_answer(problem.answer) for problem in benchmark.problems]
+    if len(answers) != problems or not all(answer is not None and 0 <= answer <= 999 for answer in answers):
         raise InvalidInputError(
             f"{benchmark.name} must be {problems} different problems with answers from 0 to 999; this file has "
             f"{len(answers)} problems. Is it the right one?"

@@ -1,69 +1,77 @@
-r"""The last boxed answer of a response, read as an integer.
+r"""The last boxed answer of a response.
 
-Benchmarks such as AIME ask for an integer in `\boxed{}`. Read as an integer, `033`, `33.0`, `\text{33}`, `33^\circ`
-and `\frac{66}{2}` are 33, which scorers that compare strings deny. What is not plainly an integer stays unread: a
-sum or a power is left to a second opinion that can do algebra.
+Benchmarks such as AIME ask for an answer in `\boxed{}`. A box inside a box belongs to it, an empty box gives no
+answer, and boxes that stand as one list, as in `\boxed{7} or \boxed{2}`, are one answer with several values.
 """
 
 import re
-from fractions import Fraction
+from dataclasses import dataclass
 
-_BRACES = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|\\.|[{}]", re.DOTALL)
-_WRAPPED = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mathit|bm|boldsymbol|mbox|fbox|boxed)\s*\{([^{}]*)\}")
-_IGNORED = re.compile(r"\\(?:[,;:! ]|quad\b|qquad\b|left\b|right\b|displaystyle\b)|\\?\$|\\[()\[\]]|~|\s")
-_DEGREES = re.compile(r"(?:\^\{?\\circ\}?|\\degree|°|\\%|%)$")
-_GROUPED = re.compile(r"[+-]?\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.0*)?")
-_NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?")
-_FRACTION = re.compile(r"([+-]?)(?:\\[dt]?frac\{([+-]?\d+)\}\{([+-]?\d+)\}|(\d+)/(\d+))")
-_TWO_NUMBERS = re.compile(r"\d\s+\d")
-#: Longer answers are no integers that a benchmark asks for, and huge ones are slow to convert.
-_MOST_DIGITS = 400
+_TOKENS = re.compile(
+    r"(?P<command>\\{1,4}(?:boxed|fbox)(?![A-Za-z])\s*)"
+    # Without braces, what follows is the answer: to the end of its formula, or else to the end of the word.
+    r"(?:(?P<brace>\{)"
+    r"|(?P<formula>[+\-\u2212]?\s*\d(?:[^\n$\\{}]|\\[^()\[\]\n]|\{[^{}\n$]*\}){0,200}?)(?=\$|\\[)\]])"
+    r"|(?P<word>[+\-\u2212]?\d[^\s${}]{0,200}))"
+    r"|\\.|[{}]",
+    re.DOTALL,
+)
+_DOUBLED = re.compile(r"\\\\(?=[A-Za-z,:;!%$ ])")
+#: What may stand between two boxes of one list; formulas' delimiters and Markdown's stars are taken out before.
+_JOINED = re.compile(r"\s*[,;]?\s*(?:\\?(?:text|mathrm)?\{?\s*(?:and|or)\s*\}?)?\s*(?:[A-Za-z](?:_\{?\w+\}?)?\s*=)?\s*")
+_DELIMITERS = re.compile(r"\$|\\[()\[\]]|\*|\\q?quad(?![A-Za-z])|\\[,:; ]")
+_LONGEST_JOINT = 60
+
+
+@dataclass(frozen=True)
+class _Box:
+    begin: int
+    end: int
+    content: str
 
 
 def last_boxed(text: str) -> str | None:
-    r"""Return what the last complete `\boxed{}` holds, braces balanced; None if there is none.
+    r"""Return what the last complete `\boxed{}` that is not empty holds; None if there is none.
+
+    Also read are `\fbox{33}`, `\boxed 33`, and `\\boxed{33}` with its backslashes doubled. Different boxes in one list
+    come with commas between them.
+    """
+    boxes = [box for box in _boxes(text) if box.content]
+    if not boxes:
+        return None
+    last = [boxes.pop()]
+    while boxes and _is_joined(text[boxes[-1].end : last[0].begin]):
+        last.insert(0, boxes.pop())
+    return ", ".join(dict.fromkeys(box.content for box in last))
+
+
+def _boxes(text: str) -> list[_Box]:
+    """Return the outermost complete boxes, in order.
 
     One pass, since a model that has lost its way may open thousands of boxes.
     """
-    open_braces: list[int | None] = []  # where the content of a box begins, None for any other brace
-    last: tuple[int, int] | None = None
-    for token in _BRACES.finditer(text):
-        if token["box"] is not None:
-            open_braces.append(token.end())
+    open_braces: list[re.Match[str] | None] = []  # None for a brace that opens no box
+    found: list[_Box] = []
+    for token in _TOKENS.finditer(text):
+        if token["brace"] is not None:
+            open_braces.append(token)
+        elif token["command"] is not None:
+            content = (token["formula"] or token["word"]).strip().rstrip(",;:*")
+            found.append(_Box(token.start(), token.end(), content))
         elif token[0] == "{":
             open_braces.append(None)
         elif token[0] == "}" and open_braces:
-            begin = open_braces.pop()
-            if begin is not None and (last is None or begin > last[0]):
-                last = begin, token.start()
-    return None if last is None else text[slice(*last)]
+            opened = open_braces.pop()
+            if opened is None:
+                continue
+            while found and found[-1].begin > opened.start():
+                found.pop()
+            content = text[opened.end() : token.start()].strip()
+            if opened["command"].count("\\") % 2 == 0:
+                content = _DOUBLED.sub(r"\\", content)
+            found.append(_Box(opened.start(), token.end(), content))
+    return found
 
 
-def as_integer(answer: str) -> int | None:
-    """Return the integer that an answer plainly states, None if it states anything else."""
-    if len(answer) > _MOST_DIGITS or _TWO_NUMBERS.search(answer):
-        return None
-    answer = answer.rpartition("=")[2]
-    while (plain := _WRAPPED.sub(_unwrap, answer)) != answer:
-        answer = plain
-    answer = _IGNORED.sub("", answer).rstrip(".")
-    answer = _DEGREES.sub("", answer)
-    if _GROUPED.fullmatch(answer):
-        answer = answer.replace("{,}", "").replace(",", "")
-    if _NUMBER.fullmatch(answer):
-        value = Fraction(answer.rstrip("."))
-    elif (match := _FRACTION.fullmatch(answer)) is not None:
-        sign, above, below, left, right = match.groups()
-        if int(below or right) == 0:
-            return None
-        value = Fraction(int(above or left), int(below or right)) * (-1 if sign == "-" else 1)
-    else:
-        return None
-    return int(value) if value.denominator == 1 else None
-
-
-def _unwrap(match: "re.Match[str]") -> str:
-    r"""Keep what a wrapper such as `\text{33}` states; drop a unit such as `\text{ cm}` that follows a number."""
-    inside = match[1].strip()
-    is_unit = bool(re.search(r"[\d}]\s*(?:\\[,;: ]\s*)?$", match.string[: match.start()])) and inside.isalpha()
-    return "" if is_unit else inside
+def _is_joined(between: str) -> bool:
+    return len(between) <= _LONGEST_JOINT and _JOINED.fullmatch(_DELIMITERS.sub(" ", between)) is not None

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from verl_vip.evaluation.report import write_evaluation_report
 from verl_vip.evaluation.run import Evaluator, Task
 from verl_vip.evaluation.sampling import Sampler, SamplingSettings
 from verl_vip.evaluation.summary import find_evaluations, summary_data
+
+_LOG = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -55,8 +58,11 @@ def evaluate(
     try:
         Evaluator(output, settings, sampler, convert).run(sources, tasks)
         # One model alone may be a later step of a run whose first is here already.
-        evaluations = find_evaluations(output, [source.label for source in sources] if len(sources) > 1 else [])
-        summary = summary_data(output, evaluations)
+        first = [source.label for source in sources] if len(sources) > 1 else []
+        evaluations, left_out = find_evaluations(output, first)
+        for sentence in left_out:
+            _LOG.warning("left out of the report: %s", sentence)
+        summary = summary_data(output, evaluations, left_out)
         replace_json(output / "metrics.json", summary)
         return write_evaluation_report(output, evaluations, summary)
     except OSError as error:

@@ -4,15 +4,13 @@ Problems differ in difficulty far more than two checkpoints differ on one of the
 so that the interval of a difference is much narrower than the two models' own intervals suggest.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from verl_vip.errors import InvalidInputError
 from verl_vip.evaluation.intervals import Estimate, mean_interval
-
-#: What is compared: the name in the result and the column of `problems.csv`.
-_COLUMNS = {"mean": "mean", "maj": "majority_correct"}
+from verl_vip.evaluation.result_files import ProblemScore
 
 
 @dataclass(frozen=True)
@@ -62,25 +60,27 @@ def paired_difference(baseline: Mapping[str, float], candidate: Mapping[str, flo
     )
 
 
-def compare_tables(baseline: Sequence[Mapping[str, str]], candidate: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """Compare two `problems.csv`: the mean, the majority of all samples and, with equal n, pass@n.
+def compare_tables(baseline: Mapping[str, ProblemScore], candidate: Mapping[str, ProblemScore]) -> dict[str, Any]:
+    """Compare two models on the same problems: the mean, the majority of all samples and, with equal n, pass@n.
 
     Args:
-        baseline: Rows of one table, or of several benchmarks' tables below each other.
-        candidate: Rows of the same problems.
+        baseline: Scores by problem, of one benchmark or of several.
+        candidate: Scores of the same problems.
 
     Returns:
         `{"mean", "maj", "pass_at_n"}`, each a `PairedDifference` as a dict.
+
+    Raises:
+        InvalidInputError: If they are not about the same problems.
     """
-    columns = dict(_COLUMNS)
-    sizes = {row["n"] for row in (*baseline, *candidate)}
-    if len(sizes) == 1:
-        columns["pass_at_n"] = f"pass_at_{sizes.pop()}"
+    measures = {"mean": "mean", "maj": "majority"}
+    if len({one.n for one in (*baseline.values(), *candidate.values())}) == 1:
+        measures["pass_at_n"] = "any_right"
     return {
-        name: asdict(paired_difference(_scores(baseline, column), _scores(candidate, column)))
-        for name, column in columns.items()
+        name: asdict(paired_difference(_scores(baseline, measure), _scores(candidate, measure)))
+        for name, measure in measures.items()
     }
 
 
-def _scores(rows: Sequence[Mapping[str, str]], column: str) -> dict[str, float]:
-    return {row["problem"]: float(row[column]) for row in rows}
+def _scores(table: Mapping[str, ProblemScore], measure: str) -> dict[str, float]:
+    return {problem: getattr(one, measure) for problem, one in table.items()}

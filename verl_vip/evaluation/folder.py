@@ -1,20 +1,23 @@
 """One evaluation on disk: one model on one benchmark.
 
-    manifest.json   what the samples are: model, benchmark, sampling, and the versions that sampled
+    manifest.json   what the samples are: model, benchmark, sampling, and the versions that sampled; benchmark and n
+                    are those of the last evaluation
     samples.jsonl   one response a line, appended as they finish: problem, sample, text, finish_reason, tokens,
                     prompt_tokens; never rewritten, so that a killed evaluation goes on where it stopped
     grades.jsonl    one line a response, by problem and sample: answer, correct, second (the second opinion), truncated
     problems.csv    one line a problem, see `verl_vip.evaluation.metrics`
     metrics.json    the result, see `verl_vip.evaluation.metrics`; written last, so that where it is, all is there
 
-The manifest is about the samples alone: grading them anew needs no new samples.
+Samples depend on the model, the prompts and the settings of sampling, which is what the manifest guards. Grades depend
+on the samples, the answers and the grader: when these change, the samples are graded anew and nothing is sampled.
 """
 
 import csv
 import json
+import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,8 @@ from verl_vip.evaluation.models import ModelSource
 from verl_vip.evaluation.sampling import SamplingSettings
 
 FORMAT = 1
+
+_LOG = logging.getLogger(__name__)
 
 _SYNC_EVERY_S = 1.0
 _RESULTS = ("grades.jsonl", "problems.csv", "metrics.json")
@@ -88,29 +93,58 @@ class ResultFolder:
         """Whether all samples are there and graded."""
         return all((self.path / name).is_file() for name in _RESULTS)
 
-    def open(self, manifest: Mapping[str, Any]) -> None:
+    def open(self, manifest: Mapping[str, Any], problems: Sequence[str]) -> list[tuple[str, int]]:
         """Begin an evaluation, or go on with the one that is here.
 
+        Samples depend on the model, the prompts and the settings of sampling, and stay as long as these do: with a
+        larger n or more problems what is missing is sampled, with a smaller n the first n samples are used. Metrics of
+        samples that are no longer there are removed.
+
+        Args:
+            manifest: As `make_manifest` returns it.
+            problems: Ids of the benchmark's problems.
+
+        Returns:
+            The missing samples: problem and number of each.
+
         Raises:
-            StateError: If the folder holds the samples of another model, benchmark or settings; or unfinished ones
-                that were sampled with other versions. The message names what differs.
+            StateError: If the folder holds the samples of another model, other prompts or other settings; or if
+                samples are missing and those here were sampled with other versions. The message names what differs.
         """
         path = self.path / "manifest.json"
-        if not path.is_file():
-            if (self.path / "samples.jsonl").is_file():
-                raise StateError(f"{self.path} has samples but no manifest; remove the folder or give another output.")
-            self.path.mkdir(parents=True, exist_ok=True)
-            replace_json(path, {**manifest, "started_at": round(time.time(), 3)})
-            return
-        there = read_json(path)
-        compared = (
-            "format",
-            "benchmark.sha256",
-            "model.sha256",
-            "sampling",
-            *([] if self.is_finished else ["versions"]),
-        )
+        sampled = {(sample.problem, sample.sample) for sample in self.samples()}
+        n = manifest["sampling"]["n"]
+        missing = [(problem, number) for problem in problems for number in range(n) if (problem, number) not in sampled]
+        if not path.is_file() and sampled:
+            raise StateError(f"{self.path} has samples but no manifest; remove the folder or give another output.")
+        there = read_json(path) if path.is_file() else {}
+        if sampled:
+            self._require_same(there, manifest, problems, sampled, bool(missing))
+            updated = {**there, "benchmark": manifest["benchmark"], "sampling": manifest["sampling"]}
+        else:
+            updated = {**manifest, "started_at": round(time.time(), 3)}
+        if self.is_finished and any(number < self.metrics()["n"] for _, number in missing):
+            (self.path / "metrics.json").unlink()
+        if updated != there:
+            replace_json(path, updated)
+        if (most := 1 + max((number for _, number in sampled), default=-1)) > n:
+            _LOG.info("%s holds %d samples of each problem; the first %d are used.", self.path, most, n)
+        elif sampled and missing:
+            _LOG.info("%s holds %d samples; the missing %d are sampled.", self.path, len(sampled), len(missing))
+        return missing
+
+    def _require_same(
+        self,
+        there: Mapping[str, Any],
+        manifest: Mapping[str, Any],
+        problems: Sequence[str],
+        sampled: Collection[tuple[str, int]],
+        some_missing: bool,
+    ) -> None:
+        compared = ["format", "model.sha256", "sampling", *(["versions"] if some_missing else [])]
         differing = [line for key in compared for line in _differences(key, _get(there, key), _get(manifest, key))]
+        if others := {problem for problem, _ in sampled}.difference(problems):
+            differing.append(f"{len(others)} of the problems sampled there are not in the benchmark")
         if differing:
             raise StateError(
                 f"{self.path} holds samples of something else: {'; '.join(differing)}. Give another --output, or "
@@ -212,6 +246,8 @@ def _get(data: Mapping[str, Any], dotted: str) -> Any:
 
 
 def _differences(key: str, there: Any, here: Any) -> list[str]:
+    if key == "sampling.n":  # how many, not how
+        return []
     if key.endswith(".sha256") and there is not None:
         return [] if there == here else [f"the content of the {key.removesuffix('.sha256')} is another"]
     if isinstance(there, Mapping) and isinstance(here, Mapping):

@@ -1,12 +1,9 @@
 """Whether a response is right: by its last boxed integer, by its exact text, or by a verl reward function."""
 
 import hashlib
-import importlib
 import importlib.metadata
-import importlib.util
-import inspect
+import math
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +11,9 @@ from typing import Any, Protocol
 
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.evaluation.benchmarks import Problem
-from verl_vip.evaluation.boxed import as_integer, last_boxed
+from verl_vip.evaluation.boxed import last_boxed
+from verl_vip.evaluation.integers import as_integer, integer_answer
+from verl_vip.evaluation.reward_function import RewardFunction
 
 #: A reward above this means right: verl's scorers pay 1 for it, and 0, -1 or a little for the format otherwise.
 _RIGHT_ABOVE = 0.5
@@ -46,7 +45,7 @@ class Grader(Protocol):
         """Refuse a problem whose true answer this grader cannot compare with.
 
         Raises:
-            ConfigError: If so.
+            ConfigError: If so; the caller knows which row it is.
         """
         ...
 
@@ -67,19 +66,24 @@ class IntegerGrader:
     def describe(self) -> Mapping[str, Any]:
         """Return the name and what else a verdict depends on."""
         version = None if self._second is None else importlib.metadata.version("math-verify")
-        return {"name": "integer", "second_opinion": "math-verify" if version else None, "math_verify": version}
+        return {
+            "name": "integer",
+            "sha256": _own_source(),
+            "second_opinion": "math-verify" if version else None,
+            "math_verify": version,
+        }
 
     def check(self, problem: Problem) -> None:
         """Refuse a true answer that cannot be compared with."""
-        if _true_integer(problem.answer) is None:
+        if integer_answer(problem.answer) is None:
             raise ConfigError(
-                f"problem {problem.id} has the answer {problem.answer!r}, which is no integer; choose "
-                "--grader exact, or --grader FILE:FUNCTION with the reward function that the model was trained with."
+                f"the answer {problem.answer!r} is no integer; choose --grader exact, or --grader FILE:FUNCTION with "
+                "the reward function that the model was trained with."
             )
 
     def grade(self, response: str, problem: Problem) -> Grade:
         """Judge one response."""
-        true = _true_integer(problem.answer)
+        true = integer_answer(problem.answer)
         boxed = last_boxed(response)
         number = None if boxed is None else as_integer(boxed)
         answer = str(number) if number is not None else (boxed.strip() or None) if boxed is not None else None
@@ -97,7 +101,9 @@ class ExactGrader:
     def check(self, problem: Problem) -> None:
         """Refuse a true answer that cannot be compared with."""
         if not isinstance(problem.answer, str):
-            raise ConfigError(f"problem {problem.id} has the answer {problem.answer!r}, which is no text.")
+            raise ConfigError(
+                f"the answer {problem.answer!r} is no text; choose --grader integer, or --grader FILE:FUNCTION."
+            )
 
     def grade(self, response: str, problem: Problem) -> Grade:
         """Judge one response."""
@@ -112,7 +118,7 @@ class RewardGrader:
     votes is the dict's `pred` where there is one, and the whole response otherwise.
 
     Args:
-        spec: `FILE:FUNCTION` or `pkg://MODULE:FUNCTION`.
+        spec: `FILE:FUNCTION` or `pkg://MODULE:FUNCTION`; see `RewardFunction`.
 
     Raises:
         ConfigError: If there is no such function.
@@ -120,19 +126,11 @@ class RewardGrader:
 
     def __init__(self, spec: str) -> None:
         self._spec = spec
-        place, _, name = spec.rpartition(":")
-        module = _load(place, spec)
-        function = getattr(module, name, None)
-        if not callable(function):
-            raise ConfigError(f"--grader {spec}: {place} has no function {name!r}.")
-        _check_signature(function, spec)
-        self._function: Callable[..., Any] = function
-        source = inspect.getsourcefile(function) or module.__file__
-        self._sha256 = hashlib.sha256(Path(source or "").read_bytes()).hexdigest()
+        self._function = RewardFunction(spec)
 
     def describe(self) -> Mapping[str, Any]:
         """Return the name and what else a verdict depends on."""
-        return {"name": self._spec, "sha256": self._sha256, "second_opinion": None}
+        return {"name": self._spec, "sha256": self._function.sha256, "second_opinion": None}
 
     def check(self, problem: Problem) -> None:
         """Accept any answer: the function knows what it compares with."""
@@ -143,26 +141,17 @@ class RewardGrader:
         Raises:
             ConfigError: If the function fails, or returns no reward.
         """
-        try:
-            reward = self._function(
-                data_source=problem.source,
-                solution_str=response,
-                ground_truth=problem.answer,
-                extra_info=dict(problem.extra_info),
-            )
-        except Exception as error:
-            raise ConfigError(
-                f"--grader {self._spec} failed on a response to problem {problem.id}: {_place_and_reason(error)}. "
-                "What was sampled is kept: mend the function and start the same command again."
-            ) from error
+        reward = self._function(response, problem)
         details = reward if isinstance(reward, Mapping) else {"score": reward}
         try:
             score = float(details["acc"] if "acc" in details else details["score"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError):
+            score = math.nan
+        if math.isnan(score):
             raise ConfigError(
                 f"--grader {self._spec} returned {reward!r}; it must return a number, or a dict with a number under "
                 "score or acc."
-            ) from error
+            )
         prediction = details.get("pred", " ".join(response.split()))
         answer = None if prediction is None else str(prediction).strip() or None
         return Grade(answer, score > _RIGHT_ABOVE)
@@ -186,51 +175,10 @@ def make_grader(spec: str) -> Grader:
     )
 
 
-def _true_integer(answer: Any) -> int | None:
-    return as_integer(str(answer)) if isinstance(answer, (str, int)) else None
-
-
-def _load(place: str, spec: str) -> Any:
-    """Import the module; whatever goes wrong in code that is not ours becomes a sentence."""
-    try:
-        if place.startswith("pkg://"):
-            return importlib.import_module(place.removeprefix("pkg://"))
-        if not Path(place).is_file():
-            raise ConfigError(f"--grader {spec}: there is no file {place}.")
-        found = importlib.util.spec_from_file_location(f"verl_vip_grader_{Path(place).stem}", place)
-        if found is None or found.loader is None:
-            raise ConfigError(f"--grader {spec}: {place} is no Python file.")
-        module = importlib.util.module_from_spec(found)
-        found.loader.exec_module(module)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"--grader {spec} cannot be imported: {_place_and_reason(error)}.") from error
-    return module
-
-
-def _check_signature(function: Callable[..., Any], spec: str) -> None:
-    """Refuse a function that verl's call would not fit, before anything is sampled."""
-    if inspect.iscoroutinefunction(function):
-        raise ConfigError(f"--grader {spec} is an async function; give one that returns the reward itself.")
-    signature = inspect.signature(function)
-    try:
-        signature.bind(data_source="", solution_str="", ground_truth="", extra_info={})
-    except TypeError as error:
-        raise ConfigError(
-            f"--grader {spec} takes {signature}; it is called as verl does, with data_source, solution_str, "
-            "ground_truth and extra_info by name."
-        ) from error
-
-
-def _place_and_reason(error: Exception) -> str:
-    """Return `FILE, line N: ERROR` on one line."""
-    reason = " ".join(str(error).split())
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    place = "" if last.filename.startswith("<") else f"{last.filename}, line {last.lineno}: "
-    return f"{place}{type(error).__name__}: {reason}"
+def _own_source() -> str:
+    """Return the hash of what reads and judges an integer answer."""
+    paths = [Path(__file__), *(Path(__file__).with_name(name) for name in ("boxed.py", "integers.py"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def _math_verify() -> Callable[[str, str], bool] | None:

@@ -9,6 +9,7 @@ disagreements (with the second opinion).
     format          of this file
     model, step     label of the model, and its training step if it is a checkpoint
     benchmark       its name
+    benchmark_sha256  hash of its prompts, answers, sources and extra_info
     problems, n     how many, and samples of each
     mean            mean@n, which estimates pass@1
     pass_at_k       {"1": ..., ..., "n": ...}
@@ -118,6 +119,7 @@ def summarize(
         "model": model["label"],
         "step": model["step"],
         "benchmark": benchmark.name,
+        "benchmark_sha256": benchmark.sha256,
         "problems": len(groups),
         "n": n,
         "mean": _estimate([count / n for count in right]),

@@ -8,7 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from verl_vip.evaluation.metrics import powers
+from verl_vip.evaluation.result_files import ProblemScore
 from verl_vip.reporting.axes import legend_above
+from verl_vip.reporting.labels import label_text, label_texts
 from verl_vip.reporting.style import FAINT, INK, PAPER, SERIES
 
 #: More lines than this cannot be told apart.
@@ -16,6 +18,8 @@ MOST_LINES = 6
 #: Of more models the bands cover each other.
 MOST_BANDS = 3
 
+#: Room for the name of a row.
+_ROW_POINTS = 120.0
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 Item = TypeVar("Item")
@@ -36,6 +40,7 @@ def plot_pass_at_k(evaluations: Sequence[Mapping[str, Any]], ax: Axes) -> None:
         ax: Where to.
     """
     shown = spread(evaluations)
+    labels = label_texts(metrics["model"] for metrics in shown)
     for index, metrics in enumerate(shown):
         curve = {int(k): estimate for k, estimate in metrics["pass_at_k"].items()}
         ks = np.array(list(curve))
@@ -50,7 +55,7 @@ def plot_pass_at_k(evaluations: Sequence[Mapping[str, Any]], ax: Axes) -> None:
             markevery=[k - 1 for k in powers(len(ks))],
             markeredgecolor=PAPER,
             markeredgewidth=0.6,
-            label=metrics["model"],
+            label=labels[metrics["model"]],
         )
     largest = max(int(k) for metrics in shown for k in metrics["pass_at_k"])
     ax.set_xscale("log", base=2)
@@ -63,32 +68,35 @@ def plot_pass_at_k(evaluations: Sequence[Mapping[str, Any]], ax: Axes) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     ax.set_xlabel("k, samples that may be tried")
     ax.set_ylabel("pass@k")
-    legend_above(ax, [metrics["model"] for metrics in shown])
+    legend_above(ax)
 
 
-def plot_problem_accuracy(tables: Mapping[str, Sequence[Mapping[str, str]]], ax: Axes) -> None:
+def plot_problem_accuracy(tables: Mapping[str, Sequence[ProblemScore]], ax: Axes) -> None:
     """Draw every problem's share of right samples, problems from the hardest to the easiest of the first model.
 
     Args:
-        tables: Rows of `problems.csv` by model, all of the same benchmark; of many, those that `spread` keeps.
+        tables: The tables of problems by model, all of one benchmark; of many, those that `spread` keeps. Problems
+            that the first model does not have are left out.
         ax: Where to.
     """
     shown = spread(list(tables.items()))
     first, *_ = tables.values()
-    order = {row["problem"]: place for place, row in enumerate(sorted(first, key=lambda row: float(row["mean"])), 1)}
+    order = {row.problem: place for place, row in enumerate(sorted(first, key=lambda row: row.mean), 1)}
+    labels = label_texts(model for model, _ in shown)
     for index, (model, rows) in enumerate(shown):
-        points = sorted((order[row["problem"]], float(row["mean"])) for row in rows if row["problem"] in order)
-        places, means = zip(*points, strict=True)
+        points = sorted((order[row.problem], row.mean) for row in rows if row.problem in order)
+        places, means = [place for place, _ in points], [mean for _, mean in points]
         if index == 0:
-            ax.step(places, means, where="mid", color=SERIES[0], label=model)
+            ax.step(places, means, where="mid", color=SERIES[0], label=labels[model])
             continue
-        ax.plot(places, means, linestyle="", marker=_MARKERS[index], color=SERIES[index], alpha=0.75, label=model)
+        look: dict[str, Any] = {"linestyle": "", "marker": _MARKERS[index], "color": SERIES[index], "alpha": 0.75}
+        ax.plot(places, means, label=labels[model], **look)
     ax.set_xlim(0, len(order) + 1)
     ax.set_ylim(-0.03, 1.03)
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-    ax.set_xlabel(f"problems, by the accuracy of {next(iter(tables))}")
+    ax.set_xlabel(label_text(f"problems, by the accuracy of {next(iter(tables))}"))
     ax.set_ylabel("right samples of a problem")
-    legend_above(ax, [model for model, _ in shown])
+    legend_above(ax)
 
 
 def plot_steps(evaluations: Mapping[str, Sequence[Mapping[str, Any]]], ax: Axes) -> None:
@@ -98,6 +106,7 @@ def plot_steps(evaluations: Mapping[str, Sequence[Mapping[str, Any]]], ax: Axes)
         evaluations: By benchmark the metrics of one run's checkpoints, ascending by step.
         ax: Where to.
     """
+    labels = label_texts(evaluations)
     for index, (benchmark, found) in enumerate(list(evaluations.items())[:MOST_LINES]):
         steps = np.array([metrics["step"] for metrics in found], dtype=np.float64)
         steps += index * 0.012 * np.ptp(steps)  # so that intervals do not cover each other
@@ -105,19 +114,19 @@ def plot_steps(evaluations: Mapping[str, Sequence[Mapping[str, Any]]], ax: Axes)
         ax.errorbar(
             steps,
             value,
-            yerr=np.stack([value - low, high - value]),
+            yerr=np.maximum(np.stack([value - low, high - value]), 0),  # less than nothing by a rounding error
             color=SERIES[index],
             marker=_MARKERS[index],
             markeredgecolor=PAPER,
             markeredgewidth=0.6,
             elinewidth=1.0,
-            label=benchmark,
+            label=labels[benchmark],
         )
     ax.set_ylim(0, None)
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     ax.set_xlabel("training steps")
     ax.set_ylabel("mean@n")
-    legend_above(ax, [*evaluations])
+    legend_above(ax)
 
 
 def plot_differences(comparisons: Sequence[Mapping[str, Any]], ax: Axes) -> None:
@@ -140,8 +149,10 @@ def plot_differences(comparisons: Sequence[Mapping[str, Any]], ax: Axes) -> None
     ax.set_yticks(range(len(rows)), [_comparison_name(comparison) for comparison in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=""))
-    ax.set_xlabel(f"difference of mean@n to {rows[0]['baseline']}, percentage points")
+    baseline = label_text(rows[0]["baseline"], _ROW_POINTS, lines=1)
+    ax.set_xlabel(f"difference of mean@n to {baseline},\npercentage points")
 
 
 def _comparison_name(comparison: Mapping[str, Any]) -> str:
-    return f"{comparison['candidate']}\n{comparison['benchmark'] or 'all benchmarks'}"
+    names = comparison["candidate"], comparison["benchmark"] or "all benchmarks"
+    return "\n".join(label_text(name, _ROW_POINTS, lines=1) for name in names)

@@ -4,15 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from verl_vip.evaluation.folder import ResultFolder
-from verl_vip.evaluation.plots import (
-    MOST_BANDS,
-    MOST_LINES,
-    plot_differences,
-    plot_pass_at_k,
-    plot_problem_accuracy,
-    plot_steps,
-)
+from verl_vip.evaluation.pictures import benchmark_pictures, difference_pictures, step_pictures
 from verl_vip.evaluation.summary import Evaluations
 from verl_vip.reporting.markup import (
     MISSING,
@@ -24,15 +16,13 @@ from verl_vip.reporting.markup import (
     number,
     percent,
     section,
+    sentences,
     table,
 )
 from verl_vip.reporting.page import Picture, gallery, write_page
-from verl_vip.reporting.style import draw
 
 _MOST_CARDS = 6
 _MOST_DISAGREEMENTS = 40
-_MOST_DIFFERENCES = 9
-_EXCERPT = 120
 
 
 def write_evaluation_report(output: Path, evaluations: Evaluations, summary: Mapping[str, Any]) -> Path:
@@ -45,10 +35,18 @@ def write_evaluation_report(output: Path, evaluations: Evaluations, summary: Map
 
     Returns:
         The path of the HTML file.
+
+    Raises:
+        StateError: If it cannot be written.
     """
     body, pictures = evaluation_part(evaluations, summary)
     title, subtitle = evaluation_title(evaluations)
-    return write_page(output / "report.html", title, subtitle, body, pictures)
+    return write_page(output / "report.html", title, subtitle, left_out_section(summary["left_out"]) + body, pictures)
+
+
+def left_out_section(reasons: Sequence[str]) -> str:
+    """Return what a page says of the inputs that it lacks; nothing if it lacks none."""
+    return section("Left out", sentences(reasons))
 
 
 def evaluation_title(evaluations: Evaluations) -> tuple[str, str]:
@@ -63,9 +61,9 @@ def evaluation_part(evaluations: Evaluations, summary: Mapping[str, Any]) -> tup
     metrics = summary["evaluations"]
     benchmarks = list(dict.fromkeys(one["benchmark"] for one in metrics))
     pictures = [
-        *_step_pictures(metrics),
-        *(picture for name in benchmarks for picture in _benchmark_pictures(name, evaluations, metrics)),
-        *_difference_pictures(summary["comparisons"]),
+        *step_pictures(metrics),
+        *(picture for name in benchmarks for picture in benchmark_pictures(name, evaluations, metrics)),
+        *difference_pictures(summary["comparisons"]),
     ]
     parts = [
         cards([*_verdicts(summary["comparisons"]), *(_headlines(metrics) if len(metrics) <= _MOST_CARDS else [])]),
@@ -183,72 +181,6 @@ def _points(estimate: Mapping[str, float]) -> str:
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def _step_pictures(metrics: Sequence[Mapping[str, Any]]) -> list[Picture]:
-    """One picture for each run of which several steps were evaluated."""
-    runs: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
-    for one in metrics:
-        if one["step"] is not None:
-            run = one["model"].removesuffix(f"-step{one['step']}")
-            runs.setdefault(run, {}).setdefault(one["benchmark"], []).append(one)
-    return [
-        Picture(
-            f"steps_{index}",
-            f"{run} over training",
-            "mean@n of its checkpoints, with 95% intervals over problems.",
-            draw(
-                plot_steps,
-                {name: sorted(found, key=lambda one: one["step"]) for name, found in benchmarks.items()},
-                height=3.4,
-            ),
-        )
-        for index, (run, benchmarks) in enumerate(runs.items())
-        if any(len(found) > 1 for found in benchmarks.values())
-    ]
-
-
-def _benchmark_pictures(name: str, evaluations: Evaluations, metrics: Sequence[Mapping[str, Any]]) -> list[Picture]:
-    mine = [one for one in metrics if one["benchmark"] == name]
-    tables = {label: found[name].problems() for label, found in evaluations.items() if name in found}
-    bands = " with 95% bands" if len(mine) <= MOST_BANDS else "; the table has intervals"
-    rest = f" Of {len(mine)} models {MOST_LINES} are drawn; the table has all." if len(mine) > MOST_LINES else ""
-    return [
-        Picture(
-            f"pass_at_k_{name}",
-            f"pass@k on {name}",
-            f"Unbiased estimates, means over problems{bands}.{rest}",
-            draw(plot_pass_at_k, mine, height=3.4),
-        ),
-        Picture(
-            f"problems_{name}",
-            f"The problems of {name}",
-            f"Share of right samples of each problem.{rest}",
-            draw(plot_problem_accuracy, tables, height=3.4),
-        ),
-    ]
-
-
-def _difference_pictures(comparisons: Sequence[Mapping[str, Any]]) -> list[Picture]:
-    shown = comparisons
-    if len(comparisons) > _MOST_DIFFERENCES:
-        shown = [one for one in comparisons if one["benchmark"] is None] or comparisons
-        shown = shown[-_MOST_DIFFERENCES:]
-    if not shown:
-        return []
-    rest = (
-        f" {len(shown)} of {len(comparisons)} comparisons are drawn; the table has all."
-        if len(shown) < len(comparisons)
-        else ""
-    )
-    return [
-        Picture(
-            "differences",
-            "Paired differences",
-            f"Blue where the 95% interval leaves out 0.{rest}",
-            draw(plot_differences, shown, height=1.2 + 0.42 * len(shown)),
-        )
-    ]
-
-
 def _source_section(benchmark: str, metrics: Sequence[Mapping[str, Any]]) -> str:
     mine = [one for one in metrics if one["benchmark"] == benchmark]
     sources = list(dict.fromkeys(source for one in mine for source in one["sources"]))
@@ -266,11 +198,22 @@ def _source_section(benchmark: str, metrics: Sequence[Mapping[str, Any]]) -> str
 
 def _disagreement_section(evaluations: Evaluations) -> str:
     """List responses that the grader and the second opinion judge differently."""
-    rows = []
-    for label, benchmarks in evaluations.items():
-        for name, folder in benchmarks.items():
-            if (folder.metrics()["second_opinion"] or {}).get("disagreements"):
-                rows += [[label, name, *row] for row in _disputed(folder)]
+    words = {True: "right", False: "wrong"}
+    rows = [
+        [
+            label,
+            benchmark,
+            one.problem,
+            str(one.sample),
+            one.answer or MISSING,
+            words[one.correct],
+            words[one.second],
+            one.ending,
+        ]
+        for label, found in evaluations.items()
+        for benchmark, evaluation in found.items()
+        for one in evaluation.disputes
+    ]
     if not rows:
         return ""
     shown = f" The first {_MOST_DISAGREEMENTS} of {len(rows)}." if len(rows) > _MOST_DISAGREEMENTS else ""
@@ -285,34 +228,20 @@ def _disagreement_section(evaluations: Evaluations) -> str:
     )
 
 
-def _disputed(folder: ResultFolder) -> list[list[str]]:
-    texts = {(sample.problem, sample.sample): sample.text for sample in folder.samples()}
-    words = {True: "right", False: "wrong"}
-    return [
-        [
-            grade["problem"],
-            str(grade["sample"]),
-            grade["answer"] or MISSING,
-            words[grade["correct"]],
-            words[grade["second"]],
-            " ".join(texts[grade["problem"], grade["sample"]][-_EXCERPT:].split()),
-        ]
-        for grade in folder.grades()
-        if grade["second"] is not None and grade["second"] != grade["correct"]
-    ]
-
-
 def _settings_section(evaluations: Evaluations) -> str:
     """Show the settings of the first evaluation, and each model's and benchmark's identity."""
-    folders = [folder for benchmarks in evaluations.values() for folder in benchmarks.values()]
-    manifests = [folder.manifest() for folder in folders]
-    models = {manifest["model"]["label"]: manifest["model"] for manifest in manifests}
-    benchmarks = {manifest["benchmark"]["name"]: manifest["benchmark"] for manifest in manifests}
-    first = manifests[0]
-    shared = {
-        **flatten({"sampling": first["sampling"], "versions": first["versions"]}),
-        **flatten({"grader": folders[0].metrics()["grader"]}),
-    }
+    cells = [(label, name, one) for label, found in evaluations.items() for name, one in found.items()]
+    manifests = [one.manifest for _, _, one in cells]
+    models = {label: one.manifest["model"] for label, _, one in cells}
+    benchmarks = {name: one.manifest["benchmark"] for _, name, one in cells}
+    first = cells[0][2]
+    shared = flatten(
+        {
+            "sampling": first.manifest["sampling"],
+            "versions": first.manifest["versions"],
+            "grader": first.metrics["grader"],
+        }
+    )
     return "".join(
         [
             section(

@@ -5,7 +5,8 @@
     OUTPUT/MODEL/BENCHMARK/            one evaluation, see `verl_vip.evaluation.folder`
     OUTPUT/MODEL/model/                the Hugging Face model of a checkpoint that was sharded
 
-Running the same again samples nothing; after an interruption it samples what is missing.
+Running the same again samples nothing; after an interruption, or with a larger n, it samples what is missing. With
+another grader, or corrected answers, the same samples are graded anew.
 """
 
 import logging
@@ -68,28 +69,33 @@ class Evaluator:
         sha256 = model.sha256
         versions = self.sampler.versions()
         folders = []
+        missing = []
         for task in tasks:
             folder = ResultFolder(self.output / model.label / task.benchmark.name)
-            folder.open(make_manifest(model, sha256, task.benchmark, self.settings, versions))
+            manifest = make_manifest(model, sha256, task.benchmark, self.settings, versions)
+            missing.append(folder.open(manifest, [problem.id for problem in task.benchmark.problems]))
             folders.append(folder)
-        self._sample(model, tasks, folders)
+        self._sample(model, tasks, folders, missing)
         for task, folder in zip(tasks, folders, strict=True):
             self._grade(task, folder)
         return folders
 
-    def _sample(self, model: ModelSource, tasks: Sequence[Task], folders: Sequence[ResultFolder]) -> None:
+    def _sample(
+        self,
+        model: ModelSource,
+        tasks: Sequence[Task],
+        folders: Sequence[ResultFolder],
+        missing: Sequence[Sequence[tuple[str, int]]],
+    ) -> None:
         """Sample what is missing, for all benchmarks together, so that the model is loaded once."""
         places: dict[str, tuple[int, str, int]] = {}
         requests = []
-        for index, (task, folder) in enumerate(zip(tasks, folders, strict=True)):
-            there = {(sample.problem, sample.sample) for sample in folder.samples()}
-            for problem in task.benchmark.problems:
-                for sample in range(self.settings.n):
-                    if (problem.id, sample) not in there:
-                        key = f"{task.benchmark.name}/{problem.id}/{sample}"
-                        places[key] = index, problem.id, sample
-                        seed = sample_seed(self.settings.seed, problem.id, sample)
-                        requests.append(Request(key, problem.prompt, seed))
+        for index, task in enumerate(tasks):
+            prompts = {problem.id: problem.prompt for problem in task.benchmark.problems}
+            for problem, number in missing[index]:
+                key = f"{task.benchmark.name}/{problem}/{number}"
+                places[key] = index, problem, number
+                requests.append(Request(key, prompts[problem], sample_seed(self.settings.seed, problem, number)))
         if not requests:
             _LOG.info("%s: all samples are there", model.label)
             return
@@ -109,9 +115,11 @@ class Evaluator:
 
     def _grade(self, task: Task, folder: ResultFolder) -> None:
         grader = dict(task.grader.describe())
-        if folder.is_finished and folder.metrics()["grader"] == grader:
+        of = {"n": self.settings.n, "benchmark_sha256": task.benchmark.sha256, "grader": grader}
+        if folder.is_finished and of.items() <= folder.metrics().items():
             return
-        graded = grade_samples(task.benchmark, folder.samples(), task.grader)
+        samples = [sample for sample in folder.samples() if sample.sample < self.settings.n]
+        graded = grade_samples(task.benchmark, samples, task.grader)
         metrics = summarize(task.benchmark, graded, folder.manifest()["model"], grader)
         lines = (one.as_json() for group in graded.values() for one in group)
         folder.finish(lines, problem_rows(task.benchmark, graded), metrics)
@@ -127,4 +135,7 @@ def _check(tasks: Sequence[Task]) -> None:
         raise ConfigError("two benchmarks have the same name; name one of them: NAME=FILE.")
     for task in tasks:
         for problem in task.benchmark.problems:
-            task.grader.check(problem)
+            try:
+                task.grader.check(problem)
+            except ConfigError as error:
+                raise ConfigError(f"{task.benchmark.name}, row {problem.row}: {error}") from error

@@ -3,13 +3,12 @@
 import fcntl
 import json
 import os
-import socket
 import struct
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from verl_vip.durable_files import replace_json
+from verl_vip.durable_files import open_lock, replace_json
 from verl_vip.errors import StateError
 from verl_vip.execution.job import JobState
 
@@ -17,13 +16,18 @@ ENTRY_FILE = "job.json"
 LOCK_FILE = ".job.lock"
 LOG_FILE = "job.log"
 
+#: The module that keeps a job, and the word in the command line that tells its processes from others.
+KEEPER = "verl_vip.execution.keeper"
+
 #: `struct flock` of Linux on 64-bit machines: type, whence, start, length, process.
 _FLOCK = struct.Struct("@hhqqi0q")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The latest attempt at a job.
+    """The latest attempt at a job, for people and for those who follow it.
+
+    Nobody is sent a signal because of what stands here: a copied or damaged file must not end a stranger's process.
 
     Attributes:
         attempt: Counted from 1.
@@ -31,12 +35,8 @@ class Entry:
         fingerprint: Of the job's settings.
         host: The machine of the keeper.
         pid: The keeper's process.
-        pid_start: When that process started, in clock ticks since boot; tells it from a later one of the same number.
         log_start: Bytes that the log had before the attempt.
         started_at: Unix time, in seconds.
-        boot: Identity of the machine's boot.
-        group: Process group of the command.
-        group_start: When the group's leader started, as `pid_start`.
         ended_at: Unix time, in seconds.
         exit_code: Of the command; negative for a signal.
         message: Why it could not be started, or empty.
@@ -47,12 +47,8 @@ class Entry:
     fingerprint: str
     host: str
     pid: int
-    pid_start: int | None
     log_start: int
     started_at: float
-    boot: str = ""
-    group: int | None = None
-    group_start: int | None = None
     ended_at: float | None = None
     exit_code: int | None = None
     message: str = ""
@@ -60,11 +56,6 @@ class Entry:
     def change(self, **values: Any) -> "Entry":
         """Return a copy with other values."""
         return replace(self, **values)
-
-    @property
-    def is_of_this_boot(self) -> bool:
-        """Whether its process numbers mean something here and now."""
-        return self.host == socket.gethostname() and self.boot == boot_identity()
 
 
 def read_entry(folder: Path) -> Entry | None:
@@ -76,7 +67,11 @@ def read_entry(folder: Path) -> Entry | None:
     file = folder / ENTRY_FILE
     try:
         values = json.loads(file.read_text())
-        return Entry(**{**values, "state": JobState(values["state"])})
+        known = {entry.name for entry in fields(Entry)}  # other releases have other fields as well
+        entry = Entry(**{name: values[name] for name in values if name in known})
+        if not all(isinstance(number, int) for number in (entry.attempt, entry.log_start)):
+            raise TypeError("attempt and log_start are to be whole numbers")
+        return entry.change(state=JobState(entry.state))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
@@ -89,31 +84,28 @@ def write_entry(folder: Path, entry: Entry) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    replace_json(folder / ENTRY_FILE, asdict(replace(entry, boot=boot_identity())))
+    replace_json(folder / ENTRY_FILE, asdict(entry))
 
 
-def is_locked(folder: Path) -> bool:
-    """Return whether a keeper holds the folder; asks without ever taking the lock, so that nobody is disturbed."""
+def lock_holder(folder: Path) -> int | None:
+    """Return the process that holds the folder's lock, as the kernel knows it; None if nobody does.
+
+    The lock is never taken for that, so that nobody is disturbed. A process of another machine or container has no
+    number here, and is 0 or less.
+
+    Raises:
+        StateError: If something else is in the place of the lock file.
+    """
     try:
-        with (folder / LOCK_FILE).open("rb") as file:
+        with open_lock(folder / LOCK_FILE, create=False) as file:
             question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
             answer = fcntl.fcntl(file, fcntl.F_GETLK, question)
     except FileNotFoundError:
-        return False
-    kind: int = _FLOCK.unpack(answer)[0]
-    return kind != fcntl.F_UNLCK
-
-
-def start_time(pid: int) -> int | None:
-    """Return when a process of this machine started, in clock ticks since boot; None if there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
         return None
-    # Field 22; the second may hold spaces and parentheses.
-    return int(stat.rpartition(")")[2].split()[19])
+    kind, _, _, _, holder = _FLOCK.unpack(answer)
+    return None if kind == fcntl.F_UNLCK else int(holder)
 
 
-def boot_identity() -> str:
-    """Return what the kernel calls this boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+def is_locked(folder: Path) -> bool:
+    """Return whether a keeper holds the folder; see `lock_holder`."""
+    return lock_holder(folder) is not None

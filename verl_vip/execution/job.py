@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -49,7 +50,8 @@ class Job:
             attempt's number, and `{time}` the Unix time of its start; a new cluster counts attempts from 1 again.
 
     Raises:
-        InvalidInputError: If the name has other characters, or the folder is relative.
+        InvalidInputError: If the name has other characters, the folder is relative, or no process can be given such a
+            command or such variables.
     """
 
     name: str
@@ -66,6 +68,17 @@ class Job:
             )
         if not self.folder.is_absolute():
             raise InvalidInputError(f"a job's folder must be absolute, since others look for it; got {self.folder}.")
+        for word in (*self.command, str(self.folder)):
+            if not _passes(word):
+                raise InvalidInputError(
+                    f"the command of {self.name} cannot hold {word!r}; no process takes a NUL or half a character."
+                )
+        for name, value in self.environment.items():
+            if not name or "=" in name or not _passes(name) or not _passes(value):
+                raise InvalidInputError(
+                    f"{self.name} cannot have the environment variable {name!r}={value!r}; a name is not empty and has "
+                    "no '=', and no process takes a NUL or half a character."
+                )
 
 
 @dataclass(frozen=True)
@@ -137,6 +150,14 @@ class Executor(Protocol):
             UnreachableError: If nobody answers.
         """
         ...
+
+
+def _passes(word: str) -> bool:
+    """Return whether a process can be given this word."""
+    try:
+        return b"\0" not in os.fsencode(word)
+    except UnicodeEncodeError:
+        return False
 
 
 def fingerprint(settings: Any) -> str:

@@ -3,13 +3,15 @@
     python -m verl_vip.execution.keeper < SPECIFICATION
 
 It holds a lock on the job's folder as long as it lives, so that of two keepers started at once one gives way.
-When the keeper is killed the kernel kills the job's process with it, and the freed lock tells that it is gone.
+When the keeper is killed the kernel kills the job's process with it, and the freed lock tells that it is gone. What
+else the job has started then is ended before the next attempt begins: it has a mark in its environment.
 It answers with one line ("started", "busy" or "error: ..."), and detaches.
 """
 
 import ctypes
 import fcntl
 import json
+import math
 import os
 import signal
 import socket
@@ -20,12 +22,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from verl_vip.execution.files import LOCK_FILE, LOG_FILE, Entry, read_entry, start_time, write_entry
+from verl_vip.durable_files import open_lock
+from verl_vip.errors import JobError, VerlVipError
+from verl_vip.execution.files import LOCK_FILE, LOG_FILE, Entry, read_entry, write_entry
 from verl_vip.execution.job import JobState, environment_of
+from verl_vip.execution.processes import MARK, Process, descendants, end, family, mark_of
+from verl_vip.execution.ray_variables import PRIVATE_RAY
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_S = 0.1
+_REMAINS_S = 20.0
 
 
 class Keeper:
@@ -44,14 +51,34 @@ class Keeper:
         self._grace_s: float = specification["grace_s"]
         self._asked_to_stop = False
 
-    def run(self, entry: Entry) -> None:
-        """Start the command, answer, and stay until all its processes are gone."""
+    def heed_signals(self) -> None:
+        """Take SIGTERM and SIGINT as the wish to stop; called before the lock is taken, which invites them."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+
+    def run(self, entry: Entry) -> None:
+        """Start the command, answer, and stay until all its processes are gone; after a wish to stop start nothing."""
+        if self._asked_to_stop:
+            _answer("started")
+            ended = entry.change(state=JobState.STOPPED)
+        else:
+            ended = self._attempt(entry)
+        write_entry(self._folder, ended.change(ended_at=time.time()))
+
+    def _attempt(self, entry: Entry) -> Entry:
+        process = self._start(entry.attempt)
+        _answer("started")
+        code = self._wait(process)
+        state = JobState.SUCCEEDED if code == 0 else JobState.FAILED
+        if self._asked_to_stop and code != 0:
+            state = JobState.STOPPED
+        return entry.change(state=state, exit_code=code)
+
+    def _start(self, attempt: int) -> "subprocess.Popen[bytes]":
         libc = ctypes.CDLL("libc.so.6")
         # Orphans of the job come back to the keeper, so that it can end them.
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        environment = environment_of(self._environment, entry.attempt)
+        environment = environment_of(self._environment, attempt)
         keeper = os.getpid()
 
         def die_with_keeper() -> None:
@@ -60,23 +87,15 @@ class Keeper:
                 os._exit(1)
 
         with (self._folder / LOG_FILE).open("ab") as log:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **environment},
+                env={**PRIVATE_RAY, **os.environ, **environment, MARK: mark_of(self._folder)},
                 preexec_fn=die_with_keeper,  # noqa: PLW1509 (the keeper has one thread)
             )
-        entry = entry.change(group=process.pid, group_start=start_time(process.pid))
-        write_entry(self._folder, entry)
-        _answer("started")
-        code = self._wait(process)
-        state = JobState.SUCCEEDED if code == 0 else JobState.FAILED
-        if self._asked_to_stop and code != 0:
-            state = JobState.STOPPED
-        write_entry(self._folder, entry.change(state=state, exit_code=code, ended_at=time.time()))
 
     def _on_signal(self, *_: object) -> None:
         self._asked_to_stop = True
@@ -94,11 +113,7 @@ class Keeper:
             for pid, status in _reaped():
                 if pid == process.pid:
                     process.returncode = os.waitstatus_to_exitcode(status)
-        while remaining := _descendants(os.getpid()):
-            for pid in remaining:
-                _signal(pid, signal.SIGKILL)
-            list(_reaped())
-            time.sleep(_POLL_S / 10)
+        end(_remaining_children, signal.SIGKILL, math.inf)
         return process.returncode
 
 
@@ -109,21 +124,24 @@ def main() -> None:
         os._exit(0)  # whoever asked is waiting for this process; the answer comes from the other one
     os.setsid()
     folder = Path(specification["folder"])
+    keeper = Keeper(specification)
+    keeper.heed_signals()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK_FILE).open("w")
+        lock = open_lock(folder / LOCK_FILE)
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             _answer("busy")
             return
+        _end_remains(folder)
         entry = _new_entry(folder, specification["fingerprint"])
         write_entry(folder, entry)
-    except OSError as error:
+    except (OSError, VerlVipError) as error:
         _answer(f"error: {error}")
         return
     try:
-        Keeper(specification).run(entry)
+        keeper.run(entry)
     except OSError as error:
         # The command cannot be started, or its state cannot be written: others read it, whoever waits is told.
         with suppress(OSError):
@@ -132,10 +150,8 @@ def main() -> None:
 
 
 def _new_entry(folder: Path, fingerprint: str) -> Entry:
-    """Return the entry of the next attempt, after what a killed keeper left behind has been ended."""
+    """Return the entry of the next attempt."""
     previous = read_entry(folder)
-    if previous is not None and previous.state is JobState.RUNNING and previous.is_of_this_boot:
-        _end_remains(previous)
     log = folder / LOG_FILE
     return Entry(
         attempt=1 if previous is None else previous.attempt + 1,
@@ -143,17 +159,20 @@ def _new_entry(folder: Path, fingerprint: str) -> Entry:
         fingerprint=fingerprint,
         host=socket.gethostname(),
         pid=os.getpid(),
-        pid_start=start_time(os.getpid()),
         log_start=log.stat().st_size if log.exists() else 0,
         started_at=time.time(),
     )
 
 
-def _end_remains(previous: Entry) -> None:
-    # While a group has members its number is not given away: a leader with another start time means a new group.
-    if previous.group is None or start_time(previous.group) not in (None, previous.group_start):
-        return
-    _signal_group(previous.group, signal.SIGKILL)
+def _end_remains(folder: Path) -> None:
+    """End what a keeper that was killed has left behind; who holds the lock knows that no attempt is live.
+
+    Raises:
+        JobError: If a process does not end.
+    """
+    mark = mark_of(folder)
+    if remains := end(lambda: family(mark), signal.SIGKILL, _REMAINS_S):
+        raise JobError(f"process {remains[0].pid} of an earlier attempt does not end")
 
 
 def _answer(line: str) -> None:
@@ -169,11 +188,6 @@ def _signal_group(group: int, number: int) -> None:
         os.killpg(group, number)
 
 
-def _signal(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
 def _reaped() -> list[tuple[int, int]]:
     """Collect the status of every child that has ended."""
     found: list[tuple[int, int]] = []
@@ -187,22 +201,9 @@ def _reaped() -> list[tuple[int, int]]:
         found.append((pid, status))
 
 
-def _descendants(ancestor: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                # The name in parentheses may hold spaces and parentheses itself.
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            children.setdefault(parent, []).append(int(folder.name))
-    found: list[int] = []
-    front = [ancestor]
-    while front:
-        front = [child for parent in front for child in children.get(parent, [])]
-        found += front
-    return found
+def _remaining_children() -> list[Process]:
+    list(_reaped())
+    return descendants(os.getpid())
 
 
 if __name__ == "__main__":

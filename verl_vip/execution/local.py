@@ -9,11 +9,12 @@ import sys
 import time
 
 from verl_vip.errors import ConfigError, JobError
-from verl_vip.execution.files import LOG_FILE, Entry, is_locked, read_entry, start_time
+from verl_vip.execution.files import KEEPER, LOCK_FILE, LOG_FILE, Entry, is_locked, lock_holder, read_entry
 from verl_vip.execution.job import Job, JobState, JobStatus
+from verl_vip.execution.processes import MARK, Process, end, family, mark_of, runs_module
 
 _HANDSHAKE_S = 60.0
-_ENTRY_S = 5.0
+_REMAINS_S = 20.0
 _FULL_BYTES = 1 << 20
 
 
@@ -39,7 +40,7 @@ class LocalExecutor:
         while status is None:
             answer = self._ask_keeper(job)
             if answer.startswith("error: "):
-                raise JobError(f"{job.name} cannot be started: {answer.removeprefix('error: ')}.")
+                raise JobError(f"{job.name} cannot be started: {answer.removeprefix('error: ').rstrip('.')}.")
             status = self._newer_than(before, job)
         if status.fingerprint != job.fingerprint:
             raise ConfigError(
@@ -75,35 +76,34 @@ class LocalExecutor:
         return text.decode(errors="replace").splitlines(), position + len(text)
 
     def stop(self, job: Job) -> None:
-        """End the live attempt with all its processes; see `Executor`."""
-        entry = self._live_entry(job)
-        if entry is None:
+        """End the live attempt with all its processes, and what a killed keeper left behind; see `Executor`."""
+        holder = lock_holder(job.folder)
+        if holder is None:
+            if remains := end(lambda: _remains(job), signal.SIGKILL, _REMAINS_S):
+                raise JobError(f"process {remains[0].pid} of {job.name} does not end.")
             return
-        if not entry.is_of_this_boot or start_time(entry.pid) != entry.pid_start:
-            raise JobError(f"{job.name} is run by another machine or container ({entry.host}); stop it there.")
-        os.kill(entry.pid, signal.SIGTERM)
+        self._ask_to_end(job, holder)
         deadline = time.monotonic() + self._grace_s + 30
-        while is_locked(job.folder):
+        while lock_holder(job.folder) == holder:
             if time.monotonic() > deadline:
-                raise JobError(f"{job.name} does not end; its keeper is process {entry.pid}.")
+                raise JobError(f"{job.name} does not end; its keeper is process {holder}.")
             time.sleep(0.05)
 
-    def _live_entry(self, job: Job) -> Entry | None:
-        """Return what the keeper that holds the folder has written, None if there is no keeper.
-
-        A keeper that has just taken the lock writes its entry within moments; until then the last one's is there.
-        """
-        deadline = time.monotonic() + _ENTRY_S
-        while is_locked(job.folder):
-            entry = read_entry(job.folder)
-            if entry is not None and entry.state.is_live and start_time(entry.pid) == entry.pid_start:
-                return entry
-            if time.monotonic() > deadline:
-                if entry is None:
-                    raise JobError(f"{job.folder} is locked, but no job says so; look for a stuck keeper process.")
-                return entry
-            time.sleep(0.02)
-        return None
+    def _ask_to_end(self, job: Job, holder: int) -> None:
+        """Send the keeper a signal: whoever holds the job's lock at this moment, and is one."""
+        if holder <= 0:
+            raise JobError(f"{job.name} is run by another machine or container; stop it there.")
+        process = Process.of(holder)
+        if process is None or lock_holder(job.folder) != holder:
+            return
+        if not runs_module(process, KEEPER):
+            raise JobError(
+                f"{job.folder / LOCK_FILE} is locked by process {holder}, which keeps no job; see what it is."
+            )
+        try:
+            process.send(signal.SIGTERM)
+        except PermissionError as error:
+            raise JobError(f"{job.name} is another user's, whose process {holder} keeps it.") from error
 
     def _newer_than(self, before: Entry | None, job: Job) -> JobStatus | None:
         """Return the live attempt, or one that began after `before`; None if a keeper ended without an attempt."""
@@ -129,8 +129,10 @@ class LocalExecutor:
         }
         try:
             asked = subprocess.run(
-                [sys.executable, "-m", "verl_vip.execution.keeper"],
+                [sys.executable, "-m", KEEPER],
                 input=json.dumps(specification),
+                # The keeper of a job that another job starts does not belong to that one.
+                env={name: value for name, value in os.environ.items() if name != MARK},
                 capture_output=True,
                 text=True,
                 timeout=_HANDSHAKE_S,
@@ -142,6 +144,16 @@ class LocalExecutor:
         if not asked.stdout.strip():
             raise JobError(f"the keeper of {job.name} did not start: {asked.stderr.strip()[-500:]}")
         return asked.stdout.strip()
+
+
+def _remains(job: Job) -> list[Process]:
+    """Return what earlier attempts have left behind."""
+    try:
+        found = family(mark_of(job.folder))
+    except FileNotFoundError:
+        return []
+    # Looked up first: an attempt that began since then holds the lock, and its processes are not meant.
+    return [] if is_locked(job.folder) else found
 
 
 def _ending(entry: Entry, job: Job) -> str:

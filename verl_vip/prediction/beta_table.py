@@ -8,7 +8,7 @@ from torch import Tensor
 from verl_vip.errors import ConfigError
 from verl_vip.prediction.observations import pool
 from verl_vip.prediction.predictor import Prediction, Prompts
-from verl_vip.prediction.state import pack, unpack
+from verl_vip.prediction.state import pack, require, unpack
 from verl_vip.prediction.table import PromptTable
 
 
@@ -63,6 +63,7 @@ class BetaTable:
         table = PromptTable(self._prior)
         with unpack(state, "beta_table", self._settings, frozenset({"table"})) as values:
             table.load_state_dict(values["table"])
+            require(table.values > 0, "counts are not all positive")
         self._table = table
 
     def metrics(self) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from verl_vip.errors import StateError
+from verl_vip.prediction.state import copied, require
 
 #: Numbers of clusters, and how often each partition is made, from different starts.
 _SIZES = (4, 8, 16, 32, 64)
@@ -88,8 +88,10 @@ class Clusters:
         Raises:
             StateError: If its parts do not fit together.
         """
-        basis, centres, sizes = (state[name].clone() for name in ("basis", "centres", "sizes"))
-        fits = basis.ndim == 2 and centres.ndim == 3 and basis.shape[1] == centres.shape[2]
-        if not fits or sizes.shape != centres.shape[:1] or not ((sizes > 0) & (sizes <= centres.shape[1])).all():
-            raise StateError("the saved clusters do not have their centres in the space that prompts are projected to.")
-        return cls(basis, centres, sizes, int(state["made_of"]))
+        basis = copied(state["basis"], torch.float32, None, None)
+        centres = copied(state["centres"], torch.float32, None, None, basis.shape[1])
+        sizes = copied(state["sizes"], torch.int64, len(centres))
+        made_of = int(state["made_of"])
+        fits = len(centres) > 0 and made_of > 0 and bool(((sizes > 0) & (sizes <= centres.shape[1])).all())
+        require(fits, "clusters do not have as many centres as they say")
+        return cls(basis, centres, sizes, made_of)

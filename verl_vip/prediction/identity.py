@@ -9,6 +9,8 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 from verl_vip.errors import InvalidInputError
@@ -16,8 +18,8 @@ from verl_vip.errors import InvalidInputError
 _MEDIA_KINDS = ("image", "video", "audio")
 
 
-def prompt_id(prompt: str | Sequence[Mapping[str, Any]], extra: Mapping[str, Any] | None = None) -> str:
-    """Hash a prompt's content.
+def prompt_id(prompt: str | Sequence[Mapping[str, Any]] | None, extra: Mapping[str, Any] | None = None) -> str:
+    """Hash a prompt's content, which may be empty.
 
     Mapping order does not matter, and keys whose value is None are ignored, because columnar files add them.
     Everything else does matter, spaces and letter case included.
@@ -25,61 +27,74 @@ def prompt_id(prompt: str | Sequence[Mapping[str, Any]], extra: Mapping[str, Any
     Args:
         prompt: Text, or chat messages; a message's content may be text or a list of parts, with media given
             as bytes, arrays, tensors or PIL images.
-        extra: What else tells two tasks with the same wording apart (for example their tools).
+        extra: What else tells two tasks with the same wording apart (for example their tools); see `fields_of`.
 
     Returns:
         32 hexadecimal digits.
 
     Raises:
-        InvalidInputError: If the prompt is empty or holds something that has no stable content.
+        InvalidInputError: If the prompt holds something that has no stable content.
     """
-    if len(prompt) == 0:
-        raise InvalidInputError("the prompt is empty; give text or at least one chat message.")
     content = {"prompt": _canonical(prompt, "prompt"), "extra": _canonical(extra or {}, "extra")}
     # ASCII output keeps lone surrogates, which UTF-8 cannot encode, representable.
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()
 
 
-def prompt_text(prompt: str | Sequence[Mapping[str, Any]]) -> str:
+def fields_of(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return parts of a row of a data set by dotted name, `reward_model.ground_truth`; None for a part it lacks."""
+    found: dict[str, Any] = {}
+    for name in names:
+        value: Any = row
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        found[name] = value
+    return found
+
+
+def prompt_text(prompt: str | Sequence[Mapping[str, Any]] | None) -> str:
     """Return the text that stands for a prompt when it is embedded.
 
     That is the text of all messages but the system's, which prompts of a data set tend to share; only if
-    there is no other is it the system's. Media appear as `<image>`, `<video>` or `<audio>`.
+    there is no other is it the system's. Media appear as `<image>`, `<video>` or `<audio>`. Where there is neither
+    text nor media, as in messages that only call tools, the result is empty or blank.
 
     Args:
         prompt: Text or chat messages, as for `prompt_id`.
-
-    Raises:
-        InvalidInputError: If there is no text and no media to speak of.
     """
     if isinstance(prompt, str):
-        text = prompt
-    else:
-        if not all(isinstance(message, Mapping) for message in prompt):
-            raise InvalidInputError("a prompt must be text or a list of chat messages, each a mapping.")
-        spoken = [message for message in prompt if message.get("role") != "system"]
-        text = "\n\n".join(filter(None, (_content_text(message.get("content")) for message in spoken or prompt)))
-    if not text.strip():
-        raise InvalidInputError("the prompt has no text to embed; give at least one message with content.")
-    return text
+        return prompt
+    messages = [message if isinstance(message, Mapping) else {"content": message} for message in _items(prompt)]
+    spoken = [message for message in messages if message.get("role") != "system"]
+    return "\n\n".join(filter(None, (_content_text(message.get("content")) for message in spoken or messages)))
 
 
 def _content_text(content: Any) -> str:
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    return "\n".join(filter(None, (_part_text(part) for part in content)))
+    parts = [content] if isinstance(content, (str, Mapping)) else _items(content)
+    return "\n".join(filter(None, map(_part_text, parts)))
 
 
 def _part_text(part: Any) -> str:
     if isinstance(part, str):
         return part
-    if part.get("text") is not None:
+    if not isinstance(part, Mapping):
+        return ""
+    if isinstance(part.get("text"), str):
         return str(part["text"])
     kind = str(part.get("type", ""))
-    return next((f"<{name}>" for name in _MEDIA_KINDS if name in kind or part.get(name) is not None), "")
+    return next((f"<{name}>" for name in _MEDIA_KINDS if name in kind or not _is_absent(part.get(name))), "")
+
+
+def _items(value: Any) -> list[Any]:
+    """Return the items of a list as Parquet and JSON readers give it; none of anything else."""
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):  # numpy arrays, imported nowhere here
+        value = value.tolist()
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def _is_absent(value: Any) -> bool:
+    # What has no value in a table is NaN to pandas.
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _canonical(value: Any, where: str) -> Any:
@@ -87,9 +102,7 @@ def _canonical(value: Any, where: str) -> Any:
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidInputError(f"{where} is {value}, which has no stable form; leave it out.")
-        return value
+        return value if math.isfinite(value) else {"float": repr(value)}
     if isinstance(value, Mapping):
         return {str(key): _canonical(item, f"{where}.{key}") for key, item in value.items() if item is not None}
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -100,7 +113,9 @@ def _canonical(value: Any, where: str) -> Any:
 
 
 def _canonical_foreign(value: Any, where: str) -> Any:
-    """Handle arrays, tensors and images by their methods, so that none of their packages is imported here."""
+    """Handle what tables hold beside JSON; arrays, tensors and images by their methods, without their packages."""
+    if isinstance(value, (date, time, timedelta, Decimal)):
+        return {type(value).__name__: str(value)}
     if hasattr(value, "detach") and hasattr(value, "numpy"):  # torch.Tensor
         value = value.detach().cpu().numpy()
     if hasattr(value, "dtype") and hasattr(value, "tobytes"):  # numpy arrays and scalars
@@ -113,7 +128,7 @@ def _canonical_foreign(value: Any, where: str) -> Any:
         return _digest(f"image {value.mode} {value.size}", value.tobytes())
     raise InvalidInputError(
         f"{where} is a {type(value).__name__}, whose content cannot be hashed; "
-        "use text, numbers, lists, mappings, bytes, arrays or images."
+        "use text, numbers, dates, lists, mappings, bytes, arrays or images."
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from verl_vip.prediction.observations import pool
 from verl_vip.prediction.predictor import Prediction, Prompts
-from verl_vip.prediction.state import pack, unpack
+from verl_vip.prediction.state import pack, require, unpack
 from verl_vip.prediction.table import PromptTable
 
 
@@ -45,7 +45,10 @@ class LastSeen:
         table = PromptTable({"rate": 0.5})
         with unpack(state, "last_seen", {}, frozenset({"table", "last_mean"})) as values:
             table.load_state_dict(values["table"])
-            self._table, self._last_mean = table, float(values["last_mean"])
+            last_mean = float(values["last_mean"])
+            rates = torch.cat([table["rate"], torch.tensor([last_mean])])
+            require((rates >= 0) & (rates <= 1), "success rates are not all between 0 and 1")
+        self._table, self._last_mean = table, last_mean
 
     def metrics(self) -> dict[str, float]:
         """Return the number of known prompts."""

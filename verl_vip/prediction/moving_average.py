@@ -10,7 +10,7 @@ from torch import Tensor
 from verl_vip.errors import ConfigError
 from verl_vip.prediction.observations import pool
 from verl_vip.prediction.predictor import Prediction, Prompts
-from verl_vip.prediction.state import pack, unpack
+from verl_vip.prediction.state import pack, require, unpack
 
 
 class MovingAverage:
@@ -53,6 +53,8 @@ class MovingAverage:
         """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
         with unpack(state, "moving_average", self._settings, frozenset({"steps"})) as values:
             steps = [(float(total), int(count)) for total, count in values["steps"]]
+            fits = all(count >= 1 and 0 <= total <= count for total, count in steps)
+            require(fits and len(steps) <= self._settings["window"], "window is not one of success rates")
         self._steps = deque(steps, maxlen=self._settings["window"])
 
     def metrics(self) -> dict[str, float]:

@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verl_vip.errors import StateError
 from verl_vip.prediction.logistic_normal import match_binomial
+from verl_vip.prediction.state import copied, require
+
+#: Least standard deviation of a weight given the others, in a state; below, the precision is lost to rounding.
+_LEAST_DEVIATION = 1e-7
 
 
 @dataclass(frozen=True)
@@ -186,11 +189,14 @@ class Neighbourhood:
         """Build what `state_dict` describes.
 
         Raises:
-            StateError: If its parts do not fit together.
+            StateError: If there is not one mean, variance and movement for each weight, or the covariance is none.
         """
-        beliefs = cls(torch.zeros_like(state["mean"]))
-        beliefs.mean, beliefs.travel = state["mean"].clone(), state["travel"].clone()
-        beliefs.covariance = state["covariance"].clone()
-        if beliefs.covariance.shape != 2 * beliefs.mean.shape or beliefs.travel.shape != beliefs.mean.shape:
-            raise StateError("the saved beliefs do not have one mean, variance and movement for each weight.")
+        mean = copied(state["mean"], torch.float64, None)
+        beliefs = cls(torch.zeros_like(mean))
+        beliefs.mean, beliefs.travel = mean, copied(state["travel"], torch.float64, len(mean))
+        beliefs.covariance = covariance = copied(state["covariance"], torch.float64, len(mean), len(mean))
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        symmetric = torch.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-9)
+        definite = int(failed) == 0 and bool((factor.diagonal() > _LEAST_DEVIATION).all())
+        require(symmetric and definite, "beliefs have a covariance that is not symmetric and positive definite")
         return beliefs

@@ -7,14 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verl_vip.errors import StateError
 from verl_vip.prediction.clusters import Clusters
 from verl_vip.prediction.predictor import require_width
+from verl_vip.prediction.state import copied, require
 
 #: A prompt whose kernel is explained up to this by the features adds nothing worth a feature.
 _NOVELTY = 1e-3
 #: Added to the diagonal of the inducing points' kernel matrix, which a linear kernel makes singular.
 _JITTER = 1e-4
+#: How far a saved factor may be from the kernel matrix of its points, relative to the largest entry.
+_FACTOR_ERROR = 1e-2
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,16 @@ class Kernel:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Kernel":
-        """Build what `state_dict` describes; raises `StateError` if the clusters' parts do not fit together."""
-        clusters = state["clusters"]
-        return cls(**{**state, "clusters": None if clusters is None else Clusters.from_state(clusters)})
+        """Build what `state_dict` describes; raises `StateError` if its parts do not fit together."""
+        clusters = None if state["clusters"] is None else Clusters.from_state(state["clusters"])
+        centre = copied(state["centre"], torch.float32, None)
+        lengthscale, linear, cluster, radius = (
+            float(state[name]) for name in ("lengthscale", "linear_share", "cluster_share", "radius")
+        )
+        shares = linear >= 0 and cluster >= 0 and linear + cluster <= 1
+        require(shares and lengthscale > 0 and radius > 0, "kernel has a share or a length that none has")
+        require(clusters is None or len(clusters.basis) == len(centre), "kernel has clusters of another width")
+        return cls(lengthscale, linear, cluster, centre, radius, clusters)
 
 
 class NystromFeatures:
@@ -187,9 +196,14 @@ class NystromFeatures:
             StateError: If its parts do not fit together.
         """
         features = cls(Kernel.from_state(state["kernel"]))
-        features._points, features._factor = state["points"].clone(), state["factor"].clone()
-        if features._factor.shape != (len(features), len(features)) or features._points.ndim != 2:
-            raise StateError("the saved features do not have one row for each inducing point.")
+        points = copied(state["points"], torch.float32, None, len(features.kernel.centre))
+        factor = copied(state["factor"], torch.float64, len(points), len(points))
+        gram = features.kernel(points, points)
+        # Points were added one by one, from kernels in single precision.
+        away = (factor @ factor.T - gram).abs() / (1 + gram.diagonal().max() if len(points) else 1)
+        lower = torch.equal(factor, factor.tril()) and bool((factor.diagonal() > 0).all())
+        require(lower and bool((away < _FACTOR_ERROR).all()), "features are not those of their inducing points")
+        features._points, features._factor = points, factor
         return features
 
     def require_width(self, embeddings: Tensor) -> None:

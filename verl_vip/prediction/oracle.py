@@ -9,7 +9,7 @@ from torch import Tensor
 from verl_vip.errors import InvalidInputError
 from verl_vip.prediction.observations import pool
 from verl_vip.prediction.predictor import Prediction, Prompts
-from verl_vip.prediction.state import pack, unpack
+from verl_vip.prediction.state import pack, require, unpack
 from verl_vip.prediction.table import PromptTable
 
 
@@ -59,6 +59,8 @@ class Oracle:
         table = PromptTable({"probability": float("nan")})
         with unpack(state, "oracle", {}, frozenset({"table"})) as values:
             table.load_state_dict(values["table"])
+            told = table["probability"]
+            require((told >= 0) & (told <= 1), "probabilities are not all between 0 and 1")
         self._table = table
 
     def metrics(self) -> dict[str, float]:

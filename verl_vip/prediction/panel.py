@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from verl_vip.prediction.observations import Observations
+from verl_vip.prediction.state import copied, require
 
 #: Most records held.
 _CAPACITY = 512
@@ -47,6 +48,11 @@ class Panel:
         self._embeddings: dict[str, Tensor] = {}
         self._visits: dict[str, list[tuple[int, float, float]]] = {}
 
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of memory that the embeddings take; each is a copy of its own."""
+        return sum(vector.nbytes for vector in self._embeddings.values())
+
     def add(self, seen: Observations, time: int) -> None:
         """Remember one step's outcomes of the members."""
         rows = zip(seen.prompts.ids, seen.successes.tolist(), seen.trials.tolist(), strict=True)
@@ -68,6 +74,11 @@ class Panel:
         embeddings = torch.stack([self._embeddings[name] for name in self._visits])
         return Records(embeddings[prompt.long()], prompt.long(), time, successes, trials)
 
+    def require_width(self, width: int | None) -> None:
+        """Raise `StateError` unless there are members, all with embeddings of a width, or none where it is None."""
+        found = {len(vector) for vector in self._embeddings.values()}
+        require(found == (set() if width is None else {width}), "panel has members of another width than the features")
+
     def state_dict(self) -> dict[str, Any]:
         """Return the members and their visits."""
         return {
@@ -78,14 +89,25 @@ class Panel:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Panel":
-        """Build what `state_dict` describes."""
+        """Build what `state_dict` describes.
+
+        Raises:
+            StateError: If the members do not each have an embedding, or a visit is none.
+        """
         panel = cls()
         panel._share = float(state["share"])
-        panel._embeddings = {name: vector.clone() for name, vector in state["embeddings"].items()}
+        panel._embeddings = {name: copied(vector, torch.float32, None) for name, vector in state["embeddings"].items()}
         panel._visits = {
             name: [(int(time), float(won), float(tried)) for time, won, tried in visits]
             for name, visits in state["visits"].items()
         }
+        members, visits = panel._visits, [visit for visits in panel._visits.values() for visit in visits]
+        require(members.keys() == panel._embeddings.keys(), "panel does not have an embedding for each member")
+        drawn = all(isinstance(name, str) and _draw(name) < panel._share <= 1 for name in members)
+        bounded = len(visits) <= _CAPACITY and all(0 < len(visits) <= _VISITS for visits in members.values())
+        require(drawn and bounded, "panel has other members than its share says")
+        won = all(time >= 0 and tried > 0 and 0 <= won <= tried for time, won, tried in visits)
+        require(won, "panel has visits that no prompt had")
         return panel
 
 

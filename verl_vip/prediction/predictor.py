@@ -80,11 +80,14 @@ class Prediction:
         variance: A `B` tensor of Var[p]; zero for predictors that give a point estimate only.
         spread: A `B` tensor: the variance of one reward relative to that of a 0/1 reward with the same mean, in
             [0, 1]. None means 1 everywhere, which is what 0/1 rewards have.
+        stake: A `B` tensor: by how much a solved rollout's reward exceeds a failed one's. It is no prediction but is
+            known beforehand, and tells prompts of different scorers apart. None means that it is the same for all.
     """
 
     mean: Tensor
     variance: Tensor
     spread: Tensor | None = None
+    stake: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 1 or self.mean.shape != self.variance.shape:
@@ -95,9 +98,16 @@ class Prediction:
 
     @property
     def reward_variance(self) -> Tensor:
-        """A `B` tensor, the expected variance of one reward: E[p(1-p)] = m(1-m) - Var[p], times the spread."""
+        """A `B` tensor, the expected variance of one reward in [0, 1]: E[p(1-p)] = m(1-m) - Var[p], times the spread.
+
+        Rewards of prompts with another stake vary by its square more; see `at_stake`.
+        """
         binary = (self.mean * (1 - self.mean) - self.variance).clamp_min(0)
         return binary if self.spread is None else self.spread * binary
+
+    def at_stake(self, variance: Tensor) -> Tensor:
+        """Return a `B` tensor: the variance of rewards in [0, 1] as that of rewards on their own scale."""
+        return variance if self.stake is None else self.stake.square() * variance
 
 
 @runtime_checkable

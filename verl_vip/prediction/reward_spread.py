@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from verl_vip.prediction.observations import Observations
+from verl_vip.prediction.state import require
 from verl_vip.prediction.table import PromptTable
 
 #: What remains of earlier evidence at the next step (of all prompts) or visit (of one).
@@ -51,8 +53,20 @@ class RewardSpread:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "RewardSpread":
-        """Build what `state_dict` describes."""
+        """Build what `state_dict` describes.
+
+        Raises:
+            StateError: If the evidence is not that of rewards between 0 and 1.
+        """
         spread = cls()
         spread._table.load_state_dict(state["table"])
         spread._seen, spread._binary = float(state["seen"]), float(state["binary"])
+        own = spread._table.values
+        seen = torch.cat([own[:, 0], torch.tensor([spread._seen])])
+        binary = torch.cat([own[:, 1], torch.tensor([spread._binary])])
+        # Differences of large sums are exact to about a millionth.
+        rounding = 1e-6 * (1 + binary.abs())
+        fits = (seen >= -rounding) & (seen <= binary + rounding)
+        require(fits, "evidence is not that of rewards between 0 and 1")
+        require(spread._binary > 0, "evidence of all prompts is not positive")
         return spread

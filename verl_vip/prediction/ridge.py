@@ -9,7 +9,7 @@ from torch import Tensor
 from verl_vip.errors import ConfigError
 from verl_vip.prediction.observations import pool
 from verl_vip.prediction.predictor import Prediction, Prompts, require_width
-from verl_vip.prediction.state import pack, unpack
+from verl_vip.prediction.state import copied, pack, require, unpack
 
 
 class Ridge:
@@ -66,7 +66,10 @@ class Ridge:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
         with unpack(state, "ridge", self._settings, frozenset({"coefficients", "intercept"})) as values:
-            self._coefficients, self._intercept = values["coefficients"].clone(), float(values["intercept"])
+            coefficients, intercept = copied(values["coefficients"], torch.float64, None), float(values["intercept"])
+            fits = len(coefficients) > 0 or 0 <= intercept <= 1
+            require(fits, "line has no coefficients, and its intercept is no success rate")
+        self._coefficients, self._intercept = coefficients, intercept
 
     def metrics(self) -> dict[str, float]:
         """Return nothing."""

@@ -1,16 +1,19 @@
 """The envelope of every predictor's saved state: which predictor, which version, which settings."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from verl_vip.errors import StateError
+from verl_vip.state_file import restoring
 
 #: What to do about a damaged state.
 _ADVICE = "take an earlier checkpoint or start afresh"
+#: No number that a predictor keeps is larger; embeddings are shorter than this, see `Prompts`.
+_LARGEST = 1e16
 #: Version of the layout of every predictor's state; raised when an older state can no longer be read.
 VERSION = 4
 
@@ -46,21 +49,57 @@ def unpack(
 
     Raises:
         StateError: If the state is of another predictor, version or setting, lacks a value, holds a number that is
-            not finite, or cannot be restored.
+            not finite or beyond `1e16`, or cannot be restored.
     """
     _require_same_predictor(state, kind, settings)
     values = state["values"]
     if not isinstance(values, Mapping) or not _is_finite(values):
-        raise StateError(f"the state of predictor {kind!r} is damaged: not all of it is finite; {_ADVICE}.")
+        raise StateError(
+            f"the state of predictor {kind!r} is damaged: not all of it is finite and below {_LARGEST:g}; {_ADVICE}."
+        )
     absent = names - values.keys()
     if absent:
         raise StateError(f"the state of predictor {kind!r} is incomplete: it lacks {', '.join(sorted(absent))}.")
-    try:
+    with restoring(f"predictor {kind!r}"):
         yield dict(values)
-    except StateError:
-        raise
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise StateError(f"the state of predictor {kind!r} is damaged ({error!r}); {_ADVICE}.") from error
+
+
+def require(sound: bool | Tensor, what: str) -> None:
+    """Raise unless a condition on a saved state holds.
+
+    Args:
+        sound: The condition, or a tensor of conditions that all have to hold.
+        what: What is wrong otherwise, as the rest of "the saved ...".
+
+    Raises:
+        StateError: If it does not hold.
+    """
+    if not bool(torch.as_tensor(sound).all()):
+        raise StateError(f"the saved {what}; {_ADVICE}.")
+
+
+def copied(value: Any, dtype: torch.dtype, *shape: int | None) -> Tensor:
+    """Return a copy of a saved tensor.
+
+    Args:
+        value: What was saved.
+        dtype: What its type has to be.
+        shape: What its shape has to be, None for a length that may be any.
+
+    Raises:
+        StateError: If it is something else.
+    """
+    if not isinstance(value, Tensor):
+        raise StateError(f"a saved tensor is a {type(value).__name__}; {_ADVICE}.")
+    fits = value.ndim == len(shape) and all(
+        due in (None, length) for due, length in zip(shape, value.shape, strict=True)
+    )
+    if value.dtype != dtype or not fits:
+        wanted = ", ".join("any" if due is None else str(due) for due in shape)
+        raise StateError(
+            f"a saved tensor should be {dtype} ({wanted}), and is {value.dtype} {tuple(value.shape)}; {_ADVICE}."
+        )
+    return value.detach().clone()
 
 
 def _require_same_predictor(state: Mapping[str, Any], kind: str, settings: Mapping[str, Any]) -> None:
@@ -79,7 +118,9 @@ def _require_same_predictor(state: Mapping[str, Any], kind: str, settings: Mappi
             f"the state of predictor {kind!r} has version {state['version']}, and this release reads version "
             f"{VERSION}; continue with the release that wrote it or start afresh."
         )
-    saved = dict(state["settings"])
+    saved = state["settings"]
+    if not isinstance(saved, Mapping):
+        raise StateError(f"the state of predictor {kind!r} is damaged: its settings are {saved!r}; {_ADVICE}.")
     for name in sorted(saved.keys() | settings.keys()):
         if saved.get(name) != settings.get(name):
             raise StateError(
@@ -90,9 +131,9 @@ def _require_same_predictor(state: Mapping[str, Any], kind: str, settings: Mappi
 
 def _is_finite(value: Any) -> bool:
     if isinstance(value, Tensor):
-        return not value.is_floating_point() or bool(value.isfinite().all())
-    if isinstance(value, float):
-        return math.isfinite(value)
+        return not value.is_floating_point() or bool((value.abs() <= _LARGEST).all())
+    if isinstance(value, (int, float)):
+        return abs(value) <= _LARGEST
     if isinstance(value, Mapping):
         return all(map(_is_finite, value.values()))
     return isinstance(value, str) or not isinstance(value, Sequence) or all(map(_is_finite, value))

@@ -27,6 +27,11 @@ class GrowingRows:
         """A `Q x width` view of all rows. Writing to it changes them; appending invalidates it."""
         return self._store[: self._used]
 
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of memory that the matrix takes, room to grow included."""
+        return self._store.untyped_storage().nbytes()
+
     def append(self, rows: Tensor) -> None:
         """Add a `k x width` tensor below."""
         needed = self._used + rows.shape[0]
@@ -53,6 +58,11 @@ class PromptTable:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of memory that the numbers take, those of the ids left out; constant time, however many there are."""
+        return self._values.tensor_bytes
 
     @property
     def values(self) -> Tensor:
@@ -100,14 +110,17 @@ class PromptTable:
         """Restore `state_dict`'s value.
 
         Raises:
-            StateError: If the columns differ or there is not one row for each id.
+            StateError: If the columns differ, there is not one row for each id, or an id is no text.
         """
         ids, values = state["ids"], state["values"]
         rows = {name: row for row, name in enumerate(ids)}
-        if state["columns"] != list(self._columns) or values.shape != (len(rows), len(self._columns)):
+        if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
+            raise StateError("the saved table has ids that are no text.")
+        is_like = values.dtype == torch.float64 and values.shape == (len(ids), len(self._columns))
+        if state["columns"] != list(self._columns) or len(rows) < len(ids) or not is_like:
             raise StateError(
-                f"the saved table has columns {state['columns']} and shape {tuple(values.shape)} for "
-                f"{len(rows)} distinct of {len(ids)} prompts; expected one row a prompt and columns "
+                f"the saved table has columns {state['columns']} and shape {tuple(values.shape)} of {values.dtype} "
+                f"for {len(rows)} distinct of {len(ids)} prompts; expected one row of float64 a prompt and columns "
                 f"{list(self._columns)}."
             )
         self._rows = rows

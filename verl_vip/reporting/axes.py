@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
-#: Characters that fit into one line of legends; what is longer goes below each other.
-_LINE_CHARACTERS = 72
-_HANDLE_CHARACTERS = 6
+from verl_vip.reporting.labels import LABEL_SIZE, label_texts, text_width
+
+#: Width of a legend; what does not fit beside each other goes below each other.
+_LEGEND_POINTS = 330.0
+_HANDLE_LENGTH, _HANDLE_PAD, _COLUMN_SPACING = 1.6, 0.8, 1.1
 
 
 def percent_axis(ax: Axes) -> None:
@@ -39,26 +41,40 @@ def step_axis(ax: Axes) -> None:
     ax.set_xlabel("training steps")
 
 
-def legend_above(ax: Axes, labels: Sequence[str], title: str | None = None) -> None:
-    """Put the legend above the axes, in as many columns as the labels' length allows."""
+def legend_above(ax: Axes, title: str | None = None) -> None:
+    """Put the legend of all labelled lines above the axes, in as many columns as the labels' length allows."""
+    _, labels = ax.get_legend_handles_labels()
+    if not labels:
+        return
     legend = ax.legend(
         loc="lower left",
         bbox_to_anchor=(-0.12, 1),
         ncols=_columns(labels),
         borderaxespad=0.2,
-        handlelength=1.6,
-        columnspacing=1.1,
+        handlelength=_HANDLE_LENGTH,
+        handletextpad=_HANDLE_PAD,
+        columnspacing=_COLUMN_SPACING,
         title=title,
         alignment="left",
     )
     legend.get_title().set_fontsize("small")
 
 
-def legend_rows(labels: Sequence[str]) -> int:
-    """Return how many lines such a legend has; none for a single label."""
-    return 0 if len(labels) < 2 else -(-len(labels) // _columns(labels))
+def legend_rows(names: Sequence[str]) -> int:
+    """Return how many lines a legend of these names has; none for a single one."""
+    if len(names) < 2:
+        return 0
+    labels = list(label_texts(names).values())
+    return -(-len(labels) // _columns(labels)) * max(1 + label.count("\n") for label in labels)
+
+
+def legend_height(names: Sequence[str]) -> float:
+    """Return the height in inches of a legend of these names."""
+    return 0.16 * legend_rows(names)
 
 
 def _columns(labels: Sequence[str]) -> int:
-    longest = max((len(label) for label in labels), default=1) + _HANDLE_CHARACTERS
-    return max(1, min(len(labels), _LINE_CHARACTERS // longest))
+    longest = max(text_width(line) for label in labels for line in label.split("\n"))
+    gap = _COLUMN_SPACING * LABEL_SIZE
+    column = longest + (_HANDLE_LENGTH + _HANDLE_PAD) * LABEL_SIZE + gap
+    return max(1, min(len(labels), int((_LEGEND_POINTS + gap) // column)))

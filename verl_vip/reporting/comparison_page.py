@@ -75,7 +75,7 @@ def _outcome_table(groups: RunGroups, outcomes: Sequence[Outcome], runs: Mapping
             if with_baseline:
                 row.append(_advantage_cell(members, runs))
             row += [
-                percent(_mean([summary.all_wrong + summary.all_right for summary in summaries])),
+                percent(_mean([summary.no_signal for summary in summaries])),
                 duration(_mean([summary.overhead for summary in summaries])),
             ]
             rows.append(row if alike else [*row, "yes" if end is not None and end.on_front else MISSING])
@@ -160,7 +160,7 @@ def _run_table(groups: RunGroups) -> str:
                     percent(summary.first.accuracy) if summary.first else MISSING,
                     accuracy_with_interval(summary.last) if summary.last else MISSING,
                     budget_verdict(summary)[0],
-                    percent(summary.all_wrong + summary.all_right),
+                    percent(summary.no_signal),
                     f"{seconds} ({share.split(' of')[0]})" if share else seconds,
                     duration(summary.seconds),
                 ]

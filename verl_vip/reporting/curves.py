@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from verl_vip.reporting.axes import count_axis, legend_above, legend_rows, percent_axis
+from verl_vip.reporting.axes import count_axis, legend_above, legend_height, percent_axis
+from verl_vip.reporting.labels import label_texts
 from verl_vip.reporting.records import RunRecords
 from verl_vip.reporting.seeds import accuracy_curves, spent_rollouts, spent_seconds, spent_steps, spent_tokens
 from verl_vip.reporting.style import PAPER, SERIES, series_style
@@ -50,14 +51,14 @@ def plot_accuracy(groups: Groups, ax: Axes, against: Progress = "rollouts") -> N
         ax: Where to draw.
         against: Training rollouts, response tokens, time of training without pauses, or training steps.
     """
-    style = series_style(groups)
+    style, labels = series_style(groups), label_texts(groups)
     curves = {name: accuracy_curves(runs, _SPENT[against]) for name, runs in groups.items()}
     longest = max((curve.x.max() for members in curves.values() for curve in members), default=0.0)
     scale, unit = (3600.0, "hours") if longest > 2 * 3600 else (60.0, "minutes")
     if against != "time":
         scale = 1.0
     for name, members in curves.items():
-        label = name
+        label = labels[name]
         for curve in members:
             x, colour = curve.x / scale, style[name]["color"]
             ax.plot(x, curve.mean, label=label, markeredgecolor=PAPER, markeredgewidth=0.6, **style[name])
@@ -80,24 +81,24 @@ def plot_accuracy(groups: Groups, ax: Axes, against: Progress = "rollouts") -> N
     percent_axis(ax)
     count_axis(ax, longest / scale, whole=against != "time")
     if len(groups) > 1:
-        legend_above(ax, [*groups])
+        legend_above(ax)
 
 
 def picture_height(groups: Groups) -> float:
     """Return the height in inches of a picture with a legend of these groups above it."""
-    return 3.0 + 0.16 * legend_rows([*groups])
+    return 3.0 + legend_height([*groups])
 
 
 def plot_family_accuracy(run: RunRecords, ax: Axes) -> None:
     """Draw validation accuracy of each label against training rollouts; of many labels, the eight largest."""
-    sizes = run.validations[-1].count
-    labels = sorted(sorted(sizes, key=lambda label: -sizes[label])[:_MOST_FAMILIES])
-    for (label, style), colour in zip(series_style(labels).items(), SERIES, strict=False):
-        seen = [record for record in run.validations if label in record.count]
+    families = _largest_families(run)
+    labels = label_texts(families)
+    for (family, style), colour in zip(series_style(families).items(), SERIES, strict=False):
+        seen = [record for record in run.validations if family in record.count]
         ax.plot(
             [record.rollouts_total for record in seen],
-            [record.correct[label] / record.count[label] for record in seen],
-            label=label,
+            [record.correct[family] / record.count[family] for record in seen],
+            label=labels[family],
             markeredgecolor=PAPER,
             markeredgewidth=0.6,
             **{**style, "color": colour},
@@ -106,7 +107,17 @@ def plot_family_accuracy(run: RunRecords, ax: Axes) -> None:
     ax.set_ylabel("validation accuracy")
     percent_axis(ax)
     count_axis(ax, run.validations[-1].rollouts_total)
-    legend_above(ax, labels)
+    legend_above(ax)
+
+
+def family_picture_height(run: RunRecords) -> float:
+    """Return the height in inches of the picture that `plot_family_accuracy` draws."""
+    return 3.0 + legend_height(_largest_families(run))
+
+
+def _largest_families(run: RunRecords) -> list[str]:
+    sizes = run.validations[-1].count
+    return sorted(sorted(sizes, key=lambda label: -sizes[label])[:_MOST_FAMILIES])
 
 
 def windows(x: FloatArray, y: FloatArray, most: int = 60) -> tuple[FloatArray, FloatArray]:

@@ -6,20 +6,7 @@ from typing import Any
 
 from verl_vip.reporting.markup import MISSING, flatten
 from verl_vip.reporting.records import RunRecords
-
-#: Settings that name a run, say where its files lie or how long it waits; they move no result.
-_INCIDENTAL = frozenset(
-    {
-        "vip.cache_dir",
-        "vip.on_missing_state",
-        "vip.poll_seconds",
-        "trainer.experiment_name",
-        "trainer.project_name",
-        "trainer.default_local_dir",
-        "trainer.logger",
-        "trainer.save_freq",
-    }
-)
+from verl_vip.reporting.settings import LENGTH, is_incidental, shown_settings
 
 
 def group_runs(runs: Mapping[str, RunRecords]) -> dict[str, dict[str, RunRecords]]:
@@ -68,11 +55,16 @@ def is_seed(key: str) -> bool:
 
 
 def decisive_settings(run: RunRecords) -> dict[str, str]:
-    """Return the settings of the last start as text by dotted name, without seeds and what moves no result."""
+    """Return the settings as text by dotted name, without seeds and what moves no result.
+
+    A setting that changed on the way stands with the steps that each value held for, so that such a run is told from
+    those with one of the values throughout. Of how long the run is, the last word counts.
+    """
     header = run.headers[-1]
+    length = {key: value for key, value in flatten(header.settings).items() if key in LENGTH}
     sizes = {"prompts_per_step": header.prompts_per_step, "rollouts_per_step": header.budget}
-    flat: dict[str, Any] = {**flatten(header.settings), **sizes}
-    return {key: str(value) for key, value in flat.items() if key not in _INCIDENTAL and not is_seed(key)}
+    flat: dict[str, Any] = {**shown_settings(run), **length, **sizes}
+    return {key: str(value) for key, value in flat.items() if not is_incidental(key) and not is_seed(key)}
 
 
 def seeds_of(run: RunRecords) -> dict[str, str]:

@@ -5,16 +5,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Literal
 
+from verl_vip.reporting.text import readable
+
 Tone = Literal["", "good", "bad"]
 
 MISSING = "–"
 
 
+def html_text(text: str) -> str:
+    """Return any text as HTML that shows it; see `verl_vip.reporting.text.readable`."""
+    return escape(readable(text))
+
+
 def card(title: str, value: str, detail: str = "", tone: Tone = "") -> str:
     """Return one headline figure."""
     return (
-        f'<div class="card {tone}"><p class="name">{escape(title)}</p><p class="value">{escape(value)}</p>'
-        f'<p class="detail">{escape(detail)}</p></div>'
+        f'<div class="card {tone}"><p class="name">{html_text(title)}</p><p class="value">{html_text(value)}</p>'
+        f'<p class="detail">{html_text(detail)}</p></div>'
     )
 
 
@@ -25,18 +32,18 @@ def cards(items: Sequence[str]) -> str:
 
 def section(title: str, *parts: str, note: str = "") -> str:
     """Return a section with a heading and, below it, what the reader must know; nothing if there is nothing in it."""
-    remark = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f"<section><h2>{escape(title)}</h2>{remark}{''.join(parts)}</section>" if any(parts) else ""
+    remark = f'<p class="note">{html_text(note)}</p>' if note else ""
+    return f"<section><h2>{html_text(title)}</h2>{remark}{''.join(parts)}</section>" if any(parts) else ""
 
 
 def part(title: str, body: str) -> str:
     """Return several sections under a heading above theirs."""
-    return f'<div class="part"><h2 class="part">{escape(title)}</h2>{body}</div>'
+    return f'<div class="part"><h2 class="part">{html_text(title)}</h2>{body}</div>'
 
 
 def note(text: str) -> str:
     """Return a remark of its own."""
-    return f'<p class="note">{escape(text)}</p>'
+    return f'<p class="note">{html_text(text)}</p>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
@@ -44,7 +51,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int 
 
     def cells(values: Sequence[str], tag: str) -> str:
         kinds = ["" if k < text_columns else ' class="number"' for k in range(len(values))]
-        return "".join(f"<{tag}{kind}>{escape(value)}</{tag}>" for kind, value in zip(kinds, values, strict=True))
+        return "".join(f"<{tag}{kind}>{html_text(value)}</{tag}>" for kind, value in zip(kinds, values, strict=True))
 
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
     heading = f"<thead><tr>{cells(head, 'th')}</tr></thead>"
@@ -53,13 +60,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int 
 
 def sentences(lines: Sequence[str]) -> str:
     """Return sentences as a list; nothing without any."""
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    items = "".join(f"<li>{html_text(line)}</li>" for line in lines)
     return f'<ul class="note">{items}</ul>' if items else ""
 
 
 def definitions(values: Mapping[str, Any]) -> str:
     """Return names and values as a list that fills two columns where there is room."""
-    rows = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(str(value))}</dd></div>" for key, value in values.items())
+    rows = "".join(
+        f"<div><dt>{html_text(key)}</dt><dd>{html_text(str(value))}</dd></div>" for key, value in values.items()
+    )
     return f'<dl class="settings">{rows}</dl>'
 
 

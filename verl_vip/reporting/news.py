@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verl_vip.reporting.progress import format_step
-from verl_vip.reporting.records import RunRecords, read_run, records_path
+from verl_vip.reporting.records import RunRecords, StepRecord, read_run, records_path
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RunNews:
         self._shown = _count(self.records)
 
     def poll(self) -> list[str]:
-        """Return a line for each record that is new, in the order of time."""
+        """Return a line for each record that is new, in the order written."""
         if not self._read() or self.records is None:
             return []
         news = list(_news(self.records, self._shown))
@@ -72,10 +72,9 @@ def _news(records: RunRecords, shown: _Shown) -> Iterator[str]:
         if header.resumed_from:
             yield f"resumed after step {header.resumed_from} with the predictor's state"
         yield f"training: {header.prompts_per_step} prompts and {header.budget} rollouts a step"
-    lines = [(step.wall_time, format_step(step)) for step in records.steps if step.step > shown.step]
-    lines += [
-        (check.wall_time, f"validation after step {check.step}: accuracy {check.accuracy:.3f}")
-        for check in records.validations
-        if check.step > shown.validation
-    ]
-    yield from (line for _, line in sorted(lines))
+    for record in (record for start in records.starts for record in start.records):
+        if isinstance(record, StepRecord):
+            if record.step > shown.step:
+                yield format_step(record)
+        elif record.step > shown.validation:
+            yield f"validation after step {record.step}: accuracy {record.accuracy:.3f}"

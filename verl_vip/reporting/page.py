@@ -1,15 +1,21 @@
 """A page: one self-contained HTML file with its pictures inside, and the pictures as PNG files beside it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from matplotlib.figure import Figure
 
+from verl_vip.durable_files import replace_file
+from verl_vip.errors import StateError
+from verl_vip.reporting.markup import html_text
 from verl_vip.reporting.style import save_png, svg_text
+from verl_vip.reporting.text import code
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,10 @@ class Picture:
     def html(self) -> str:
         """Return the picture as a figure element with its drawing inside."""
         drawing = svg_text(self.figure, self.name).replace(
-            "<svg ", f'<svg role="img" aria-label="{escape(f"{self.title}. {self.caption}")}" ', 1
+            "<svg ", f'<svg role="img" aria-label="{html_text(f"{self.title}. {self.caption}")}" ', 1
         )
-        return f"<figure><h3>{escape(self.title)}</h3>{drawing}<figcaption>{escape(self.caption)}</figcaption></figure>"
+        caption = f"<figcaption>{html_text(self.caption)}</figcaption>"
+        return f"<figure><h3>{html_text(self.title)}</h3>{drawing}{caption}</figure>"
 
 
 def gallery(pictures: Sequence[Picture]) -> str:
@@ -47,17 +54,32 @@ def write_page(output: Path, title: str, subtitle: str, body: str, pictures: Seq
 
     Returns:
         The path of the HTML file.
+
+    Raises:
+        StateError: If a file cannot be written, such as on a full disk; earlier ones are still there.
     """
-    folder = output.with_name(f"{output.stem}_pictures")
-    folder.mkdir(parents=True, exist_ok=True)
-    for picture in pictures:
-        save_png(picture.figure, folder / f"{picture.name}.png", picture.title)
     resources = files("verl_vip.reporting")
     page = Template((resources / "template.html").read_text(encoding="utf-8")).substitute(
-        title=escape(title),
-        subtitle=escape(subtitle),
+        title=html_text(title),
+        subtitle=html_text(subtitle),
         style=(resources / "report.css").read_text(encoding="utf-8"),
         body=body,
     )
-    output.write_text(page, encoding="utf-8")
+    folder = output.with_name(f"{output.stem}_pictures")
+    try:
+        replace_file(output, page.encode())
+        missing = [save_png(picture.figure, folder / f"{picture.name}.png", picture.title) for picture in pictures]
+    except OSError as error:
+        raise StateError(
+            f"{error.filename or output} cannot be used: {error.strerror}. Make room or give another place for the "
+            "report, and ask for it again."
+        ) from error
+    if characters := "".join(sorted(set().union(*missing))):
+        _logger.warning(
+            "No font here has %s, so the PNG files in %s show codes such as %s; a font for them, such as Noto Sans "
+            "CJK, mends that. The page takes fonts from whoever reads it.",
+            characters[:20],
+            folder,
+            code(characters[0]),
+        )
     return output

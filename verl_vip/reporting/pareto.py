@@ -9,6 +9,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from verl_vip.reporting.axes import count_axis, legend_above, percent_axis
 from verl_vip.reporting.curves import Groups
+from verl_vip.reporting.labels import label_texts
 from verl_vip.reporting.seeds import accuracy_curves, spent_rollouts
 from verl_vip.reporting.style import INK, PAPER, series_style
 
@@ -98,21 +99,22 @@ def plot_pareto(results: Sequence[Outcome], ax: Axes) -> None:
     by_strategy = (told_by_cost and len(set(strategies.values())) > 1) or len(strategies) > _MOST_NAMED
     names = {group: strategy if by_strategy else group for group, strategy in strategies.items()}
     style = series_style(names.values())
-    labels: list[str] = []
+    labels = label_texts(names.values())
+    shown: set[str] = set()
     for result, apart in zip(results, _apart([result.rollouts for result in results]), strict=True):
-        label = names[result.group]
-        look = {**style[label], "linestyle": "none", "markeredgecolor": PAPER, "markeredgewidth": 0.6}
+        name = names[result.group]
+        look = {**style[name], "linestyle": "none", "markeredgecolor": PAPER, "markeredgewidth": 0.6}
         aside = ax.transData + ScaledTranslation(_APART_PT / 72 * apart, 0, ax.figure.dpi_scale_trans)
-        known, labels = label in labels, [*labels, *([] if label in labels else [label])]
         ax.vlines(result.rollouts, result.low, result.high, color=look["color"], linewidth=1.1, transform=aside)
-        shown = "_nolegend_" if known else label
-        ax.plot(result.rollouts, result.accuracy, label=shown, markersize=6, transform=aside, **look)
+        label = "_nolegend_" if name in shown else labels[name]
+        shown.add(name)
+        ax.plot(result.rollouts, result.accuracy, label=label, markersize=6, transform=aside, **look)
     ax.set_ylim(*_span([value for result in results for value in (result.low, result.accuracy, result.high)]))
     ax.set_xlabel("training rollouts spent")
     ax.set_ylabel("validation accuracy")
     percent_axis(ax)
     count_axis(ax, 1.03 * largest)
-    legend_above(ax, ["front", *labels])
+    legend_above(ax)
 
 
 def _apart(costs: Sequence[float]) -> list[float]:

@@ -31,7 +31,7 @@ def run_pictures(run: RunRecords) -> Pictures:
                 "accuracy_by_family",
                 "Accuracy by family",
                 "Labels of the validation problems; at most the eight with the most problems.",
-                draw(curves.plot_family_accuracy, run, height=3.3),
+                draw(curves.plot_family_accuracy, run, height=curves.family_picture_height(run)),
             )
         )
     if any(sum(record.observed) for record in run.steps):

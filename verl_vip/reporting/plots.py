@@ -4,7 +4,6 @@ Each function draws the records of a run into `ax` and returns nothing. The run 
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +14,7 @@ from verl_vip.prediction.calibration import reliability
 from verl_vip.reporting.axes import legend_above, step_axis
 from verl_vip.reporting.curves import windows
 from verl_vip.reporting.forecast import scored_rows
+from verl_vip.reporting.labels import label_texts
 from verl_vip.reporting.progress import BANDS, bands_of
 from verl_vip.reporting.records import RunRecords
 from verl_vip.reporting.style import BAND_COLOURS, FAINT, INK, PAPER, SERIES
@@ -52,7 +52,7 @@ def plot_counts_by_prediction(run: RunRecords, ax: Axes, bins: int = 20) -> None
     ax.set_ylim(0, 1.08 * max(int(rows.requested.max(initial=1)), 1))
     ax.set_xlabel("predicted success probability, before sampling")
     ax.set_ylabel("rollouts of the prompt")
-    legend_above(ax, ["prompt groups", "mean count"])
+    legend_above(ax)
 
 
 def plot_counts_over_time(run: RunRecords, ax: Axes) -> None:
@@ -67,7 +67,7 @@ def plot_counts_over_time(run: RunRecords, ax: Axes) -> None:
     ax.set_ylim(bottom=0)
     step_axis(ax)
     ax.set_ylabel("mean rollouts a prompt")
-    legend_above(ax, [f"{low:g}–{high:g}" for low, high in pairwise(BANDS)], title="predicted success probability")
+    legend_above(ax, title="predicted success probability")
 
 
 def _marked(y: FloatArray) -> list[int]:
@@ -115,21 +115,26 @@ def plot_reliability(run: RunRecords, ax: Axes) -> None:
     ax.set_ylim(0, 1)
     ax.set_xlabel("predicted success probability, before sampling")
     ax.set_ylabel("observed success rate")
-    legend_above(ax, ["perfectly calibrated", "this run"])
+    legend_above(ax)
 
 
 def plot_no_signal(run: RunRecords, ax: Axes) -> None:
-    """Draw the shares of prompt groups that are all wrong and all right, stacked, over training."""
+    """Draw the shares of prompt groups that are all wrong, all right, and alike in between, stacked, over training.
+
+    The last kind is left out where there is none: rewards of 0 and 1 have nothing between them.
+    """
     steps = np.array([record.step for record in run.steps], dtype=np.float64)
     shares = np.array([without_signal(record) for record in run.steps])
     x, wrong = windows(steps, shares[:, 0])
-    _, right = windows(steps, shares[:, 1])
-    _areas(ax, x, {"all wrong": wrong, "all right": right}, (SERIES[0], SERIES[4]))
-    ax.set_ylim(0, max(0.05, float(np.nanmax(wrong + right)) * 1.15))
+    kinds = {"all wrong": wrong, "all right": windows(steps, shares[:, 1])[1]}
+    if np.nanmax(shares[:, 2]) > 0:
+        kinds["alike in between"] = windows(steps, shares[:, 2])[1]
+    _areas(ax, x, kinds, (SERIES[0], SERIES[4], SERIES[2]))
+    ax.set_ylim(0, max(0.05, float(np.nanmax(sum(kinds.values()))) * 1.15))
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     step_axis(ax)
     ax.set_ylabel("prompt groups without signal")
-    legend_above(ax, ["all wrong", "all right"])
+    legend_above(ax)
 
 
 def plot_overhead(run: RunRecords, ax: Axes) -> None:
@@ -139,7 +144,7 @@ def plot_overhead(run: RunRecords, ax: Axes) -> None:
     _areas(ax, windows(steps, steps)[0], parts, SERIES)
     step_axis(ax)
     ax.set_ylabel("seconds a step")
-    legend_above(ax, [*parts])
+    legend_above(ax)
 
 
 def _areas(ax: Axes, x: FloatArray, parts: Mapping[str, FloatArray], colours: Sequence[str]) -> None:
@@ -147,7 +152,7 @@ def _areas(ax: Axes, x: FloatArray, parts: Mapping[str, FloatArray], colours: Se
     values = np.array(list(parts.values()))
     if len(x) == 1:
         x, values = np.array([x[0] - 0.5, x[0] + 0.5]), np.repeat(values, 2, axis=1)
-    ax.stackplot(x, values, colors=list(colours), labels=list(parts), alpha=0.8, linewidth=0)
+    ax.stackplot(x, values, colors=list(colours), labels=list(label_texts(parts).values()), alpha=0.8, linewidth=0)
     ax.margins(x=0)
 
 

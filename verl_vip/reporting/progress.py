@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verl_vip.reporting.schema import StepRecord
+from verl_vip.reporting.text import readable
 
 #: Bounds of the five bands of predicted success probability.
 BANDS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -82,4 +83,5 @@ def _band_means(record: StepRecord) -> str:
 
 
 def _clip(label: str) -> str:
-    return label if len(label) <= _LABEL_WIDTH else label[: _LABEL_WIDTH - 1] + "…"
+    text = readable(" ".join(label.split()))
+    return text if len(text) <= _LABEL_WIDTH else text[: _LABEL_WIDTH - 1] + "…"

@@ -5,21 +5,20 @@ training step and a `ValidationRecord` after every validation. Progress lines an
 records alone. Importing this module loads nothing heavier than NumPy.
 """
 
+import fcntl
+import itertools
 import json
 import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
-from functools import cached_property
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from verl_vip.durable_files import cut_torn_line, replace_file, sync_folder
 from verl_vip.errors import InvalidInputError
+from verl_vip.regular_files import read_regular
+from verl_vip.reporting.run_records import PromptRows, RunRecords, Start
 from verl_vip.reporting.schema import Record, RunHeader, StepRecord, ValidationRecord
 
 __all__ = [
@@ -29,6 +28,7 @@ __all__ = [
     "RecordWriter",
     "RunHeader",
     "RunRecords",
+    "Start",
     "StepRecord",
     "ValidationRecord",
     "read_run",
@@ -42,73 +42,6 @@ _logger = logging.getLogger(__name__)
 _KINDS: Mapping[str, type[RunHeader] | type[StepRecord] | type[ValidationRecord]] = {
     record.kind: record for record in (RunHeader, StepRecord, ValidationRecord)
 }
-
-
-@dataclass(frozen=True)
-class PromptRows:
-    """The prompts of all steps below each other: `N` rows, N the sum of the batch sizes.
-
-    Attributes:
-        step: An `N` int array, the step of the row.
-        ids: An `N` string array.
-        labels: An `N` string array.
-        requested: An `N` int array.
-        observed: An `N` int array.
-        predicted: An `N` float array.
-        predicted_variance: An `N` float array.
-        successes: An `N` float array.
-    """
-
-    step: NDArray[np.int64]
-    ids: NDArray[np.str_]
-    labels: NDArray[np.str_]
-    requested: NDArray[np.int64]
-    observed: NDArray[np.int64]
-    predicted: NDArray[np.float64]
-    predicted_variance: NDArray[np.float64]
-    successes: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class RunRecords:
-    """All records of one run, each kind in the order written.
-
-    Attributes:
-        path: The file they were read from.
-        headers: One header a start of the run, at least one.
-        steps: The training steps, ascending.
-        validations: The validations, ascending, one a step.
-    """
-
-    path: Path
-    headers: tuple[RunHeader, ...]
-    steps: tuple[StepRecord, ...]
-    validations: tuple[ValidationRecord, ...]
-
-    @property
-    def rollouts_total(self) -> int:
-        """Rollouts spent up to the last recorded step; 0 before the first."""
-        return self.steps[-1].rollouts_total if self.steps else 0
-
-    @cached_property
-    def prompts(self) -> PromptRows:
-        """The prompts of all steps as flat arrays."""
-        return PromptRows(
-            step=np.repeat(
-                np.array([record.step for record in self.steps], dtype=np.int64),
-                np.array([len(record.ids) for record in self.steps], dtype=np.int64),
-            ),
-            ids=np.array(self._flat("ids"), dtype=np.str_),
-            labels=np.array(self._flat("labels"), dtype=np.str_),
-            requested=np.array(self._flat("requested"), dtype=np.int64),
-            observed=np.array(self._flat("observed"), dtype=np.int64),
-            predicted=np.array(self._flat("predicted"), dtype=np.float64),
-            predicted_variance=np.array(self._flat("predicted_variance"), dtype=np.float64),
-            successes=np.array(self._flat("successes"), dtype=np.float64),
-        )
-
-    def _flat(self, name: str) -> list[Any]:
-        return [value for record in self.steps for value in getattr(record, name)]
 
 
 class RecordWriter:
@@ -141,6 +74,8 @@ class RecordWriter:
         line = _encode(record)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab+") as file:
+            # What looks torn could be the line that another process is about to finish.
+            fcntl.flock(file, fcntl.LOCK_EX)
             if cut := cut_torn_line(file):
                 _logger.warning("%s: cut off an incomplete last line (%d bytes).", self.path, cut)
             file.write(line)
@@ -157,24 +92,67 @@ class RecordWriter:
             os.fsync(file.fileno())
         sync_folder(self.path.parent)
 
-    def rewind(self, step: int) -> None:
-        """Drop the step and validation records later than `step`; keep all headers.
+    def set_aside(self) -> Path | None:
+        """Give the records of a run that is not continued another name, `vip_records.1.jsonl` and so on, durably.
+
+        A file of headers alone stays: a start that came to nothing is part of the next.
+
+        Returns:
+            The file that they are in now; None if there was nothing to keep.
+
+        Raises:
+            OSError: If it cannot be renamed.
+        """
+        if not self.path.exists() or self._holds_headers_alone():
+            return None
+        beside = self._name_beside()
+        self.path.rename(beside)
+        sync_folder(self.path.parent)
+        return beside
+
+    def rewind(self, step: int) -> Path | None:
+        """Take out the step and validation records later than `step`; keep all headers.
 
         A run that resumes from the checkpoint of `step` calls this before its new header, because the steps
-        after the checkpoint are about to be taken again. The file is replaced in one go: after a crash it is
-        either the old one or the new one. Without a file there is nothing to do.
+        after the checkpoint are about to be taken again. What is taken out is kept beside, with the headers, as
+        `set_aside` names it. The file is replaced in one go: after a crash it is either the old one or the new one.
+        Without a file there is nothing to do.
 
         Args:
             step: The last step to keep.
+
+        Returns:
+            The file with what was taken out; None if that is nothing.
 
         Raises:
             InvalidInputError: If the file is not a record file.
             OSError: If the file cannot be replaced.
         """
         if not self.path.exists():
-            return
-        kept = [line for line, record in _read_lines(self.path) if isinstance(record, RunHeader) or record.step <= step]
-        replace_file(self.path, b"".join(line + b"\n" for line in kept))
+            return None
+        kept, out, later = [], [], 0
+        for line, record in _read_lines(self.path):
+            is_later = not isinstance(record, RunHeader) and record.step > step
+            later += is_later
+            if is_later or isinstance(record, RunHeader):
+                out.append(line + b"\n")
+            if not is_later:
+                kept.append(line + b"\n")
+        beside = self._name_beside() if later else None
+        if beside is not None:
+            replace_file(beside, b"".join(out))
+        replace_file(self.path, b"".join(kept))
+        return beside
+
+    def _holds_headers_alone(self) -> bool:
+        try:
+            return all(isinstance(record, RunHeader) for _, record in _read_lines(self.path))
+        except InvalidInputError:  # whatever it is, it is not this run's to judge
+            return False
+
+    def _name_beside(self) -> Path:
+        names = (self.path.with_name(f"{self.path.stem}.{number}{self.path.suffix}") for number in itertools.count(1))
+        return next(path for path in names if not os.path.lexists(path))
 
 
 def records_path(path: Path | str) -> Path:
@@ -193,37 +171,57 @@ def read_run(path: Path | str) -> RunRecords:
         path: The run folder, or the `.jsonl` file itself.
 
     Returns:
-        The records, each kind in the order written.
+        The records, by start.
 
     Raises:
         InvalidInputError: If there is no such file, a line is not a record, the first is no header, or steps
             do not ascend. The message names the file and the line.
+        StateError: If the file is no regular one or cannot be read.
     """
     file = records_path(path)
-    if not file.is_file():
+    if not (file.exists() or file.is_symlink()):
         raise InvalidInputError(f"{file} does not exist; give the folder of a run that has taken a step.")
-    headers: list[RunHeader] = []
-    steps: list[StepRecord] = []
-    validations: dict[tuple[int, int], list[ValidationRecord]] = {}
+    starts: list[tuple[RunHeader, list[StepRecord | ValidationRecord]]] = []
+    last_step = 0
     for number, (_, record) in enumerate(_read_lines(file), start=1):
-        if number == 1 and not isinstance(record, RunHeader):
-            raise InvalidInputError(f'{file}, line 1: a record file starts with a record of kind "run".')
         if isinstance(record, RunHeader):
-            headers.append(record)
-        elif isinstance(record, StepRecord):
-            if steps and record.step <= steps[-1].step:
+            starts.append((record, []))
+            continue
+        if not starts:
+            raise InvalidInputError(f'{file}, line {number}: a record file starts with a record of kind "run".')
+        if isinstance(record, StepRecord):
+            if record.step <= last_step:
                 raise InvalidInputError(
-                    f"{file}, line {number}: step {record.step} follows step {steps[-1].step}; a resumed run "
+                    f"{file}, line {number}: step {record.step} follows step {last_step}; a resumed run "
                     "must rewind its records to the checkpoint's step first."
                 )
-            steps.append(record)
-        else:
-            validations.setdefault((record.step, len(headers)), []).append(record)
-    if not headers:
+            last_step = record.step
+        starts[-1][1].append(record)
+    if not starts:
         raise InvalidInputError(f"{file} holds no complete record; the run stopped before its first one.")
-    # Keyed by step alone, the last start's pass is the one that stays.
-    passes = {step: _pooled(validations[step, start]) for step, start in sorted(validations)}
-    return RunRecords(file, tuple(headers), tuple(steps), tuple(passes.values()))
+    return RunRecords(file, _one_validation_a_step(starts))
+
+
+def _one_validation_a_step(
+    starts: Sequence[tuple[RunHeader, Sequence[StepRecord | ValidationRecord]]],
+) -> tuple[Start, ...]:
+    """Pool the batches of each validation pass, and keep the last start's pass over a step."""
+    made: list[Start] = []
+    validated: set[int] = set()
+    for header, records in reversed(starts):
+        batches: dict[int, list[ValidationRecord]] = defaultdict(list)
+        for record in records:
+            if isinstance(record, ValidationRecord):
+                batches[record.step].append(record)
+        kept: list[StepRecord | ValidationRecord] = []
+        for record in records:
+            if isinstance(record, StepRecord):
+                kept.append(record)
+            elif record is batches[record.step][-1] and record.step not in validated:
+                kept.append(_pooled(batches[record.step]))
+        validated.update(batches)
+        made.append(Start(header, tuple(kept)))
+    return tuple(reversed(made))
 
 
 def _pooled(batches: Sequence[ValidationRecord]) -> ValidationRecord:
@@ -237,7 +235,7 @@ def _pooled(batches: Sequence[ValidationRecord]) -> ValidationRecord:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
-    *lines, torn = path.read_bytes().split(b"\n")
+    *lines, torn = read_regular(path).split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
             yield line, _decode(line)
@@ -250,7 +248,7 @@ def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
 def _decode(line: bytes) -> Record:
     try:
         data = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError("not a JSON object; is this file a record file of verl-vip?") from error
     record = _KINDS.get(str(data.pop("kind", None))) if isinstance(data, dict) else None
     if record is None:

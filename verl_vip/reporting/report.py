@@ -5,11 +5,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from verl_vip.evaluation.report import evaluation_part, evaluation_title
+from verl_vip.evaluation.report import evaluation_part, evaluation_title, left_out_section
 from verl_vip.evaluation.summary import summary_data
 from verl_vip.reporting.comparison_page import comparison_page
 from verl_vip.reporting.grouping import group_runs, strategy_of
-from verl_vip.reporting.markup import part, section, sentences
+from verl_vip.reporting.markup import part
 from verl_vip.reporting.page import Picture, write_page
 from verl_vip.reporting.paired import BASELINE
 from verl_vip.reporting.pareto import outcomes
@@ -37,21 +37,23 @@ def write_report(paths: Sequence[Path], output: Path) -> Path:
 
     Raises:
         InvalidInputError: If no path is given, one is given twice, or nothing can be read.
+        StateError: If the report cannot be written; an earlier one is still there.
     """
     sources = find_sources(paths)
-    for sentence in sources.left_out:
-        _logger.warning("left out of the report: %s", sentence)
-    left_out = section("Left out", sentences(sources.left_out))
+    reasons = sources.left_out
     title, subtitle, body, pictures = _runs_part(sources.runs)
     if sources.evaluations:
-        folders = [folder.path for found in sources.evaluations.values() for folder in found.values()]
-        summary = summary_data(Path(os.path.commonpath(folders)), sources.evaluations)
+        folders = [one.path for found in sources.evaluations.values() for one in found.values()]
+        summary = summary_data(Path(os.path.commonpath(folders)), sources.evaluations, reasons)
+        reasons = summary["left_out"]
         evaluated, more = evaluation_part(sources.evaluations, summary)
         if not sources.runs:
             title, subtitle = evaluation_title(sources.evaluations)
         body += part("Evaluations", evaluated) if sources.runs else evaluated
         pictures = [*pictures, *more]
-    return write_page(output, title, subtitle, left_out + body, pictures)
+    for sentence in reasons:
+        _logger.warning("left out of the report: %s", sentence)
+    return write_page(output, title, subtitle, left_out_section(reasons) + body, pictures)
 
 
 def _about_one(strategy: str) -> str:

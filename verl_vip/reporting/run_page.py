@@ -12,7 +12,6 @@ from verl_vip.reporting.markup import (
     cards,
     definitions,
     duration,
-    flatten,
     note,
     number,
     percent,
@@ -22,6 +21,7 @@ from verl_vip.reporting.markup import (
 from verl_vip.reporting.page import gallery
 from verl_vip.reporting.pictures import Pictures
 from verl_vip.reporting.records import RunRecords, ValidationRecord
+from verl_vip.reporting.settings import shown_settings, shown_versions
 from verl_vip.reporting.summary import FamilyRow, Summary, family_rows, summarize, wilson_interval
 
 FORECAST_HEAD = ("Brier score", "log loss (nats)", "calibration error", "rank correlation")
@@ -34,7 +34,6 @@ FORECAST_NOTE = (
 def run_page(run: RunRecords, pictures: Pictures) -> str:
     """Return the body of one run's page: headline figures, pictures, tables, settings."""
     sampled = any(sum(record.observed) for record in run.steps)
-    header = run.headers[-1]
     parts = [
         cards(_headlines(run, summarize(run))),
         section("Accuracy", gallery(pictures.get("accuracy", []))),
@@ -46,8 +45,8 @@ def run_page(run: RunRecords, pictures: Pictures) -> str:
         ),
         _family_section(family_rows(run)),
         section("Starts", _starts_table(run)),
-        section("Settings", definitions(flatten(header.settings)), note="As of the last start."),
-        section("Versions", definitions(header.versions)),
+        section("Settings", definitions(shown_settings(run)), note="What changed between two starts stands first."),
+        section("Versions", definitions(shown_versions(run))),
     ]
     return "".join(parts)
 
@@ -94,7 +93,9 @@ def _headlines(run: RunRecords, summary: Summary) -> list[str]:
     verdict, reason, tone = budget_verdict(summary)
     seconds, share = overhead_text(summary)
     header = run.headers[-1]
-    no_signal = summary.all_wrong + summary.all_right
+    kinds = f"all wrong {percent(summary.all_wrong)}, all right {percent(summary.all_right)}"
+    if summary.all_alike > 0:
+        kinds += f", alike in between {percent(summary.all_alike)}"
     return [
         _accuracy_card(summary),
         card(
@@ -106,8 +107,8 @@ def _headlines(run: RunRecords, summary: Summary) -> list[str]:
         card("Budget kept exactly", verdict, reason, tone),
         card(
             "Prompt groups without signal",
-            percent(no_signal),
-            f"all wrong {percent(summary.all_wrong)}, all right {percent(summary.all_right)}",
+            percent(summary.no_signal),
+            kinds,
         ),
         card("Overhead a step", seconds, share),
     ]

@@ -7,14 +7,18 @@ from typing import Any, ClassVar
 from verl_vip.errors import InvalidInputError
 from verl_vip.reporting.checks import (
     require_count,
+    require_flag,
     require_mapping,
     require_number,
     require_probability,
+    require_seconds,
     require_text,
+    require_time,
 )
 
-#: Version of the records' layout. 1 had neither `RunHeader.schema` nor `StepRecord.tokens`.
-SCHEMA_VERSION = 2
+#: Version of the records' layout. 1 had neither `RunHeader.schema` nor `StepRecord.tokens`; 2 had neither
+#: `RunHeader.config` nor `StepRecord.varied`.
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class RunHeader:
         budget: Rollouts one training step may spend, C.
         resumed_from: Step of the checkpoint this start continues; None for a fresh run.
         schema: Version of the layout of this record and those up to the next header.
+        config: All of verl's settings that move a result, by dotted name; None where they were not noted.
     """
 
     kind: ClassVar[str] = "run"
@@ -40,6 +45,7 @@ class RunHeader:
     budget: int
     resumed_from: int | None = None
     schema: int = 1
+    config: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         require_count("schema", self.schema)
@@ -48,13 +54,15 @@ class RunHeader:
                 f"the records have layout {self.schema}, and this verl-vip knows layouts up to {SCHEMA_VERSION}; "
                 "read them with the version that wrote them."
             )
-        require_number("started_at", self.started_at)
+        require_time("started_at", self.started_at)
         require_count("prompts_per_step", self.prompts_per_step)
         require_count("budget", self.budget)
         if self.resumed_from is not None:
             require_count("resumed_from", self.resumed_from)
         require_mapping("settings", self.settings)
         require_mapping("versions", self.versions)
+        if self.config is not None:
+            require_mapping("config", self.config)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class StepRecord:
         kept: `B` rollouts that the update used; None where it used all that came back.
         rounds: Rounds of sampling.
         spends_all: Whether the strategy promises to request the whole budget; others may leave some of it.
+        varied: `B` flags, whether the rewards that came back of a prompt differ; None where it was not noted.
     """
 
     kind: ClassVar[str] = "step"
@@ -100,15 +109,17 @@ class StepRecord:
     kept: list[int] | None = None
     rounds: int = 1
     spends_all: bool = True
+    varied: list[bool] | None = None
 
     def __post_init__(self) -> None:
         for name in ("step", "budget", "rollouts_total", "rounds"):
             require_count(name, getattr(self, name))
-        require_number("wall_time", self.wall_time)
+        require_time("wall_time", self.wall_time)
         require_text("strategy", self.strategy)
+        require_flag("spends_all", self.spends_all)
         require_mapping("seconds", self.seconds)
         for name, value in self.seconds.items():
-            require_number(f"seconds[{name!r}]", value)
+            require_seconds(f"seconds[{name!r}]", value)
         checks = {
             "ids": require_text,
             "labels": require_text,
@@ -123,6 +134,8 @@ class StepRecord:
         for name in ("tokens", "kept"):
             if getattr(self, name) is not None:
                 self._require_column(name, require_count)
+        if self.varied is not None:
+            self._require_column("varied", require_flag)
         for prompt, total, count in zip(self.ids, self.successes, self.observed, strict=True):
             # Rewards are summed in floating point, so a full house may miss its count by a rounding error.
             if not -1e-6 <= total <= count + 1e-6:
@@ -143,6 +156,8 @@ class StepRecord:
 
     def _require_column(self, name: str, check: Callable[[str, Any], None]) -> None:
         values = getattr(self, name)
+        if not isinstance(self.ids, list):
+            raise InvalidInputError(f"ids must be a list; got {type(self.ids).__name__}.")
         if not isinstance(values, list) or len(values) != len(self.ids):
             raise InvalidInputError(
                 f"{name} must be a list with one entry for each of the {len(self.ids)} prompts "
@@ -175,7 +190,7 @@ class ValidationRecord:
 
     def __post_init__(self) -> None:
         require_count("step", self.step)
-        require_number("wall_time", self.wall_time)
+        require_time("wall_time", self.wall_time)
         require_count("rollouts_total", self.rollouts_total)
         require_mapping("correct", self.correct)
         require_mapping("count", self.count)

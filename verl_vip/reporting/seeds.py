@@ -87,8 +87,8 @@ def spent_steps(run: RunRecords) -> FloatArray:
 
 def spent_seconds(run: RunRecords) -> FloatArray:
     """Return a `V` array, the seconds of training at each validation, without pauses."""
-    clock = training_seconds(run)
-    return np.array([clock(record.wall_time) for record in run.validations])
+    _, validations = training_seconds(run)
+    return validations
 
 
 def _single(run: RunRecords, spent: Callable[[RunRecords], FloatArray]) -> AccuracyCurve:

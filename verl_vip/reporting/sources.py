@@ -1,14 +1,16 @@
 """What there is to report on in the folders that a user names: runs, evaluations, or folders full of them."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verl_vip.errors import InvalidInputError, StateError, VerlVipError
-from verl_vip.evaluation.folder import FORMAT, ResultFolder
+from verl_vip.errors import InvalidInputError, VerlVipError
+from verl_vip.evaluation.finished import FinishedEvaluation, read_finished
 from verl_vip.evaluation.summary import Evaluations, arrange
 from verl_vip.reporting.records import RECORDS_FILE, RunRecords, read_run
+
+_EVALUATION = frozenset({"metrics.json", "manifest.json"})
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Sources:
 def find_sources(paths: Sequence[Path]) -> Sources:
     """Read every run and every finished evaluation at or below the paths.
 
-    A sweep is a folder with runs in it. What cannot be read is left out and said so, as long as anything else can.
+    A sweep is a folder with runs in it, or with links to runs. What cannot be read is left out and said so, as long as
+    anything else can.
 
     Args:
         paths: Run folders, record files, folders of evaluations, or folders that hold such folders.
@@ -39,24 +42,28 @@ def find_sources(paths: Sequence[Path]) -> Sources:
     """
     if not paths:
         raise InvalidInputError("there is no run to report on; give at least one run folder.")
-    resolved = [_without_default_name(Path(path).resolve()) for path in paths]
-    if len(set(resolved)) < len(resolved):
+    # A link keeps its own name here, for that is what the user calls the run.
+    given = [_without_default_name(Path(os.path.abspath(path))) for path in paths]
+    if len({path.resolve() for path in given}) < len(given):
         raise InvalidInputError("a run was given twice; give each run folder once.")
     runs: dict[Path, RunRecords] = {}
-    evaluations: dict[Path, ResultFolder] = {}
-    left_out = []
-    for path in resolved:
-        found = False
-        for folder, kind in _look_below(path):
-            found = True
+    evaluations: list[FinishedEvaluation] = []
+    left_out: list[str] = []
+    known: set[Path] = set()
+    for path in given:
+        places = list(_look_below(path, left_out.append)) if path.exists() else []
+        for place, is_run in places:
+            if place.resolve() in known:
+                continue
+            known.add(place.resolve())
             try:
-                if kind == "run" and folder not in runs:
-                    runs[folder] = read_run(folder)
-                elif kind == "evaluation" and folder not in evaluations:
-                    evaluations[folder] = _finished(folder)
+                if is_run:
+                    runs[place] = read_run(place)
+                else:
+                    evaluations.append(read_finished(place))
             except VerlVipError as error:
                 left_out.append(str(error))
-        if not found:
+        if not places:
             left_out.append(
                 f"{path} holds neither the records of a run ({RECORDS_FILE}) nor a finished evaluation."
                 if path.exists()
@@ -65,34 +72,56 @@ def find_sources(paths: Sequence[Path]) -> Sources:
     if not runs and not evaluations:
         raise InvalidInputError(" ".join(left_out))
     names = _short_names(list(runs))
-    named = {names[folder]: run for folder, run in runs.items()}
-    return Sources(named, arrange(list(evaluations.values())), left_out)
-
-
-def _finished(path: Path) -> ResultFolder:
-    folder = ResultFolder(path)
-    if not folder.is_finished:
-        raise StateError(f"{path} has lost its grades or its table of problems; evaluating again makes them anew.")
-    if (found := folder.metrics().get("format")) != FORMAT:
-        raise StateError(f"{path / 'metrics.json'} has format {found}, and this version reads {FORMAT}.")
-    folder.manifest()
-    return folder
+    return Sources({names[folder]: run for folder, run in runs.items()}, arrange(evaluations), left_out)
 
 
 def _without_default_name(path: Path) -> Path:
     return path.parent if path.name == RECORDS_FILE else path
 
 
-def _look_below(path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield runs and evaluations in order; checkpoints and hidden folders hold neither."""
-    if path.is_file() and path.suffix == ".jsonl":
-        yield path, "run"
-    for folder, inside, names in os.walk(path):
-        inside[:] = sorted(name for name in inside if not name.startswith((".", "global_step_")))
-        if RECORDS_FILE in names:
-            yield Path(folder), "run"
-        if "metrics.json" in names and "manifest.json" in names:
-            yield Path(folder), "evaluation"
+def _look_below(path: Path, complain: Callable[[str], None]) -> Iterator[tuple[Path, bool]]:
+    """Yield runs (True) and evaluations (False) in order; checkpoints and hidden folders hold neither.
+
+    Links are followed, though none back to a folder that it lies in, and each folder is looked at once.
+    """
+    if not path.is_dir():
+        if path.suffix == ".jsonl":
+            yield path, True
+        return
+
+    def unreadable(error: OSError) -> None:
+        complain(f"{error.filename} cannot be read: {error.strerror}.")
+
+    seen: set[Path] = set()
+    for name, inside, files in os.walk(path, followlinks=True, onerror=unreadable):
+        folder = Path(name)
+        real = folder.resolve()
+        if real in seen:
+            inside.clear()
+            continue
+        seen.add(real)
+        # A folder or a dangling link in place of a file is still something that somebody will miss.
+        entries = {*files, *inside}
+        is_run, is_evaluation = RECORDS_FILE in entries, entries >= _EVALUATION
+        if is_run:
+            yield folder, True
+        if is_evaluation:
+            yield folder, False
+        if folder == path and not (is_run or is_evaluation):
+            _complain_of_dangling((folder / file for file in files), complain)
+        inside[:] = sorted(child for child in inside if _is_worth_a_look(real, child))
+
+
+def _is_worth_a_look(folder: Path, child: str) -> bool:
+    if child.startswith((".", "global_step_")) or child in {RECORDS_FILE, *_EVALUATION}:
+        return False
+    return not folder.is_relative_to((folder / child).resolve())
+
+
+def _complain_of_dangling(paths: Iterable[Path], complain: Callable[[str], None]) -> None:
+    for path in sorted(paths):
+        if path.is_symlink() and not path.exists():
+            complain(f"{path} is a link to {os.readlink(path)}, which does not exist.")
 
 
 def _short_names(folders: Sequence[Path]) -> dict[Path, str]:

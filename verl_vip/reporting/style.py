@@ -6,13 +6,18 @@ A picture is drawn once, in the light colours. In a web page each of them become
 
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from verl_vip.durable_files import replace_file
+from verl_vip.reporting.canvas import LegibleCanvas
+from verl_vip.reporting.labels import drawable, font_families, label_text
 
 INK = "#1f2933"
 FAINT = "#d3dae1"
@@ -38,7 +43,6 @@ VARIABLES: Mapping[str, str] = {
 }
 
 _RC: dict[Any, Any] = {
-    "font.family": "sans-serif",
     "font.size": 9.5,
     "text.color": INK,
     "axes.edgecolor": INK,
@@ -60,7 +64,12 @@ _RC: dict[Any, Any] = {
     "figure.facecolor": "none",
     # Text stays text in SVG: small files, and the page's own font and colour.
     "svg.fonttype": "none",
+    # Labels may hold dollar signs, and none of them means mathematics.
+    "text.parse_math": False,
 }
+
+_TITLE_SIZE = 10.0
+_TITLE_POINTS = 325.0
 
 
 def draw(plot: Callable[..., None], *args: Any, height: float = 3.1, **kwargs: Any) -> Figure:
@@ -72,9 +81,9 @@ def draw(plot: Callable[..., None], *args: Any, height: float = 3.1, **kwargs: A
         height: Height of the figure in inches; the width is 4.8, so that text stays legible on a phone.
         kwargs: Its keyword arguments.
     """
-    with rc_context(_RC):
+    with _style():
         figure = Figure(figsize=(4.8, height), layout="constrained")
-        FigureCanvasAgg(figure)
+        LegibleCanvas(figure)
         plot(*args, ax=figure.add_subplot(), **kwargs)
         return figure
 
@@ -126,12 +135,28 @@ def _line(index: int, variant: int) -> dict[str, Any]:
     }
 
 
-def save_png(figure: Figure, path: Path, title: str) -> None:
-    """Write the picture with its title on white paper, 200 dots an inch."""
-    with rc_context(_RC):
-        heading = figure.suptitle(title, x=0.02, ha="left", fontsize=10)
-        figure.savefig(path, format="png", dpi=200, facecolor="white")
+def save_png(figure: Figure, path: Path, title: str) -> str:
+    """Write the picture with its title on white paper, 200 dots an inch.
+
+    Returns:
+        The characters that no font on this machine has, in place of which the file shows codes.
+
+    Raises:
+        OSError: If the file cannot be written; an earlier one is still there.
+    """
+    buffer = io.BytesIO()
+    with _style():
+        text = label_text(title, _TITLE_POINTS, size=_TITLE_SIZE)
+        heading = figure.suptitle(text, x=0.02, ha="left", fontsize=_TITLE_SIZE)
+        figure.savefig(buffer, format="png", dpi=200, facecolor="white")
+        characters = {character for found in figure.findobj(Text) for character in found.get_text()}
         heading.remove()
+    replace_file(path, buffer.getvalue())
+    return "".join(sorted(character for character in characters if drawable(character) != character))
+
+
+def _style() -> Any:
+    return rc_context({**_RC, "font.family": font_families()})
 
 
 def svg_text(figure: Figure, name: str) -> str:
@@ -142,18 +167,30 @@ def svg_text(figure: Figure, name: str) -> str:
         name: Unique in the page; element ids are made from it, so that pictures do not share any.
     """
     buffer = io.StringIO()
-    with rc_context({**_RC, "svg.hashsalt": name}):
+    with _style(), rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+        # The reader's browser has fonts of its own.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        # Laid out with the widths that labels were fitted by, those of codes for what no font here has.
+        figure.draw_without_rendering()
+        layout = figure.get_layout_engine()
+        figure.set_layout_engine("none")
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        figure.set_layout_engine(layout)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     used = set(re.findall(r'#([\w-]+)["\')]', text))
-    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
-    text = re.sub(r"font-family: [^;\"]*; ", "", text)
-    text = re.sub(r"(\d+\.\d{2})\d+", r"\1", text)
-    text = re.sub(r"\s*\n\s*", " ", text)
+    text = re.sub(r"<[^>]*>", lambda tag: _page_tag(tag[0], used), text)
+    return re.sub(r"\s*\n\s*", " ", text).strip()
+
+
+def _page_tag(tag: str, used: Collection[str]) -> str:
+    """Return a tag of a drawing as the page has it; what stands between tags is somebody's text and stays."""
+    if tag.startswith("<svg"):
+        tag = re.sub(r' (width|height)="[^"]*"', "", tag)
+    tag = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", tag)
+    tag = re.sub(r"font-family: [^;\"]*; ", "", tag)
+    tag = re.sub(r"(\d+\.\d{2})\d+", r"\1", tag)
     for colour, variable in VARIABLES.items():
-        text = text.replace(colour, f"var(--{variable})")
-    return text.strip()
+        tag = tag.replace(colour, f"var(--{variable})")
+    return tag

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from verl_vip.reporting.records import RunHeader, RunRecords, StepRecord, ValidationRecord
+from verl_vip.reporting.records import RunRecords, StepRecord, ValidationRecord
 from verl_vip.reporting.timing import overhead_seconds, step_seconds, total_training_seconds
 
 FloatArray = NDArray[np.float64]
@@ -32,35 +32,33 @@ def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
     return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
-def without_signal(record: StepRecord) -> tuple[float, float]:
-    """Return the shares of sampled prompt groups that are all wrong and all right.
+def without_signal(record: StepRecord) -> tuple[float, float, float]:
+    """Return the shares of sampled prompt groups that are all wrong, all right, and alike in between.
 
     Such a group has equal rewards, hence no advantage and no part in the update. Prompts with no rollout are
-    not groups; without any group both shares are NaN.
+    not groups; without any group the shares are NaN. Records that do not note whether rewards varied have sums
+    alone, which tell of the first two kinds.
     """
-    trials = np.array(record.observed)
-    successes = np.array(record.successes)[trials > 0]
-    trials = trials[trials > 0]
-    if not len(trials):
-        return math.nan, math.nan
+    observed = np.array(record.observed)
+    sampled = observed > 0
+    if not sampled.any():
+        return math.nan, math.nan, math.nan
+    successes = np.array(record.successes)
     # The tolerance admits full houses of rewards that were summed in floating point.
-    return float(np.mean(successes < 1e-6)), float(np.mean(successes > trials - 1e-6))
+    wrong, right = successes < 1e-6, successes > observed - 1e-6
+    alike = wrong | right if record.varied is None else ~np.array(record.varied)
+    kinds = (alike & wrong, alike & right & ~wrong, alike & ~wrong & ~right)
+    none, full, between = (float(np.mean(kind[sampled])) for kind in kinds)
+    return none, full, between
 
 
 def broken_budgets(run: RunRecords) -> list[int]:
     """Return the steps whose counts did not come back as requested or do not keep to the budget."""
     return [
         record.step
-        for record in run.steps
-        if record.requested != record.observed
-        or not (record.keeps_budget and record.budget == header_of(run, record).budget)
+        for record, header in zip(run.steps, run.step_headers, strict=True)
+        if record.requested != record.observed or not (record.keeps_budget and record.budget == header.budget)
     ]
-
-
-def header_of(run: RunRecords, record: StepRecord) -> RunHeader:
-    """Return the header of the start that took a step."""
-    earlier = [header for header in run.headers if header.started_at <= record.wall_time]
-    return earlier[-1] if earlier else run.headers[0]
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,8 @@ class Summary:
         broken: Steps that did not keep the budget.
         asked_exactly: Whether every step asked for its budget exactly, whatever came back.
         lost: Rollouts asked for that did not come back with a reward.
-        all_wrong, all_right: Shares of all prompt groups without signal, NaN without any group.
+        all_wrong, all_right, all_alike: Shares of all prompt groups without signal, the last of those whose rewards are
+            alike in between; NaN without any group.
         overhead: Median seconds a step that the package adds; NaN without steps.
         overhead_share: Its share of the median step, NaN where no step's duration is known.
         seconds: Seconds of training, validation included.
@@ -148,19 +147,22 @@ class Summary:
     lost: int
     all_wrong: float
     all_right: float
+    all_alike: float
     overhead: float
     overhead_share: float
     seconds: float
+
+    @property
+    def no_signal(self) -> float:
+        """Share of all prompt groups without signal."""
+        return self.all_wrong + self.all_right + self.all_alike
 
 
 def summarize(run: RunRecords) -> Summary:
     """Return the headline figures of a run."""
     shares = [without_signal(record) for record in run.steps]
     groups = np.array([sum(count > 0 for count in record.observed) for record in run.steps], dtype=np.float64)
-    wrong, right = (
-        _weighted([pair[0] for pair in shares], groups),
-        _weighted([pair[1] for pair in shares], groups),
-    )
+    wrong, right, alike = (_weighted([kinds[kind] for kinds in shares], groups) for kind in range(3))
     overhead = _median(sum(overhead_seconds(run).values(), start=np.zeros(len(run.steps))))
     return Summary(
         strategy=run.steps[-1].strategy if run.steps else "",
@@ -170,11 +172,13 @@ def summarize(run: RunRecords) -> Summary:
         last=run.validations[-1] if run.validations else None,
         broken=broken_budgets(run),
         asked_exactly=all(
-            sum(record.requested) == record.budget == header_of(run, record).budget for record in run.steps
+            sum(record.requested) == record.budget == header.budget
+            for record, header in zip(run.steps, run.step_headers, strict=True)
         ),
         lost=sum(max(sum(record.requested) - sum(record.observed), 0) for record in run.steps),
         all_wrong=wrong,
         all_right=right,
+        all_alike=alike,
         overhead=overhead,
         overhead_share=overhead / _median(step_seconds(run)),
         seconds=total_training_seconds(run),

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
+from verl_vip.reporting.labels import label_texts
 from verl_vip.reporting.style import INK, PAPER, SERIES, series_style
 from verl_vip.simulation.summary import ArmSummary
 
 #: More lines than this cannot be told apart.
 _MOST_LINES = 7
+#: Room for the name of an arm.
+_ROW_POINTS = 150.0
 
 
 def plot_success(summaries: Sequence[ArmSummary], ax: Axes) -> None:
@@ -19,12 +22,13 @@ def plot_success(summaries: Sequence[ArmSummary], ax: Axes) -> None:
     left out: most of their width is how data sets differ, which all arms share.
     """
     shown = _best_known(summaries)
-    style = series_style([summary.arm.name for summary in shown])
+    names = [summary.arm.name for summary in shown]
+    style, labels = series_style(names), label_texts(names, _ROW_POINTS, lines=1)
     for k, summary in enumerate(shown):
         ax.plot(
             summary.rollouts,
             summary.success,
-            label=summary.arm.name,
+            label=labels[summary.arm.name],
             markevery=(k, len(shown) + 1),
             markeredgecolor=PAPER,
             markeredgewidth=0.6,
@@ -61,7 +65,8 @@ def plot_measure(
         low = value.mean - value.half_width if least is None else max(value.mean - value.half_width, least)
         ax.hlines(row, low, value.mean + value.half_width, color=colour, linewidth=1.4)
         ax.plot(value.mean, row, marker="o", color=colour, markeredgecolor=PAPER, markeredgewidth=0.6)
-    ax.set_yticks(range(len(found)), [summary.arm.name for summary, _ in found])
+    names = label_texts((summary.arm.name for summary, _ in found), _ROW_POINTS, lines=1)
+    ax.set_yticks(range(len(found)), [names[summary.arm.name] for summary, _ in found])
     ax.set_ylim(-0.6, len(found) - 0.4)
     if least is not None:
         ax.set_xlim(left=least)

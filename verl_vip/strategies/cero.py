@@ -8,7 +8,7 @@ import torch
 
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.groups import affordable_groups, same_counts
-from verl_vip.strategies.state import pack, unpack
+from verl_vip.strategies.state import counts_by_prompt, pack, unpack
 from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless
 
 
@@ -60,5 +60,8 @@ class Cero(Stateless):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
-        values = unpack(state, "cero", "price", "spent")
-        self._price, self._spent = float(values["price"]), dict(values["spent"])
+        with unpack(state, "cero", "price", "spent") as values:
+            price, spent = float(values["price"]), counts_by_prompt(values["spent"])
+            if not 0 <= price < math.inf or not all(count >= 0 for count in spent.values()):
+                raise ValueError("a price or what was spent is below zero")
+        self._price, self._spent = price, spent

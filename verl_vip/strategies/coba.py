@@ -67,4 +67,8 @@ class Coba(Stateless):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
-        self._failure_rates = [float(rate) for rate in unpack(state, "coba", "failure_rates")["failure_rates"]]
+        with unpack(state, "coba", "failure_rates") as values:
+            rates = [float(rate) for rate in values["failure_rates"]]
+            if len(rates) > self._window or not all(0 <= rate <= 1 for rate in rates):
+                raise ValueError("its window is not one of failure rates")
+        self._failure_rates = rates

@@ -10,8 +10,8 @@ from verl_vip.errors import ConfigError
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.groups import same_counts
 from verl_vip.strategies.outcomes import reward_means
-from verl_vip.strategies.state import pack, seeded_generator, unpack
-from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.state import pack, restored_generator, seeded_generator, unpack
+from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless, Weighing
 
 
 class DynamicPruning(Stateless):
@@ -32,6 +32,8 @@ class DynamicPruning(Stateless):
     Raises:
         ConfigError: If a probability is out of range.
     """
+
+    weighs: frozenset[Weighing] = frozenset({"prompt_weight", "rollout_weight", "baseline"})
 
     def __init__(self, prompt_pruning: float = 0.5, rollout_pruning: float = 0.5, seed: int = 0) -> None:
         for name, value in (("prompt_pruning", prompt_pruning), ("rollout_pruning", rollout_pruning)):
@@ -80,4 +82,5 @@ class DynamicPruning(Stateless):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
-        self._generator.set_state(unpack(state, "dynamic_pruning", "generator")["generator"])
+        with unpack(state, "dynamic_pruning", "generator") as values:
+            self._generator = restored_generator(values["generator"])

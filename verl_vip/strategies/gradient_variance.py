@@ -48,15 +48,15 @@ class GradientVariance:
     def objective(
         self, prediction: Prediction, uncertainty: Literal["expected", "plug_in"] = "expected"
     ) -> SmoothObjective:
-        """Return the sum over `B` prompts of G'(m)^2 v f(n), v being the reward's variance.
+        """Return the sum over `B` prompts of G'(m)^2 v f(n), v being the reward's variance on its own scale.
 
         Args:
             prediction: The `B` predictions, with mean m.
-            uncertainty: "expected" takes v = E[p(1-p)], "plug_in" v = m(1-m).
+            uncertainty: "expected" takes v = E[p(1-p)], "plug_in" v = m(1-m), times the stake's square.
         """
         mean = prediction.mean
         reward_variance = prediction.reward_variance if uncertainty == "expected" else mean * (1 - mean)
-        weight = self.prompt_weight(prediction).square() * reward_variance
+        weight = self.prompt_weight(prediction).square() * prediction.at_stake(reward_variance)
         if self.estimator == "predicted_baseline":
             return PredictedBaseline(weight, self.belief(prediction).strength)
         return Rloo(weight) if self.estimator == "rloo" else DrGrpo(weight)

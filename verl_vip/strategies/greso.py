@@ -8,7 +8,7 @@ import torch
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.groups import affordable_groups, same_counts
 from verl_vip.strategies.outcomes import Outcomes, has_signal, keep_groups, reward_means
-from verl_vip.strategies.state import pack, seeded_generator, unpack
+from verl_vip.strategies.state import counts_by_prompt, pack, restored_generator, seeded_generator, unpack
 from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless
 
 #: The probabilities move by this much a step, within these bounds.
@@ -82,6 +82,10 @@ class Greso(Stateless):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
-        values = unpack(state, "greso", "runs", "visit", "generator")
-        self._runs, self._visit = dict(values["runs"]), dict(values["visit"])
-        self._generator.set_state(values["generator"])
+        with unpack(state, "greso", "runs", "visit", "generator") as values:
+            runs = counts_by_prompt(values["runs"])
+            visit = {kind: float(values["visit"][kind]) for kind in self._visit}
+            if not all(_LEAST <= probability <= _MOST for probability in visit.values()):
+                raise ValueError("a probability of a visit is out of its bounds")
+            generator = restored_generator(values["generator"])
+        self._runs, self._visit, self._generator = runs, visit, generator

@@ -8,7 +8,7 @@ import torch
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.beta_draws import draw_success
 from verl_vip.strategies.groups import affordable_groups, even_counts
-from verl_vip.strategies.state import pack, seeded_generator, unpack
+from verl_vip.strategies.state import pack, restored_generator, seeded_generator, unpack
 from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless
 
 
@@ -45,4 +45,5 @@ class Mopps(Stateless):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
-        self._generator.set_state(unpack(state, "mopps", "generator")["generator"])
+        with unpack(state, "mopps", "generator") as values:
+            self._generator = restored_generator(values["generator"])

@@ -70,4 +70,8 @@ class PilotCommit(Stateless):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
-        self._excluded = set(unpack(state, "pilot_commit", "excluded")["excluded"])
+        with unpack(state, "pilot_commit", "excluded") as values:
+            excluded = set(values["excluded"])
+            if isinstance(values["excluded"], str) or not all(isinstance(name, str) for name in excluded):
+                raise TypeError("excluded prompts are not named by text")
+        self._excluded = excluded

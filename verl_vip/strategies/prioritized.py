@@ -10,14 +10,15 @@ from torch import Tensor
 from verl_vip.errors import ConfigError
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.groups import affordable_groups, same_counts
-from verl_vip.strategies.state import pack, seeded_generator, unpack
-from verl_vip.strategies.strategy import Budget, Rounds, Selection
+from verl_vip.strategies.state import pack, restored_generator, seeded_generator, unpack
+from verl_vip.strategies.strategy import Budget, Rounds, Selection, Weighing
 
 
 class Prioritized:
     """Serves each candidate with probability proportional to `E[p(1-p)]^exponent`, `group_size` rollouts each.
 
-    A rollout's gradient has a second moment proportional to p(1-p), so that sampling in proportion to its root
+    A rollout's gradient has a second moment proportional to p(1-p) (times the square of what is at stake, where scorers
+    pay on different scales), so that sampling in proportion to its root
     (exponent 1/2) has least variance for a given gradient (importance sampling). With `correction` 1 the chosen
     prompts are weighted by the inverse of their probability, which leaves the objective as it was; with 0 they are
     not, and prompts whose outcome is known beforehand count for less. A draw, and not the top of a ranking: what
@@ -61,6 +62,7 @@ class Prioritized:
         if group_size < 1:
             raise ConfigError(f"group_size must be at least 1; got {group_size}.")
         self.pool_ratio = pool_ratio
+        self.weighs: frozenset[Weighing] = frozenset({"prompt_weight"} if correction > 0 else ())
         self._exponent, self._correction, self._group_size = exponent, correction, group_size
         self._even_share = even_share
         self._generator = seeded_generator(seed)
@@ -68,7 +70,8 @@ class Prioritized:
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
         """Yield counts once; see `Strategy.rounds`. What does not divide into groups is left unspent."""
         groups, size = affordable_groups(budget, self._group_size, len(prompts))
-        priority = prediction.reward_variance.to(torch.float64).clamp_min(1e-6) ** self._exponent
+        variance = prediction.at_stake(prediction.reward_variance.to(torch.float64).clamp_min(1e-6))
+        priority = variance**self._exponent
         priority = (1 - self._even_share) * priority / priority.mean() + self._even_share
         probability = inclusion_probabilities(priority, groups)
         drawn = systematic_sample(probability, groups, self._generator)
@@ -86,7 +89,8 @@ class Prioritized:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
-        self._generator.set_state(unpack(state, "prioritized", "generator")["generator"])
+        with unpack(state, "prioritized", "generator") as values:
+            self._generator = restored_generator(values["generator"])
 
 
 def inclusion_probabilities(priority: Tensor, count: int) -> Tensor:

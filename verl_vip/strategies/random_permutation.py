@@ -7,7 +7,7 @@ import torch
 
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.gradient_variance import EstimatorName, GradientVariance
-from verl_vip.strategies.state import pack, seeded_generator, unpack
+from verl_vip.strategies.state import pack, restored_generator, seeded_generator, unpack
 from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.vip import Vip
 
@@ -38,4 +38,5 @@ class RandomPermutation(Stateless):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
-        self._generator.set_state(unpack(state, "random_permutation", "generator")["generator"])
+        with unpack(state, "random_permutation", "generator") as values:
+            self._generator = restored_generator(values["generator"])

@@ -8,7 +8,7 @@ from torch import Tensor
 from verl_vip.prediction.predictor import Prediction, Prompts
 from verl_vip.strategies.groups import affordable_groups, same_counts
 from verl_vip.strategies.outcomes import Outcomes, join
-from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.strategy import Budget, Rounds, Selection, Stateless, Weighing
 
 
 class ReinforceAda(Stateless):
@@ -26,6 +26,8 @@ class ReinforceAda(Stateless):
         positive_above: A rollout with a larger reward is positive.
         exit_rule: Retire a prompt at one positive rollout ("positive"), or at `kept / 2` of each kind ("balanced").
     """
+
+    weighs: frozenset[Weighing] = frozenset({"baseline"})
 
     def __init__(
         self,

@@ -1,14 +1,18 @@
 """The envelope of a strategy's saved state."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from verl_vip.errors import ConfigError, StateError
+from verl_vip.state_file import restoring
 
 #: Version of the layout of every strategy's state; raised when an older state can no longer be read.
 VERSION = 1
+#: No count of a run comes near.
+_MOST = 2**53
 
 
 def pack(kind: str, **values: Any) -> dict[str, Any]:
@@ -16,16 +20,22 @@ def pack(kind: str, **values: Any) -> dict[str, Any]:
     return {"kind": kind, "version": VERSION, "values": values}
 
 
-def unpack(state: Mapping[str, Any], kind: str, *names: str) -> dict[str, Any]:
-    """Return the values of a packed state after checking that it belongs to this strategy.
+@contextmanager
+def unpack(state: Mapping[str, Any], kind: str, *names: str) -> Iterator[dict[str, Any]]:
+    """Give the values of a packed state to whoever restores them, after checking that it belongs to this strategy.
+
+    What fails inside the `with` block is raised as a `StateError`, as in `verl_vip.prediction.state.unpack`.
 
     Args:
         state: What `pack` returned.
         kind: The name of the strategy that wants to continue.
         names: The values it needs.
 
+    Yields:
+        The values, by name.
+
     Raises:
-        StateError: If the state is of another strategy or version, or lacks a value.
+        StateError: If the state is of another strategy or version, lacks a value, or cannot be restored.
     """
     if not isinstance(state, Mapping):
         raise StateError(f"this is not the state of strategy {kind!r}: it is a {type(state).__name__}.")
@@ -34,10 +44,26 @@ def unpack(state: Mapping[str, Any], kind: str, *names: str) -> dict[str, Any]:
             f"strategy {kind!r} (state version {VERSION}) cannot continue from the state of strategy "
             f"{state.get('kind')!r} (state version {state.get('version')}); configure that strategy or start afresh."
         )
-    values = dict(state["values"])
-    if missing := set(names) - values.keys():
-        raise StateError(f"the state of strategy {kind!r} is incomplete: it lacks {', '.join(sorted(missing))}.")
-    return values
+    with restoring(f"strategy {kind!r}"):
+        values = dict(state["values"])
+        if missing := set(names) - values.keys():
+            raise StateError(f"the state of strategy {kind!r} is incomplete: it lacks {', '.join(sorted(missing))}.")
+        yield values
+
+
+def restored_generator(state: Any) -> torch.Generator:
+    """Return a generator on the CPU that goes on from a saved state; torch's own errors if that is none."""
+    generator = torch.Generator()
+    generator.set_state(state)
+    return generator
+
+
+def counts_by_prompt(values: Any) -> dict[str, int]:
+    """Return saved whole numbers by prompt; `TypeError` if they are something else."""
+    counts = dict(values)
+    if not all(isinstance(name, str) and type(count) is int and abs(count) < _MOST for name, count in counts.items()):
+        raise TypeError("there is not a whole number for each prompt")
+    return counts
 
 
 def seeded_generator(seed: int) -> torch.Generator:

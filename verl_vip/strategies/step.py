@@ -36,7 +36,7 @@ class Step:
         self._sampled: list[Outcomes] = []
         self._selection: Selection | None = None
         self._counts: Tensor | None = None
-        self._must_spend_all = strategy.decides_beforehand
+        self._must_spend_all, self._weighs = strategy.decides_beforehand, strategy.weighs
         self.requested = torch.zeros(len(prompts), dtype=torch.int64)
         self.num_rounds = 0
         _require_probabilities(prediction, len(prompts))
@@ -126,6 +126,11 @@ class Step:
                     f"strategy {self._name!r} selects among {sum(len(row) for row in flags)} rollouts where "
                     f"{sum(sizes)} came back; it must go by the rewards it was sent."
                 )
+        if undeclared := selection.weighs - self._weighs:
+            raise IntegrationError(
+                f"strategy {self._name!r} returned {', '.join(sorted(undeclared))} in its selection; it must name that "
+                "in its attribute `weighs`, so that an update that cannot follow is refused at the start."
+            )
         return selection
 
 

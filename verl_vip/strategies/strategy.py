@@ -54,6 +54,10 @@ class Budget:
             )
 
 
+#: What of a `Selection`, beside `keep`, only an update that weighs its rows can follow.
+Weighing = Literal["prompt_weight", "rollout_weight", "baseline"]
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which of the sampled rollouts the update uses, and how much each counts.
@@ -80,6 +84,16 @@ class Selection:
         if self.keep is None and (self.rollout_weight is not None or self.baseline != "kept"):
             raise InvalidInputError("rollout weights and a baseline over all that was sampled need keep; give it too.")
 
+    @property
+    def weighs(self) -> frozenset[Weighing]:
+        """Which of the weighings it has."""
+        found: dict[Weighing, bool] = {
+            "prompt_weight": self.prompt_weight is not None,
+            "rollout_weight": self.rollout_weight is not None,
+            "baseline": self.baseline != "kept",
+        }
+        return frozenset(name for name, there in found.items() if there)
+
 
 #: One training step of a strategy. It yields a `B` int64 tensor of rollouts to sample now, is sent `B` reward
 #: tensors (what was just sampled, one tensor a prompt, empty where nothing was asked for), and so on until it
@@ -100,6 +114,8 @@ class Strategy(Protocol):
             group size. Strategies that take the batch as it comes have 1; above it, some candidates get nothing.
         decides_beforehand: Whether its counts are all of its decision: one round that serves every prompt and
             spends the budget exactly, after which it learns nothing from the rewards and every rollout is used.
+        weighs: What its selections may have beside `keep`, so that an update that cannot follow them is refused before
+            anything is sampled.
     """
 
     @property
@@ -110,6 +126,11 @@ class Strategy(Protocol):
     @property
     def decides_beforehand(self) -> bool:
         """Whether it needs no rewards."""
+        ...
+
+    @property
+    def weighs(self) -> frozenset[Weighing]:
+        """What its selections may have beside `keep`."""
         ...
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
@@ -138,6 +159,7 @@ class Stateless:
 
     pool_ratio: float = 1.0
     decides_beforehand: bool = False
+    weighs: frozenset[Weighing] = frozenset()
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing; see `Strategy.state_dict`."""

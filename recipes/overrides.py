@@ -1,0 +1,45 @@
+"""Hydra overrides with arbitrary text in them, such as the path of a folder."""
+
+import re
+from collections.abc import Sequence
+
+from verl_vip.errors import ConfigError
+
+#: What Hydra's grammar reads as text without quotes, unless it is one of the words below.
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
+_WORDS = frozenset({"true", "false", "null", "inf", "nan"})
+
+
+def override(key: str, value: str | int | Sequence[str]) -> str:
+    """Return a Hydra override that gives a key exactly this value.
+
+    Args:
+        key: The dotted name of a setting, with `+` in front for one that is to be added.
+        value: Text of any characters but those below, a whole number, or a list of such texts.
+
+    Raises:
+        ConfigError: If verl cannot hold the text. It resolves its config in place, so that a `${` that Hydra was told
+            to leave alone is an interpolation by the time verl uses the value.
+    """
+    if isinstance(value, int):
+        return f"{key}={value}"
+    if isinstance(value, str):
+        return f"{key}={_quoted(key, value)}"
+    return f"{key}=[{','.join(_quoted(key, item) for item in value)}]"
+
+
+def _quoted(key: str, text: str) -> str:
+    if "${" in text:
+        raise ConfigError(
+            f"{key} cannot be {text!r}: verl reads ${{ as the beginning of an interpolation, however it is quoted; "
+            "choose a name without it."
+        )
+    if text == "???":
+        raise ConfigError(f"{key} cannot be '???', which stands for a missing value in Hydra; choose another name.")
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigError(f"{key} cannot be {text!r}, which is no valid text; choose another name.")
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    # Within quotes a backslash is itself, unless a quote follows it, at the latest the closing one.
+    escaped = re.sub(r"(\\*)('|\Z)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), text)
+    return f"'{escaped}'"

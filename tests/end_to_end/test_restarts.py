@@ -1,0 +1,43 @@
+"""A finished run started again, in a folder whose name Hydra would take apart."""
+
+import shutil
+
+import pytest
+
+from verl_vip.reporting.records import read_run
+from verl_vip.reporting.settings import shown_settings
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+
+
+def test_a_finished_run_takes_further_steps_and_no_other_settings(killed_and_resumed, launcher, tmp_path):
+    _, _, finished = killed_and_resumed
+    odd = type(launcher)(tmp_path / "a = 'b', (ä) [#;{")
+    for name in ("data", "model"):
+        shutil.copytree(launcher.folder / name, odd.folder / name)
+    shutil.copytree(finished.folder, odd.folder / "moved")
+    settings = ["trainer.save_freq=2", "trainer.val_before_train=True"]
+
+    longer = odd.run("moved", *settings, "trainer.total_training_steps=5", "actor_rollout_ref.actor.optim.lr=1e-4")
+    records = longer.records
+    assert [step.step for step in records.steps] == [1, 2, 3, 4, 5]
+    assert [header.resumed_from for header in records.headers] == [None, 2, 4]
+    shown = shown_settings(records)
+    assert shown["trainer.total_training_steps"] == "4 (steps 1 to 4); 5 (step 5)"
+    assert shown["actor_rollout_ref.actor.optim.lr"] == "0.0003 (steps 1 to 4); 0.0001 (step 5)"
+
+    kept, told = records.path.read_bytes(), longer.text
+    again = odd.start(
+        "moved",
+        *settings,
+        "trainer.total_training_steps=5",
+        "actor_rollout_ref.actor.optim.lr=1e-4",
+        "data.seed=7",
+    )
+    assert again.wait() != 0
+    answer = again.text.removeprefix(told)
+    why = answer.partition("is finished (step 5 of 5), with other settings: ")[2]
+    assert why.startswith("data.seed was 1 and is 7 now. Start it with its own settings")
+    assert "all initialize finished" not in answer
+    assert records.path.read_bytes() == kept
+    assert len(read_run(odd.folder / "moved").headers) == 3

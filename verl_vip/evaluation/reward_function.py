@@ -1,0 +1,143 @@
+"""Finds and calls a reward function with the signature of verl's, written by somebody else.
+
+Whatever goes wrong in it becomes a sentence that names the file and the line.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from verl_vip.errors import ConfigError
+from verl_vip.evaluation.benchmarks import Problem
+
+
+class RewardFunction:
+    """A function, a `functools.partial`, a cached function or a callable object, as verl calls it.
+
+    Args:
+        spec: `FILE:FUNCTION` or `pkg://MODULE:FUNCTION`.
+
+    Attributes:
+        sha256: Hash of the file named, and of the file where the function is defined if that is another. What these
+            import is not followed.
+
+    Raises:
+        ConfigError: If there is no such function, or verl's call does not fit it.
+    """
+
+    def __init__(self, spec: str) -> None:
+        self._spec = spec
+        place, _, name = spec.rpartition(":")
+        module = _load(place, spec)
+        function = getattr(module, name, None)
+        if not callable(function):
+            raise ConfigError(f"--grader {spec}: {place} has no function {name!r}.")
+        _check_signature(function, spec)
+        self._function = _without_cache(function)
+        digest = hashlib.sha256()
+        for path in _sources(module, function):
+            digest.update(path.read_bytes())
+        self.sha256 = digest.hexdigest()
+
+    def __call__(self, response: str, problem: Problem) -> Any:
+        """Return what the function returns for a response.
+
+        Raises:
+            ConfigError: If it fails.
+        """
+        try:
+            return self._function(
+                data_source=problem.source,
+                solution_str=response,
+                ground_truth=problem.answer,
+                extra_info=dict(problem.extra_info),
+            )
+        except Exception as error:
+            raise ConfigError(
+                f"--grader {self._spec} failed on a response to problem {problem.id}: {_place_and_reason(error)}. "
+                "What was sampled is kept: mend the function and start the same command again."
+            ) from error
+
+
+def _load(place: str, spec: str) -> ModuleType:
+    """Import the module; whatever goes wrong in code that is not ours becomes a sentence."""
+    try:
+        if place.startswith("pkg://"):
+            return importlib.import_module(place.removeprefix("pkg://"))
+        if not Path(place).is_file():
+            raise ConfigError(f"--grader {spec}: there is no file {place}.")
+        found = importlib.util.spec_from_file_location(f"verl_vip_grader_{Path(place).stem}", place)
+        if found is None or found.loader is None:
+            raise ConfigError(f"--grader {spec}: {place} is no Python file.")
+        module = importlib.util.module_from_spec(found)
+        found.loader.exec_module(module)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"--grader {spec} cannot be imported: {_place_and_reason(error)}.") from error
+    return module
+
+
+def _check_signature(function: Callable[..., Any], spec: str) -> None:
+    """Refuse a function that verl's call would not fit, before anything is sampled."""
+    if inspect.iscoroutinefunction(_innermost(function)):
+        raise ConfigError(f"--grader {spec} is an async function; give one that returns the reward itself.")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some functions written in C have none
+        return
+    try:
+        signature.bind(data_source="", solution_str="", ground_truth="", extra_info={})
+    except TypeError as error:
+        raise ConfigError(
+            f"--grader {spec} takes {signature}; it is called as verl does, with data_source, solution_str, "
+            "ground_truth and extra_info by name."
+        ) from error
+
+
+def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that was written: inside partials and decorators, or the `__call__` of an object."""
+    while not inspect.isroutine(function) or hasattr(function, "__wrapped__"):
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        elif inspect.isclass(function):
+            break
+        else:
+            function = type(function).__call__
+    return function
+
+
+def _without_cache(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a cached function without its cache, which could not take the dict `extra_info`."""
+    if isinstance(function, functools.partial):
+        return functools.partial(_without_cache(function.func), *function.args, **function.keywords)
+    if hasattr(function, "cache_info") and hasattr(function, "__wrapped__"):
+        return _without_cache(function.__wrapped__)
+    return function
+
+
+def _sources(module: ModuleType, function: Callable[..., Any]) -> list[Path]:
+    files = [module.__file__]
+    with contextlib.suppress(TypeError):  # which a function written in C raises
+        files.append(inspect.getsourcefile(_innermost(function)))
+    return [Path(file) for file in dict.fromkeys(files) if file is not None]
+
+
+def _place_and_reason(error: Exception) -> str:
+    """Return `FILE, line N: ERROR` on one line."""
+    reason = " ".join(str(error).split())
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = "" if last.filename.startswith("<") else f"{last.filename}, line {last.lineno}: "
+    return f"{place}{type(error).__name__}: {reason}"

@@ -1,0 +1,29 @@
+"""Reading of files that may have been damaged, or replaced by something that is no file."""
+
+import os
+import stat
+from pathlib import Path
+
+from verl_vip.errors import StateError
+
+
+def read_regular(path: Path) -> bytes:
+    """Return what a regular file holds; a named pipe or a device, which could keep a reader waiting, is refused.
+
+    Raises:
+        StateError: If there is no such file, it is no regular one, or it cannot be read.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe that nobody writes to waits for ever.
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise StateError(f"{path} is no regular file; remove it.")
+            return file.read()
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise StateError(f"{path} is a link to {os.readlink(path)}, which does not exist.") from error
+        raise StateError(f"{path} does not exist.") from error
+    except IsADirectoryError as error:
+        raise StateError(f"{path} is a folder and should be a file; remove it.") from error
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}.") from error
