@@ -20,7 +20,7 @@ import verl_vip.config
 from verl_vip.by_name import locate
 from verl_vip.config import VipConfig
 from verl_vip.prediction.registry import PREDICTORS
-from verl_vip.strategies.registry import STRATEGIES
+from verl_vip.strategies.registry import FIXED, STRATEGIES
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "benchmarks" / "results"
@@ -49,11 +49,13 @@ def strategies_page() -> str:
         "# Strategies and predictors\n\n"
         "`vip.strategy` names a strategy, and `vip.strategy_settings` its arguments; `vip.predictor` and "
         "`vip.predictor_settings` likewise. Arguments that a run fixes by itself, such as the objective, are left out."
-        "\n\n## Strategies\n"
+        "\n"
     ]
-    parts += [_entry("strategy", name, STRATEGIES) for name in sorted(STRATEGIES)]
-    parts.append("\n## Predictors\n")
-    parts += [_entry("predictor", name, PREDICTORS) for name in sorted(PREDICTORS)]
+    for kind, registry in (("strategy", STRATEGIES), ("predictor", PREDICTORS)):
+        heading = {"strategy": "Strategies", "predictor": "Predictors"}[kind]
+        rows = [[f"[`{name}`](#{_anchor(kind, name)})", _summary(kind, name, registry)] for name in sorted(registry)]
+        parts += [f"\n## {heading}\n", _table([kind, "what it does"], rows)]
+        parts += [_entry(kind, name, registry) for name in sorted(registry)]
     return _NOTE + "".join(parts)
 
 
@@ -62,7 +64,7 @@ def benchmarks_page() -> str:
     return _NOTE + "".join(
         [
             "# Benchmarks\n\nEvery figure here is read from a file that a script of `benchmarks/` wrote. Intervals are "
-            "95 %.\n",
+            "95\N{NO-BREAK SPACE}%.\n",
             _allocation(_read("allocation")),
             _traces(_read("prediction_on_traces")),
             _cost(_read("prediction_cost")),
@@ -113,9 +115,29 @@ def _attribute_texts(module: Any, name: str) -> dict[str, str]:
     return texts
 
 
-def _entry(kind: str, name: str, registry: Mapping[str, str]) -> str:
-    constructor = locate(kind, name, registry)
+def _anchor(kind: str, name: str) -> str:
+    # MkDocs numbers the second heading of a text.
+    return f"{name}_1" if kind == "predictor" and name in STRATEGIES else name
+
+
+def _summary(kind: str, name: str, registry: Mapping[str, str]) -> str:
+    """Return one line on what a name stands for."""
+    if kind == "strategy" and (fixed := FIXED.get(name)):
+        (other,) = (one for one, place in registry.items() if place == registry[name] and one not in FIXED)
+        settings = " and ".join(f"`{key}={value!r}`" for key, value in fixed.items())
+        return f"The same as [`{other}`](#{other}), always with {settings}."
+    return _first_line(locate(kind, name, registry))
+
+
+def _first_line(constructor: Any) -> str:
     module = inspect.getmodule(constructor)
+    return inspect.cleandoc((module and module.__doc__) or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _entry(kind: str, name: str, registry: Mapping[str, str]) -> str:
+    if kind == "strategy" and name in FIXED:
+        return f"\n### `{name}`\n\n{_summary(kind, name, registry)}\n"
+    constructor = locate(kind, name, registry)
     text = inspect.cleandoc(constructor.__doc__ or "")
     body, _, arguments = text.partition("\nArgs:\n")
     settings = [
@@ -131,9 +153,8 @@ def _entry(kind: str, name: str, registry: Mapping[str, str]) -> str:
     for line in settings:
         setting = line.split("`")[1]
         lines.append(f"{line}: {described[setting]}" if setting in described else line)
-    first = inspect.cleandoc((module and module.__doc__) or "").partition("\n\n")[0].replace("\n", " ")
     listed = "\n".join(lines)
-    return f"\n### `{name}`\n\n*{first}*\n\n{body.strip()}\n" + (f"\n{listed}\n" if lines else "")
+    return f"\n### `{name}`\n\n*{_first_line(constructor)}*\n\n{body.strip()}\n" + (f"\n{listed}\n" if lines else "")
 
 
 def _read(name: str) -> Any:
@@ -141,7 +162,7 @@ def _read(name: str) -> Any:
 
 
 def _percent(value: float, digits: int = 0) -> str:
-    return f"{100 * value:.{digits}f} %"
+    return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -186,7 +207,7 @@ def _left(scores: Any) -> str:
 
 def _share_left(scores: Any) -> str:
     low, high = scores["variance_left_interval"]
-    return f"{_left(scores)} % [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{_left(scores)}\N{NO-BREAK SPACE}% [{100 * low:.0f},\N{NO-BREAK SPACE}{100 * high:.0f}]"
 
 
 def _allocation(result: Any) -> str:
@@ -209,24 +230,26 @@ def _allocation(result: Any) -> str:
         f"Beta(0.5, 0.9); 16 rollouts a prompt on average, 4 to 64 each; medians of {result['setting']['seeds']} draws "
         "on one thread. The last column is what equal counts cost where p is known; with predictions less is gained.\n"
         + _table(
-            ["variance of", "prompts", "exact counts take", "SciPy's SLSQP takes times", "equal counts' variance"], rows
+            ["variance of", "prompts", "exact counts", "SciPy's SLSQP: times as long", "equal counts' variance"], rows
         )
     )
 
 
 def _traces(result: Any) -> str:
-    rows = []
     names = {"drifting_gp": "`drifting_gp` (default)", "beta_table": "`beta_table`", "last_seen": "`last_seen`"}
     names["paper's GP"] = "the paper's Gaussian process"
-    for source, found in result["sources"].items():
-        for regime, scores in found["regimes"].items():
-            for name, title in names.items():
-                rows.append([source, regime, title, _share_left(scores[name]), f"{scores[name]['log_loss']:.3f}"])
-    return (
+    parts = [
         "\n## Predictors on recorded training\n\n`python benchmarks/prediction_on_traces.py`. Recordings of the demo's "
-        "training, replayed. Variance left is that of counts made from the predictions, as a share of equal counts'.\n"
-        + _table(["recorded with", "prompts", "predictor", "variance left", "log loss"], rows)
-    )
+        "training, replayed. Variance left is that of counts made from the predictions, as a share of equal counts'. "
+        "The log loss is in brackets; lower is better for both.\n"
+    ]
+    for source, found in result["sources"].items():
+        rows = []
+        for name, title in names.items():
+            of_both = (found["regimes"][regime][name] for regime in ("first visits", "later"))
+            rows.append([title, *(f"{_share_left(scores)} ({scores['log_loss']:.3f})" for scores in of_both)])
+        parts += [f"\n### Recorded with {source}\n", _table(["predictor", "new prompts", "prompts seen before"], rows)]
+    return "".join(parts)
 
 
 def _cost(result: Any) -> str:

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,6 +30,13 @@ def test_the_site_builds_without_a_broken_link(tmp_path):
     done = run("-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site"))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "site" / "settings" / "index.html").stat().st_size > 10_000
+
+
+def test_the_hooks_on_the_page_are_those_of_the_preset():
+    (shown,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "verl.md").read_text(), re.MULTILINE | re.DOTALL)
+    preset = yaml.safe_load((ROOT / "recipes" / "vip" / "rloo.yaml").read_text())
+    del preset["vip"]
+    assert yaml.safe_load(shown) == preset
 
 
 def test_every_message_in_troubleshooting_is_one_that_the_code_can_give():

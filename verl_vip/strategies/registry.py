@@ -34,7 +34,7 @@ STRATEGIES: Mapping[str, str] = {
 }
 
 #: What a name fixes of its strategy.
-_FIXED: Mapping[str, Mapping[str, Any]] = {
+FIXED: Mapping[str, Mapping[str, Any]] = {
     # VIP with the truth: what the predictor "oracle" tells is taken at its word.
     "oracle": {"uncertainty": "plug_in"},
     "vip_paper": {"rounding": "paper", "uncertainty": "plug_in"},
@@ -54,8 +54,6 @@ def build_strategy(name: str, *, objective: GradientVariance | str, **settings: 
             wrong type or out of range, or what is named cannot be imported or is no strategy.
     """
     constructor = locate("strategy", name, STRATEGIES)
-    strategy: Strategy = build(
-        "strategy", name, constructor, {"objective": objective, **_FIXED.get(name, {})}, settings
-    )
+    strategy: Strategy = build("strategy", name, constructor, {"objective": objective, **FIXED.get(name, {})}, settings)
     require_contract("strategy", name, strategy, Strategy)
     return strategy
