@@ -228,7 +228,7 @@ def _allocation(result: Any) -> str:
     return (
         "\n## Exact counts\n\n`python benchmarks/allocation.py`. Success probabilities are known and drawn from "
         f"Beta(0.5, 0.9); 16 rollouts a prompt on average, 4 to 64 each; medians of {result['setting']['seeds']} draws "
-        "on one thread. The last column is what equal counts cost where p is known; with predictions less is gained.\n"
+        "on one thread. The last column is what equal counts cost where p is known; predictions gain less.\n"
         + _table(
             ["variance of", "prompts", "exact counts", "SciPy's SLSQP: times as long", "equal counts' variance"], rows
         )
@@ -275,8 +275,8 @@ def _simulation(result: Any) -> str:
     return (
         f"\n## Strategies on simulated prompts\n\n`python benchmarks/simulation.py`, {result['seeds']} seeds. The "
         "share is of the variance reduction that known success probabilities would give; it is left out where a "
-        "strategy does not serve every prompt. Success is the mean over the run, against equal counts, in points. The "
-        "world is a model of ours and no language model.\n"
+        "strategy does not serve every prompt. Success is the mean over the run, against equal counts, in points. "
+        "Prompts and learner are simulated; there is no language model.\n"
         + _table(["strategy", "share of attainable", "success"], rows)
     )
 
