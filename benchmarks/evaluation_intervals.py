@@ -12,8 +12,8 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from verl_vip.evaluation.intervals import mean_interval, score_interval
 from verl_vip.reporting.summary import wilson_interval
+from verl_vip.statistics.intervals import mean_interval, score_interval
 
 #: Problems, the Beta distribution of their success rates, samples a problem.
 CASES = [

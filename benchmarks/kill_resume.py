@@ -4,8 +4,8 @@ Run as `python benchmarks/kill_resume.py --kills 20 --folder runs/kill_resume`. 
 undisturbed; another is killed, resumed from its last checkpoint, killed again, and so on, and then left to finish.
 Kills fall into start-up, into training steps, into the writing of a checkpoint, and on the instant after verl's own
 mark. After each kill everything up to the mark must be there; in the end both runs must have asked for the same
-rollouts in every step. Every rollout has a seed (`verl_vip.workers.seeded_agent`), so that both face the same world.
-A start takes a minute or more; what was done is kept, and the same command goes on.
+rollouts in every step. Every rollout has a seed (`verl_vip.workers.sampling.seeded_agent`), so that both face the same
+world. A start takes a minute or more; what was done is kept, and the same command goes on.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from verl_vip.recipes.demo.base_model import BaseModelSettings, build_base_model
 from verl_vip.recipes.demo.dataset import write_dataset
 from verl_vip.recipes.demo.supervised import TrainSettings
 from verl_vip.recipes.overrides import override
-from verl_vip.reporting.records import read_run, records_path
+from verl_vip.records.records import read_run, records_path
 from verl_vip.state_file import read_state
 
 Moment = Literal["start_up", "step", "checkpoint", "mark"]
@@ -55,7 +55,7 @@ class Victim:
         self.folder = folder / name
         self.folder.mkdir(parents=True, exist_ok=True)
         agents = folder / "agents.yaml"
-        agents.write_text("- name: seeded\n  _target_: verl_vip.workers.seeded_agent.SeededAgent\n")
+        agents.write_text("- name: seeded\n  _target_: verl_vip.workers.sampling.seeded_agent.SeededAgent\n")
         self._marker = uuid.uuid4().hex
         self.started_at = time.time()
         self._began = time.monotonic()

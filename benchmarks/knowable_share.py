@@ -32,9 +32,9 @@ import torch
 from torch import Tensor
 
 from verl_vip.allocation import allocate
-from verl_vip.prediction.logistic_normal import probability_moments
-from verl_vip.prediction.neighbourhood import Neighbourhood, Residuals
-from verl_vip.prediction.predictor import Prediction, Predictor
+from verl_vip.prediction.contract import Prediction, Predictor
+from verl_vip.prediction.drifting_gp.filter import Neighbourhood, Residuals
+from verl_vip.prediction.drifting_gp.logistic_normal import probability_moments
 from verl_vip.prediction.registry import PREDICTORS, build_predictor
 from verl_vip.simulation.learner import Learner
 from verl_vip.simulation.measures import variance_of_counts
@@ -43,9 +43,9 @@ from verl_vip.simulation.run import RunSettings
 from verl_vip.simulation.summary import Estimate
 from verl_vip.simulation.update import compute_update
 from verl_vip.simulation.world import World, WorldSettings, make_world
+from verl_vip.strategies.contract import Selection
 from verl_vip.strategies.groups import even_counts
 from verl_vip.strategies.outcomes import group_sizes, reward_means
-from verl_vip.strategies.strategy import Selection
 
 BEST = "drifting_gp"
 BOUND = "all but own part known"

@@ -6,8 +6,8 @@
 `session` times one whole step of ours in this process, part by part: the real session, embeddings read from the
 real cache on disk, the recipe's predictor and strategy, metrics, records on disk, and the advantages of every row.
 Only the sentence encoder is left out; it runs once a prompt. All prompts of the pool have been seen before. Pools take
-their steps in turns, so that what else the machine does falls on all of them. Medians are of steps between two fits of
-the hyper-parameters; what a fit takes is in "slowest".
+their steps in turns, so that what else the machine does falls on all of them. The fastest and the median step lie
+between two fits of the hyper-parameters; what a fit takes is in "slowest". Ratios are of the fastest.
 
 `run` trains the demo twice on the same prompts and the same total, with stock verl's fixed count and its own
 estimator, and with ours, and compares the steps by verl's own clock. The first step of each is left out, since it
@@ -59,8 +59,8 @@ def open_session(folder: Path, batch: int, overrides: list[str]) -> Any:
     from hydra import compose, initialize_config_module
 
     from verl_vip.prediction.embedding import PromptEmbedder
-    from verl_vip.workers.run_settings import RunSettings
-    from verl_vip.workers.session import Session
+    from verl_vip.workers.session.session import Session
+    from verl_vip.workers.settings.run_settings import RunSettings
 
     class RandomEncoder(PromptEmbedder):
         def _encode(self, texts: list[str]) -> torch.Tensor:
@@ -84,7 +84,7 @@ def open_session(folder: Path, batch: int, overrides: list[str]) -> Any:
 def take_step(session: Any, step: int, prompts: Sequence[int]) -> dict[str, float]:
     """Take one step over the given prompts of the pool; returns the seconds of its parts."""
     from verl_vip.workers.advantage import row_advantages
-    from verl_vip.workers.outcomes import Rollouts
+    from verl_vip.workers.session.outcomes import Rollouts
 
     uids = [f"{step}/{prompt}" for prompt in prompts]
     messages = [[{"role": "user", "content": f"prompt number {prompt} of the pool"}] for prompt in prompts]
@@ -121,11 +121,12 @@ class Pool:
         self.taken.append(take_step(self.session, self.step, random.sample(self.order, self.batch)))
 
     def milliseconds(self) -> dict[str, dict[str, float]]:
-        """Median and largest of each part of a step."""
+        """Each part of a step, in the fastest, the median and the slowest."""
         found = {}
         for name in self.taken[0]:
             values = [1000 * step.get(name, 0.0) for step in self.taken]
-            found[name.strip()] = {"median": round(statistics.median(values), 3), "slowest": round(max(values), 3)}
+            kinds = {"fastest": min(values), "median": statistics.median(values), "slowest": max(values)}
+            found[name.strip()] = {kind: round(value, 3) for kind, value in kinds.items()}
         return found
 
 
@@ -147,8 +148,9 @@ def time_session(sizes: list[int], batch: int, steps: int, overrides: list[str],
     for size, parts in found.items():
         print(f"  {size:,} known prompts")
         for name, part in parts.items():
-            ratio = part["median"] / max(found[sizes[0]][name]["median"], 1e-9)
-            print(f"    {name:<22} median {part['median']:8.2f} ms ({ratio:4.2f}), slowest {part['slowest']:8.2f} ms")
+            ratio = part["fastest"] / max(found[sizes[0]][name]["fastest"], 1e-9)
+            times = ", ".join(f"{kind} {value:8.2f}" for kind, value in part.items())
+            print(f"    {name:<22} {times} ms ({ratio:4.2f})")
     if write:
         result = {"threads": torch.get_num_threads(), "batch": batch, "rollouts": budget, "steps": steps, "ms": found}
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
@@ -187,7 +189,7 @@ def timings(log: Path, name: str) -> list[float]:
 
 
 def compare_runs(folder: Path, steps: int, overrides: list[str]) -> None:
-    from verl_vip.reporting.records import read_run
+    from verl_vip.records.records import read_run
 
     logs = {
         "stock": train(folder, "overhead_stock", steps, [*STOCK, *overrides]),

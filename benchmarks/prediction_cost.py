@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from verl_vip.prediction.predictor import Predictor, Prompts
+from verl_vip.prediction.contract import Predictor, Prompts
 from verl_vip.prediction.registry import build_predictor
 
 BATCH, WIDTH, ROLLOUTS = 512, 384, 8

@@ -34,11 +34,11 @@ from torch import Tensor
 from verl_vip.allocation import allocate
 from verl_vip.allocation.variances import Rloo
 from verl_vip.config import EMBEDDING_MODEL
-from verl_vip.prediction.calibration import ece, spearman
+from verl_vip.prediction.contract import Predictor, Prompts
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import prompt_id
-from verl_vip.prediction.predictor import Predictor, Prompts
 from verl_vip.prediction.registry import build_predictor
+from verl_vip.statistics.calibration import ece, spearman
 
 OURS = "drifting_gp"
 PREDICTORS: dict[str, Callable[[], Predictor]] = {

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from verl_vip.allocation import allocate
-from verl_vip.prediction.predictor import Predictor, Prompts
+from verl_vip.prediction.contract import Predictor, Prompts
 from verl_vip.prediction.registry import build_predictor
 from verl_vip.simulation.measures import variance_of_counts
 from verl_vip.simulation.summary import Estimate

@@ -24,7 +24,7 @@ from verl_vip.recipes.demo.base_model import build_base_model
 from verl_vip.recipes.demo.dataset import DatasetSettings, write_dataset
 from verl_vip.recipes.demo.training import Training
 from verl_vip.recipes.overrides import override
-from verl_vip.reporting.records import read_run
+from verl_vip.records.records import read_run
 
 TRACES = Path(__file__).parent / "traces"
 

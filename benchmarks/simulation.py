@@ -22,9 +22,9 @@ import torch
 
 from verl_vip.allocation import allocate
 from verl_vip.prediction.registry import PREDICTORS
+from verl_vip.reporting.simulation_report import comparison_data, comparison_table, write_comparison
 from verl_vip.simulation.comparison import compare, named_arms
 from verl_vip.simulation.measures import variance_of_counts
-from verl_vip.simulation.report import comparison_data, comparison_table, write_comparison
 from verl_vip.simulation.run import Arm, RunSettings
 from verl_vip.simulation.world import WorldSettings, make_world
 from verl_vip.strategies.groups import even_counts

@@ -3,7 +3,8 @@
 .venv/bin/python environment/contract.py [RELEASE ...]
 
 Downloads each release from the package index that pip is configured with, without its dependencies. Exits with 0 if
-each breaks exactly what `verl_vip.workers.contract.BREAKS` says, 3 if a release cannot be downloaded, 1 otherwise.
+each breaks exactly what `verl_vip.workers.compatibility.contract.BREAKS` says, 3 if a release cannot be downloaded, 1
+otherwise.
 """
 
 import json
@@ -19,7 +20,7 @@ UNREACHABLE = 3
 
 _PROBE = """
 import json, verl
-from verl_vip.workers import contract
+from verl_vip.workers.compatibility import contract
 broken = {r.symbol: problem for r in contract.{table} if (problem := r.problem()) is not None}
 print(json.dumps({"release": verl.__version__, "broken": broken}))
 """
@@ -78,7 +79,7 @@ def broken(release: str, folder: Path, table: str) -> dict[str, str]:
 
 def main(releases: tuple[str, ...]) -> int:
     """Check every release and say what it breaks."""
-    from verl_vip.workers.contract import BREAKS
+    from verl_vip.workers.compatibility.contract import BREAKS
 
     status = 0
     with tempfile.TemporaryDirectory(prefix="verl_releases_") as folder:

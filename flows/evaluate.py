@@ -96,10 +96,12 @@ def evaluate(
             time.sleep(min(_LOOK_S, patience_s / 4))
     if failed:
         raise JobError(f"{name}: {len(failed)} checkpoint(s) not evaluated, of steps {_listed(failed)}.")
+    passed_over = run.passed_over().describe_unusable()
     if not run.has_checkpoints():
-        raise JobError(
-            f"{run.run_folder} has no complete checkpoint to evaluate; trainer.save_freq says when verl saves."
-        )
+        why = passed_over or "trainer.save_freq says when verl saves"
+        raise JobError(f"{run.run_folder} has no complete checkpoint to evaluate: {why}.")
+    if passed_over:
+        logger.warning("%s: passed over %s.", name, passed_over)
     logger.info("evaluated: %s", run.output)
     return str(run.output)
 
@@ -123,13 +125,9 @@ def evaluate_checkpoint(run: EvaluationRun, step: int) -> None:
         try:
             supervise(executor, job, logger.info, progress=run.sampled_bytes)
         except JobError:
-            if (run.run_folder / f"global_step_{step}").exists():
+            if step in run.checkpoints().models:
                 raise
-            logger.warning(
-                "verl removed the checkpoint of step %d before it was evaluated; "
-                "a greater trainer.max_actor_ckpt_to_keep keeps more.",
-                step,
-            )
+            logger.warning("the checkpoint of step %d went while it was being evaluated.", step)
 
 
 def show_results(run: EvaluationRun) -> None:

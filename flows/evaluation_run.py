@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from verl_vip.errors import ConfigError
-from verl_vip.evaluation.models import complete_steps
+from verl_vip.evaluation.benchmarks import benchmark_name, require_different
+from verl_vip.evaluation.models import Checkpoints, find_checkpoints
 from verl_vip.execution import Executor, Job, fingerprint, is_complete
 from verl_vip.execution.ray_variables import refuse_secrets
 from verl_vip.flows.training_run import connect
+from verl_vip.names import require_name
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class EvaluationRun:
         python: The interpreter of the jobs; None for this process's own on this machine, `python` on a cluster.
 
     Raises:
-        ConfigError: If `root` is relative, no benchmark is named, `n` is not positive, or a variable for a cluster
-            looks like a secret.
-        InvalidInputError: If the name cannot name a run.
+        ConfigError: If `root` is relative, no benchmark is named, two have the same name, `n` is not positive, or a
+            variable for a cluster looks like a secret.
+        InvalidInputError: If the name cannot name a run, or that of a benchmark cannot name a folder.
     """
 
     name: str
@@ -54,6 +56,8 @@ class EvaluationRun:
             raise ConfigError(f"n is the samples of each problem, at least 1; got {self.n}.")
         if self.cluster is not None:
             refuse_secrets(self.environment, self.cluster)
+        require_name(self.name, "a run")
+        require_different([benchmark_name(spec) for spec in self.benchmarks])
         self.job(0)
 
     @property
@@ -66,15 +70,23 @@ class EvaluationRun:
         """Where the results go."""
         return self.run_folder / "evaluation"
 
+    def checkpoints(self) -> Checkpoints:
+        """Return the run's complete checkpoints, none before its folder is there."""
+        return find_checkpoints(self.run_folder) if self.run_folder.is_dir() else Checkpoints({}, {})
+
     def pending(self) -> list[int]:
         """Return the complete checkpoints that are not evaluated with these settings, ascending."""
-        if not self.run_folder.is_dir():
-            return []
-        return [step for step in complete_steps(self.run_folder) if not self.is_done(step)]
+        return [step for step in self.checkpoints().models if not self.is_done(step)]
 
     def has_checkpoints(self) -> bool:
-        """Return whether any checkpoint of the run is complete."""
-        return self.run_folder.is_dir() and bool(complete_steps(self.run_folder))
+        """Return whether any checkpoint can be evaluated, or has been."""
+        found = self.checkpoints()
+        return bool(found.models) or any(map(self.is_done, found.unusable))
+
+    def passed_over(self) -> Checkpoints:
+        """Return the checkpoints that can no longer be evaluated and have not been."""
+        unusable = self.checkpoints().unusable
+        return Checkpoints({}, {step: why for step, why in unusable.items() if not self.is_done(step)})
 
     def is_done(self, step: int) -> bool:
         """Return whether this checkpoint has had its evaluation."""

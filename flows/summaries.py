@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from verl_vip.reporting.records import RunRecords
+from verl_vip.records.records import RunRecords
 
 
 def run_markdown(name: str, folder: Path, records: RunRecords) -> str:

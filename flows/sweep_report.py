@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from verl_vip.flows.sweep_space import Trial
+from verl_vip.records.records import RunRecords, read_run
 from verl_vip.reporting.pareto import Outcome, outcomes, plot_pareto
-from verl_vip.reporting.records import RunRecords, read_run
 from verl_vip.reporting.report import write_report
 from verl_vip.reporting.style import draw, save_png
 

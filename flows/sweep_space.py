@@ -10,7 +10,7 @@ from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.execution import fingerprint
 from verl_vip.flows.training_run import TrainingRun
 from verl_vip.recipes.overrides import override
-from verl_vip.reporting.records import read_run
+from verl_vip.records.records import read_run
 from verl_vip.strategies.registry import build_strategy
 
 Search = Literal["grid", "botorch"]

@@ -16,8 +16,8 @@ from verl_vip.flows.summaries import run_markdown
 from verl_vip.flows.supervision import supervise
 from verl_vip.flows.tasks import another_may_help, stopping_if_torn_down
 from verl_vip.flows.training_run import TrainingRun
-from verl_vip.reporting.news import RunNews
-from verl_vip.reporting.records import RunRecords
+from verl_vip.records.follower import RunNews
+from verl_vip.records.records import RunRecords
 
 RETRY_DELAY_S = 10.0
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from verl_vip.errors import ConfigError
 from verl_vip.execution import Executor, Job, LocalExecutor
 from verl_vip.execution.ray_variables import refuse_secrets
+from verl_vip.names import require_name
 from verl_vip.recipes.run import RecipeRun
-from verl_vip.reporting.settings import require_unfinished_or_same
+from verl_vip.records.settings import require_unfinished_or_same
 
 _OWN = "trainer.default_local_dir"
 
@@ -59,6 +60,7 @@ class TrainingRun:
                 raise ConfigError(f"{_OWN} follows from the run's root and name ({self.folder}); leave {override} out.")
         if self.cluster is not None:
             refuse_secrets(self.environment, self.cluster)
+        require_name(self.name, "a run")
         self.job()
 
     @property

@@ -14,9 +14,9 @@ from verl_vip.errors import ConfigError
 from verl_vip.prediction.registry import build_predictor
 from verl_vip.strategies import Strategy
 from verl_vip.strategies.registry import build_strategy
-from verl_vip.workers.outcomes import Rollouts
-from verl_vip.workers.run_settings import RunSettings
-from verl_vip.workers.session import Session
+from verl_vip.workers.session.outcomes import Rollouts
+from verl_vip.workers.session.session import Session
+from verl_vip.workers.settings.run_settings import RunSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 

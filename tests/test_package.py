@@ -118,8 +118,8 @@ def test_entry_points_and_metadata(wheel):
     folder = "verl_vip-0.1.0.dist-info"
     points = wheel.read(f"{folder}/entry_points.txt").decode()
     assert "verl-vip = verl_vip.cli:main" in points
-    assert "[verl.plugins]\nverl_vip_cpu = verl_vip.workers.cpu_platform\n" in points
-    assert "[vllm.general_plugins]\nverl_vip_cpu = verl_vip.workers.cpu_platform:activate_vllm" in points
+    assert "[verl.plugins]\nverl_vip_cpu = verl_vip.workers.compatibility.cpu_platform\n" in points
+    assert "[vllm.general_plugins]\nverl_vip_cpu = verl_vip.workers.compatibility.cpu_platform:activate_vllm" in points
     metadata = wheel.read(f"{folder}/METADATA").decode()
     assert "License-Expression: Apache-2.0" in metadata
     assert "Requires-Python: <3.13,>=3.11" in metadata

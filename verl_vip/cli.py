@@ -1,16 +1,23 @@
 """The `verl-vip` command. Each subcommand imports what it needs when it runs, and not before."""
 
 import argparse
+import io
 import logging
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from verl_vip import __version__
 from verl_vip.errors import ConfigError, VerlVipError
+from verl_vip.names import split_named
+
+if TYPE_CHECKING:
+    from verl_vip.evaluation.sampling import SamplingSettings
 
 _INTERRUPTED = 130
 
@@ -212,7 +219,7 @@ def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _doctor(_: argparse.Namespace) -> int:
     try:
-        from verl_vip.workers.doctor import examine, report
+        from verl_vip.workers.compatibility.doctor import examine, report
     except ImportError as error:
         print(
             f"verl-vip: doctor needs {error.name}; pip install 'verl-vip[cpu]' or 'verl-vip[gpu]'.",
@@ -236,8 +243,8 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
+    from verl_vip.reporting.simulation_report import write_comparison
     from verl_vip.simulation.comparison import compare, named_arms
-    from verl_vip.simulation.report import write_comparison
     from verl_vip.simulation.run import RunSettings
 
     logging.basicConfig(format="%(message)s")
@@ -253,12 +260,12 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from verl_vip.evaluate import evaluate, parse_engine_options, parse_steps
     from verl_vip.evaluation.benchmarks import INSTRUCTION
-    from verl_vip.evaluation.command import evaluate, parse_engine_options, parse_steps
-    from verl_vip.evaluation.sampling import Sampler, SamplingSettings
-    from verl_vip.workers.merged_model import merged_model
-    from verl_vip.workers.ray_sampler import RaySampler
-    from verl_vip.workers.vllm_sampler import VllmSampler
+    from verl_vip.evaluation.sampling import Sampler
+    from verl_vip.workers.sampling.merged_model import merged_model
+    from verl_vip.workers.sampling.ray_sampler import RaySampler
+    from verl_vip.workers.sampling.vllm_sampler import VllmSampler
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("verl_vip").setLevel(logging.INFO)  # what is sampled, and what is there already
@@ -267,15 +274,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.engines is not None or options.ray_address is not None or options.env:
         engines = 1 if options.engines is None else options.engines
         sampler = RaySampler(engine, engines, options.ray_address, options.env)
-    names = ("n", "temperature", "top_p", "top_k", "max_tokens", "seed")
     try:
         report = evaluate(
             options.models,
             options.benchmark,
             options.output,
-            SamplingSettings(
-                **{name: getattr(options, name) for name in names}, chat_template=not options.no_chat_template
-            ),
+            _sampling_settings(options),
             sampler,
             merged_model,
             grader=options.grader,
@@ -287,6 +291,15 @@ def _evaluate(options: argparse.Namespace) -> int:
         return _INTERRUPTED
     print(report)
     return 0
+
+
+def _sampling_settings(options: argparse.Namespace) -> "SamplingSettings":
+    from verl_vip.evaluation.sampling import SamplingSettings
+
+    names = ("n", "temperature", "top_p", "top_k", "max_tokens", "seed")
+    return SamplingSettings(
+        **{name: getattr(options, name) for name in names}, chat_template=not options.no_chat_template
+    )
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -304,7 +317,7 @@ def _pipeline(options: argparse.Namespace) -> int:
 
 def _sweep(options: argparse.Namespace) -> int:
     budgets = [word for word in options.budgets.split(",") if word]
-    if wrong := [word for word in budgets if not word.isdigit()]:
+    if wrong := [word for word in budgets if not re.fullmatch("[0-9]{1,9}", word)]:
         raise ConfigError(f"--budgets takes whole numbers such as 4,8,16; got {wrong[0]!r}.")
     return _run_flow(
         "sweep",
@@ -339,17 +352,35 @@ def _job_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _evaluation_parameters(options: argparse.Namespace) -> dict[str, Any]:
+    from verl_vip.evaluate import parse_engine_options
     from verl_vip.evaluation.benchmarks import require_benchmark
 
+    words = _words(options.options)
     if options.cluster is None:  # a cluster may have files that are not here
         for benchmark in options.benchmark:
             require_benchmark(benchmark)
+    job = _job_options([*("--n", str(options.n)), *words])
+    if job.output != Path("DIR") or job.steps is not None:
+        raise ConfigError("--output and --steps follow from the run; leave them out of --options.")
+    _sampling_settings(job)
+    parse_engine_options(job.engine)
     return {
         # Jobs have another working folder on a cluster.
         "benchmarks": [_absolute(benchmark) for benchmark in options.benchmark],
         "n": options.n,
-        "options": _words(options.options),
+        "options": words,
     }
+
+
+def _job_options(words: Sequence[str]) -> argparse.Namespace:
+    """Read the words that a job is to add to `verl-vip evaluate`, since the job itself may come hours later."""
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told), redirect_stdout(told):
+            return _options(["evaluate", "RUN", "--output", "DIR", "--benchmark", "FILE", *words])
+    except SystemExit as error:
+        why = told.getvalue().strip().rpartition("error: ")[2] if error.code else "they ask for help"
+        raise ConfigError(f"--options are no words of `verl-vip evaluate`: {why}.") from error
 
 
 def _words(text: str) -> list[str]:
@@ -360,8 +391,11 @@ def _words(text: str) -> list[str]:
 
 
 def _absolute(benchmark: str) -> str:
-    name, separator, place = benchmark.rpartition("=")
-    return f"{name}{separator}{Path(place).resolve()}" if Path(place).is_file() else benchmark
+    name, place = split_named(benchmark)
+    if not os.path.isfile(place):
+        return benchmark
+    place = os.path.abspath(place)  # a link is not resolved: its own name is the benchmark's
+    return place if name is None else f"{name}={place}"
 
 
 def _run_flow(name: str, /, **parameters: Any) -> int:

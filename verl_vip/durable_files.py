@@ -1,6 +1,7 @@
 """Files that survive a kill at any moment: whole files that are there completely or not at all, and files of lines."""
 
 import errno
+import fcntl
 import json
 import os
 import stat
@@ -73,6 +74,28 @@ def _no_lock(path: Path) -> StateError:
     return StateError(
         f"{path} is to be a lock file, and something else is in its place; look what it is and remove it."
     )
+
+
+def append_line(path: Path, line: bytes) -> int:
+    """Append a line to a file of lines, after cutting off what a killed process left of its last one.
+
+    Processes that append at once wait for each other: what looks torn may be a line that is being written.
+
+    Args:
+        path: The file; it is created.
+        line: With its line end.
+
+    Returns:
+        How many bytes were cut off.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        cut = cut_torn_line(file)
+        file.write(line)
+    return cut
 
 
 def cut_torn_line(file: BinaryIO) -> int:

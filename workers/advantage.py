@@ -16,8 +16,8 @@ from verl_vip.advantages.compute import ADVANTAGES, compute_advantages
 from verl_vip.advantages.grouped_rewards import GroupedRewards
 from verl_vip.advantages.prompt_weight import PromptWeight
 from verl_vip.errors import IntegrationError
-from verl_vip.workers.session import current_session
-from verl_vip.workers.update_terms import UpdateTerms
+from verl_vip.workers.session.session import current_session
+from verl_vip.workers.session.update_terms import UpdateTerms
 
 #: verl pads a batch with rows whose uid starts so. Its other uids are hexadecimal.
 PADDING_PREFIX = "pad"

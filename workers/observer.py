@@ -10,9 +10,9 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.utils import tensordict_utils
 
 from verl_vip.errors import IntegrationError
-from verl_vip.workers.row_keys import require_single_outputs
-from verl_vip.workers.sampled_rows import SampledRows, own_accuracy
-from verl_vip.workers.session import current_session
+from verl_vip.workers.session.row_keys import require_single_outputs
+from verl_vip.workers.session.sampled_rows import SampledRows, own_accuracy
+from verl_vip.workers.session.session import current_session
 
 
 class Observer(ReplayBuffer):  # type: ignore[misc]

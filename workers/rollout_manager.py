@@ -9,10 +9,10 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
 from verl.utils import tensordict_utils
 
 from verl_vip.errors import ConfigError
-from verl_vip.workers.liveness import Liveness
-from verl_vip.workers.prompt_fields import COUNT_FIELD, ROUND_FIELD
-from verl_vip.workers.session import current_session
-from verl_vip.workers.training_set import embed_training_set
+from verl_vip.workers.compatibility.liveness import Liveness
+from verl_vip.workers.session.prompt_fields import COUNT_FIELD, ROUND_FIELD
+from verl_vip.workers.session.session import current_session
+from verl_vip.workers.session.training_set import embed_training_set
 
 
 class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]

@@ -20,12 +20,12 @@ from benchmarks.learning.policy import Policy
 from benchmarks.learning.rollouts import PromptTokens, Rollouts, log_probability, sample, success
 from benchmarks.learning.update import coefficients
 from benchmarks.learning.world import World
-from verl_vip.prediction.oracle import Oracle
-from verl_vip.prediction.predictor import Predictor
+from verl_vip.prediction.baselines.oracle import Oracle
+from verl_vip.prediction.contract import Predictor
 from verl_vip.prediction.registry import build_predictor
 from verl_vip.simulation.prompt_stream import PromptStream
+from verl_vip.strategies.contract import Budget, Rounds, Selection, Strategy
 from verl_vip.strategies.registry import build_strategy
-from verl_vip.strategies.strategy import Budget, Rounds, Selection, Strategy
 
 #: How often free letters are drawn for each prompt when its success is computed (`rollouts.success`). What they are
 #: matters so little that one draw leaves accuracy with a standard deviation of .002.

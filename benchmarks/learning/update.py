@@ -10,8 +10,8 @@ from verl_vip.advantages.grouped_rewards import GroupedRewards
 from verl_vip.advantages.prompt_weight import row_factors
 from verl_vip.advantages.utility import UtilityName, utility_slope
 from verl_vip.prediction.beta_belief import BetaBelief
-from verl_vip.prediction.predictor import Prediction
-from verl_vip.strategies.strategy import Selection
+from verl_vip.prediction.contract import Prediction
+from verl_vip.strategies.contract import Selection
 
 
 @dataclass(frozen=True)

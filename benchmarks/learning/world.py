@@ -11,9 +11,9 @@ from benchmarks.learning.base_model import base_folder
 from benchmarks.learning.policy import Policy
 from benchmarks.learning.rollouts import PromptTokens
 from benchmarks.learning.task_sets import TASK_SETS, TaskSet, written
+from verl_vip.prediction.contract import Prompts
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import prompt_id, prompt_text
-from verl_vip.prediction.predictor import Prompts
 from verl_vip.recipes.demo.tasks import Task, distinct_tasks
 
 _TRAIN_PER_CELL = 60

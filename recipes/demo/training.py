@@ -13,8 +13,8 @@ from verl_vip.errors import ConfigError
 from verl_vip.execution import Job, JobState, LocalExecutor, follow, is_complete, mark_complete
 from verl_vip.execution.files import LOG_FILE
 from verl_vip.recipes.run import RecipeRun
-from verl_vip.reporting.news import RunNews
-from verl_vip.reporting.settings import require_unfinished_or_same
+from verl_vip.records.follower import RunNews
+from verl_vip.records.settings import require_unfinished_or_same
 
 _LOG_LINES_ON_FAILURE = 25
 _SIGN_OF_LIFE_S = 15

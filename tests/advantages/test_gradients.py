@@ -18,7 +18,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from verl_vip.advantages.compute import compute_advantages
 from verl_vip.advantages.grouped_rewards import GroupedRewards
 from verl_vip.prediction.beta_belief import BetaBelief
-from verl_vip.prediction.predictor import Prediction
+from verl_vip.prediction.contract import Prediction
 from verl_vip.strategies.gradient_variance import GradientVariance
 
 VOCABULARY, END = 7, 0

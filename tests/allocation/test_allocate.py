@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import verl_vip
 from verl_vip.allocation import Objective, PredictedBaseline, Rloo, allocate, relaxed
 from verl_vip.errors import InfeasibleBudgetError, InvalidInputError
-from verl_vip.prediction.predictor import Prediction
+from verl_vip.prediction.contract import Prediction
 
 P = [0.01, 0.1, 0.2, 0.4, 0.5, 0.8, 0.95, 0.99]
 

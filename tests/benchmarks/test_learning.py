@@ -25,8 +25,8 @@ from benchmarks.learning.task_sets import OTHER_COPIES, TASK_SETS, mixture_with
 from benchmarks.learning.tuning import Scores, choose, finalists
 from benchmarks.learning.update import Estimator, coefficients
 from benchmarks.learning.world import draw_tasks
-from verl_vip.prediction.predictor import Prediction
-from verl_vip.strategies.strategy import Selection
+from verl_vip.prediction.contract import Prediction
+from verl_vip.strategies.contract import Selection
 
 PAD, END, SIZE = 0, 1, 7
 

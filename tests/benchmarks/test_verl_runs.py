@@ -11,7 +11,7 @@ import verl_vip.recipes  # noqa: F401 - makes the package's configs findable
 from benchmarks.learning.verl_agreement import LOOP, compare, verl_rewards
 from benchmarks.learning.verl_reward import compute_score
 from benchmarks.learning.verl_runs import ARMS, overrides
-from verl_vip.workers.run_settings import RunSettings
+from verl_vip.workers.settings.run_settings import RunSettings
 
 ALL = [(bench, arm) for bench, arms in ARMS.items() for arm in arms]
 

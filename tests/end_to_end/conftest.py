@@ -18,9 +18,9 @@ from verl_vip.recipes.demo.base_model import BaseModelSettings, build_base_model
 from verl_vip.recipes.demo.dataset import write_dataset
 from verl_vip.recipes.demo.supervised import TrainSettings
 from verl_vip.recipes.overrides import override
-from verl_vip.reporting.records import RunRecords, read_run
+from verl_vip.records.records import RunRecords, read_run
 from verl_vip.state_file import read_state
-from verl_vip.workers.run_state import STATE_FILE
+from verl_vip.workers.session.run_state import STATE_FILE
 
 #: The model is hardly trained: by the demo's own reward it would never be right.
 REWARD = Path(__file__).with_name("even_length_reward.py")
@@ -76,7 +76,7 @@ class Launcher:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         agents = self.folder / "agents.yaml"  # every rollout has a seed, so that runs can be compared
-        agents.write_text("- name: seeded\n  _target_: verl_vip.workers.seeded_agent.SeededAgent\n")
+        agents.write_text("- name: seeded\n  _target_: verl_vip.workers.sampling.seeded_agent.SeededAgent\n")
         log = folder / "train.log"
         command = [
             sys.executable,

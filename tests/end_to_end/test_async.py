@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from verl_vip.reporting.records import read_run
+from verl_vip.records.records import read_run
 from verl_vip.state_file import read_state
-from verl_vip.workers.run_state import STATE_FILE
+from verl_vip.workers.session.run_state import STATE_FILE
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 

@@ -50,6 +50,46 @@ def read_samples(folder):
     return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
 
 
+@pytest.fixture
+def untrained(tmp_path):
+    """A model of two thousand weights."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    from verl_vip.recipes.demo.tokenizer import build_tokenizer
+
+    tokenizer = build_tokenizer(["Spell", " this"])
+    sizes = {"hidden_size": 64, "intermediate_size": 32, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), **sizes, **heads)).save_pretrained(tmp_path / "untrained")
+    tokenizer.save_pretrained(tmp_path / "untrained")
+    return tmp_path / "untrained"
+
+
+def test_options_that_vllm_refuses_do_not_stand_in_the_way_of_the_right_ones(untrained, tmp_path):
+    problems = tmp_path / "spell.jsonl"
+    problems.write_text('\ufeff{"problem": "Spell\u2028this", "answer": "x"}\n', encoding="utf-8")
+    words = [sys.executable, "-m", "verl_vip.cli", "evaluate", untrained, "--benchmark", problems, "--grader", "exact"]
+    words += ["--n", "2", "--max-tokens", "4", "--instruction", "", "--output", tmp_path / "out"]
+
+    def evaluated(*options):
+        return subprocess.run(
+            [*words, "--engine", "dtype=float32", *options],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+
+    refused = evaluated("enforce_eagr=true")
+    assert refused.returncode == 2, refused.stderr[-3000:]
+    assert "vLLM does not know an option of --engine" in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
+    done = evaluated("max_model_len=64")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(read_samples(tmp_path / "out" / "untrained" / "spell")) == 2
+
+
 def test_a_runs_checkpoints_are_merged_sampled_on_two_engines_and_compared(launcher, killed_and_resumed, tmp_path):
     _, _, run = killed_and_resumed
     words = [f"base={launcher.folder / 'model'}", run.folder, "--steps", "4", "--n", "2", "--output", tmp_path]
@@ -105,3 +145,13 @@ def test_a_killed_evaluation_goes_on_and_keeps_what_it_had(launcher, tmp_path):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["pass_at_k"]["8"]["value"] > metrics["mean"]["value"]
     assert metrics["mean"]["value"] == pytest.approx(sum(len(line["text"]) % 2 == 0 for line in samples) / len(samples))
+
+    # A larger n adds to what is there.
+    kept_whole = kept.read_bytes()
+    words[words.index("--n") + 1] = "9"
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"holds {8 * 252} samples; the missing 252 are sampled" in done.stderr
+    assert kept.read_bytes().startswith(kept_whole)
+    assert len(read_samples(folder)) == 9 * 252
+    assert json.loads((folder / "metrics.json").read_text())["n"] == 9

@@ -16,12 +16,12 @@ def test_prompts_without_text_and_texts_of_two_answers_are_trained_on_by_one_pro
         row["reward_model"] = {**row["reward_model"], "ground_truth": str(number % 2)}
     file = launcher.folder / "odd.parquet"
     pq.write_table(pa.Table.from_pylist(rows), file)
-    settings = ["trainer.total_training_steps=3", "trainer.save_freq=-1", "trainer.val_before_train=False"]
+    settings = ["trainer.total_training_steps=4", "trainer.save_freq=-1", "trainer.val_before_train=False"]
     run = launcher.start(
         "odd", f"data.train_files=[{file}]", "vip.identity_fields=[reward_model.ground_truth]", *settings
     )
     try:
-        run.wait_for((run.folder / "vip_records.jsonl").exists)
+        run.wait_for((run.folder / ".vip.lock").exists)
         second = launcher.start("odd_again", *settings, f"trainer.default_local_dir={run.folder}")
         assert second.wait() != 0
         assert f"another process is at the training in {run.folder}; wait for it or stop it" in second.text
@@ -32,6 +32,6 @@ def test_prompts_without_text_and_texts_of_two_answers_are_trained_on_by_one_pro
     assert "2 training prompts have no text to embed" in run.text
     assert "4 training prompts share their text with a prompt of another ground truth; vip.identity_fields" in run.text
     steps = run.records.steps
-    assert [step.step for step in steps] == [1, 2, 3]
+    assert [step.step for step in steps] == [1, 2, 3, 4]
     assert all(len(step.ids) == 8 and len(set(step.ids)) == 6 for step in steps)
     assert all(sum(step.observed) == step.budget for step in steps)

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from verl_vip.reporting.records import read_run
-from verl_vip.reporting.settings import shown_settings
+from verl_vip.records.records import read_run
+from verl_vip.records.settings import shown_settings
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 

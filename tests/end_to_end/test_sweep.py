@@ -11,7 +11,7 @@ import pytest
 
 from verl_vip.execution.files import is_locked, read_entry
 from verl_vip.recipes.overrides import override
-from verl_vip.reporting.records import read_run
+from verl_vip.records.records import read_run
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1500)]
 

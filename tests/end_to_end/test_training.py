@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from verl_vip.state_file import read_state
-from verl_vip.workers.run_state import STATE_FILE
+from verl_vip.workers.session.run_state import STATE_FILE
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 

@@ -4,7 +4,7 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from verl_vip.reporting.records import read_run
+from verl_vip.records.records import read_run
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1500)]
 

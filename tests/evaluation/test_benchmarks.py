@@ -14,7 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from verl_vip.errors import ConfigError, InvalidInputError
-from verl_vip.evaluation.benchmarks import HUB_FILES, INSTRUCTION, load_benchmark
+from verl_vip.evaluation.benchmarks import (
+    HUB_FILES,
+    INSTRUCTION,
+    Benchmark,
+    benchmark_name,
+    load_benchmark,
+    require_benchmark,
+)
 from verl_vip.evaluation.grading import IntegerGrader
 
 
@@ -164,13 +171,82 @@ def test_named_benchmarks_come_from_the_hub_at_their_revision(tmp_path):
         ([verl_row("!", "1"), verl_row("?", math.nan)], "row 2: it has no answer but nan"),
         ([{"problem": "?", "answer": 1}, {"problem": "?", "answer": 2}], "row 2 asks what an earlier row asks"),
         ([{**verl_row("?", "1"), "prompt": ["text"]}], "row 1: its prompt is not a list of chat messages"),
+        ([verl_row("?", "1"), {**verl_row("??", "1"), "images": ["a.png"]}], "row 2: it has images, and evaluation"),
+        ([{**verl_row("?", "1"), "videos": [{"bytes": "x"}]}], "row 1: it has videos"),
+        ([{"problem": "?", "answer": 1, "image": "a.png"}], "row 1: it has image"),
+        ([{"problem": "\ud800", "answer": 1}], "row 1: it holds half of a surrogate pair"),
+        ([verl_row("?", "\udfff")], "row 1: it holds half of a surrogate pair"),
         ([{"problem": "?", "answer": 1, "extra_info": "x"}], "row 1: its extra_info is no mapping but 'x'"),
-        ([[1]], "must hold one JSON object a line"),
+        ([[1]], "line 1 holds something else than one JSON object"),
     ],
 )
 def test_malformed_files_are_refused_with_the_row(tmp_path, rows, message):
     with pytest.raises(InvalidInputError, match=message):
         load_benchmark(write(tmp_path / "bad.jsonl", rows))
+
+
+def test_text_parts_from_parquet_are_text_although_other_rows_filled_its_columns(tmp_path):
+    """A column of one row's images makes nulls in all others."""
+    rows = [verl_row("x", "1"), verl_row("y", "2")]
+    rows[0]["prompt"] = [
+        {"role": "user", "content": [{"type": "text", "text": "What "}, {"type": "text", "text": "is?"}]}
+    ]
+    rows[1]["prompt"] = [{"role": "user", "content": [{"type": "image", "image": "a.png"}]}]
+    path = tmp_path / "parts.parquet"
+    write(path, rows)
+    (part, _) = pq.read_table(path).to_pylist()[0]["prompt"][0]["content"]
+    assert part == {"type": "text", "text": "What ", "image": None}
+    with pytest.raises(InvalidInputError, match="row 2: its prompt shows an image"):
+        load_benchmark(str(path))
+    pq.write_table(pq.read_table(path).slice(0, 1), path)
+    (problem,) = load_benchmark(str(path)).problems
+    assert problem.prompt == ({"role": "user", "content": "What is?"},)
+
+
+def test_columns_of_media_without_anything_in_them_are_no_hindrance(tmp_path):
+    rows = [{**verl_row("?", "1"), "images": None, "videos": []}, verl_row("??", "1")]
+    assert len(load_benchmark(write(tmp_path / "text.parquet", rows)).problems) == 2
+
+
+def test_lines_of_other_tools(tmp_path):
+    path = tmp_path / "own.jsonl"
+    rows = [{"problem": "one\u2028two\x85three", "answer": 1}, {"problem": "four", "answer": 2}]
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8-sig")
+    first, _ = load_benchmark(str(path), instruction="").problems
+    assert first.prompt[0]["content"] == "one\u2028two\x85three"
+
+
+@pytest.mark.parametrize("folder", ["split=test", "a,b(c)", "x=y=z", "ü 数"])
+def test_a_path_may_hold_anything(tmp_path, folder):
+    (tmp_path / folder).mkdir()
+    place = write(tmp_path / folder / "x.jsonl", [{"problem": "?", "answer": 1}])
+    assert [load_benchmark(spec).name for spec in (place, f"own={place}")] == ["x", "own"]
+    with pytest.raises(ConfigError, match="there is no benchmark"):
+        load_benchmark(str(tmp_path / folder / "y.jsonl"))
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b", "../../x", "/abs", "", "..", "model", "Model", "merge.log", "a" * 101, "a b", "\0"]
+)
+def test_a_name_that_cannot_be_a_folder_of_the_results_is_refused(tmp_path, name):
+    place = write(tmp_path / "x.jsonl", [{"problem": "?", "answer": 1}])
+    for refuse in (load_benchmark, require_benchmark, benchmark_name):
+        with pytest.raises(InvalidInputError, match="cannot name a benchmark"):
+            refuse(f"{name}={place}")
+    with pytest.raises(InvalidInputError, match="cannot name a benchmark"):
+        Benchmark(name, (), {}, "")
+
+
+def test_a_file_whose_own_name_is_no_name(tmp_path):
+    rows = [{"problem": "?", "answer": 1}]
+    assert load_benchmark(write(tmp_path / "my set (v2).jsonl", rows)).name == "my-set-v2"
+    for stem, message in (
+        ("题", "no usable name; put one before it"),
+        ("b" * 200, "no usable name"),
+        ("model", "choose"),
+    ):
+        with pytest.raises(InvalidInputError, match=message):
+            load_benchmark(write(tmp_path / f"{stem}.jsonl", rows))
 
 
 def test_files_that_are_none_are_refused(tmp_path):
@@ -239,3 +315,9 @@ def test_answers_of_our_own_problems_are_right():
         IntegerGrader().check(problem)
         assert problem.answer == solve(), name
         assert 0 <= problem.answer <= 999
+
+
+def test_a_path_that_begins_as_a_competition_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "aime24=mine.jsonl", [{"problem": "?", "answer": 1}])
+    assert load_benchmark("aime24=mine.jsonl").name == "aime24-mine"

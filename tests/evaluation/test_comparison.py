@@ -3,8 +3,8 @@ import pytest
 
 from verl_vip.errors import InvalidInputError
 from verl_vip.evaluation.comparison import compare_tables, paired_difference
-from verl_vip.evaluation.intervals import score_interval
 from verl_vip.evaluation.result_files import ProblemScore
+from verl_vip.statistics.intervals import score_interval
 
 
 def test_difference_is_by_problem():

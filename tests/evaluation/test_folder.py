@@ -88,6 +88,30 @@ def test_open_goes_on_with_the_same_and_refuses_anything_else(tmp_path, model, s
         open_with(folder, model, sums, versions={"vllm": "0.29.0"})
 
 
+def test_half_a_character_in_a_response_is_replaced_before_it_is_kept_and_when_it_was(folder):
+    folder.append([Sample("p", 0, "a\ud800", "stop", 1, 1)])
+    path = folder.path / "samples.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"\\ufffd", b"\\udfff"))
+    assert b"\\udfff" in path.read_bytes()
+    assert folder.samples()[0].text == "a\ufffd"
+
+
+@pytest.mark.parametrize("text", ["a\u2028b", "a\x85b", "a\x1cb"])
+def test_answers_with_other_line_ends_come_back(folder, text):
+    folder.finish([{"problem": "p", "answer": text}], [{"problem": "p", "n": 1}], {"format": 1})
+    path = folder.path / "grades.jsonl"
+    path.write_text(json.dumps({"problem": "p", "answer": text}, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert folder.grades() == [{"problem": "p", "answer": text}]
+
+
+@pytest.mark.parametrize("table", ["problem,n\n" + "a" * 140_000 + ",1\n", "problem,n\n\xff,1\n"])
+def test_a_table_that_cannot_be_read_is_named(folder, table):
+    folder.finish([{"problem": "p"}], [{"problem": "p", "n": 1}], {"format": 1})
+    (folder.path / "problems.csv").write_bytes(table.encode("latin-1"))
+    with pytest.raises(StateError, match=r"problems\.csv is damaged .*; remove it, and evaluating again makes it anew"):
+        folder.problems()
+
+
 def test_a_folder_without_samples_begins_anew_with_anything(tmp_path, model, sums):
     folder = ResultFolder(tmp_path / "cell")
     open_with(folder, model, sums)
@@ -178,6 +202,7 @@ def raise_():
 
 
 def test_a_damaged_manifest_is_named(folder, model, sums):
+    folder.append([sample(0)])
     (folder.path / "manifest.json").write_text("{")
     with pytest.raises(StateError, match=r"manifest.json is damaged"):
         open_with(folder, model, sums)

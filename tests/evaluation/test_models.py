@@ -1,11 +1,12 @@
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from verl_vip.errors import ConfigError
-from verl_vip.evaluation.models import complete_steps, find_models
+from verl_vip.errors import ConfigError, InvalidInputError
+from verl_vip.evaluation.models import ModelSource, find_checkpoints, find_models
 
 
 def make_hf(folder):
@@ -43,7 +44,7 @@ def test_run_folder_means_its_complete_steps(tmp_path):
     for step in (12, 6, 18):
         make_checkpoint(run, step)
     mark(run, 12)
-    assert list(complete_steps(run)) == [6, 12]
+    assert list(find_checkpoints(run).models) == [6, 12]
     models = find_models([str(run)])
     assert [(model.label, model.step, model.kind) for model in models] == [
         ("vip-step6", 6, "fsdp"),
@@ -51,6 +52,100 @@ def test_run_folder_means_its_complete_steps(tmp_path):
     ]
     assert models[0].sha256 != models[1].sha256
     assert [model.label for model in find_models([f"ours={run}"], [12])] == ["ours-step12"]
+
+
+def rotate(run, *steps):
+    """Do to earlier steps what verl does with `trainer.max_actor_ckpt_to_keep`."""
+    for step in steps:
+        (run / f"global_step_{step}" / "data.pt").touch()
+        shutil.rmtree(run / f"global_step_{step}" / "actor")
+
+
+def test_steps_whose_model_verl_has_removed_are_passed_over_and_said_so(tmp_path, caplog):
+    run = tmp_path / "vip"
+    for step in (2, 4, 6, 8, 10):
+        make_checkpoint(run, step)
+    mark(run, 8)
+    rotate(run, 2, 4)
+    (run / "global_step_6" / "actor" / "model_world_size_2_rank_1.pt").unlink()  # verl is removing it right now
+    assert [model.label for model in find_models([str(run)])] == ["vip-step8"]
+    assert (
+        f"{run}: passed over step 2, 4: verl has removed its model, and a greater trainer.max_actor_ckpt_to_keep keeps "
+        f"more; step 6: {run}/global_step_6/actor is incomplete: model_world_size_2_rank_1.pt is missing, of 2 shards."
+    ) in caplog.text
+    found = find_checkpoints(run)
+    assert (list(found.models), list(found.unusable)) == ([8], [2, 4, 6])
+    caplog.clear()
+    assert find_models([str(run)], [8])[0].step == 8
+    assert not caplog.text
+
+
+def test_a_step_that_is_named_and_gone_is_refused(tmp_path):
+    run = tmp_path / "vip"
+    for step in (2, 4):
+        make_checkpoint(run, step)
+    mark(run, 4)
+    rotate(run, 2)
+    with pytest.raises(ConfigError, match=r"no complete checkpoint of step 2 \(verl has removed its model.*; it has 4"):
+        find_models([str(run)], [4, 2])
+    with pytest.raises(ConfigError, match=r"global_step_2 has no model: verl has removed its model, and a greater"):
+        find_models([str(run / "global_step_2")])
+    rotate(run, 4)
+    with pytest.raises(ConfigError, match=r"has no complete checkpoint: step 2, 4: verl has removed its model"):
+        find_models([str(run)])
+
+
+@pytest.mark.parametrize("text", ["", "six", "²", "9" * 5000, "\udcff"])
+def test_a_mark_without_a_number_marks_nothing(tmp_path, text):
+    run = tmp_path / "vip"
+    make_checkpoint(run, 6)
+    (run / "latest_checkpointed_iteration.txt").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ConfigError, match="has no complete checkpoint: verl has not written"):
+        find_models([str(run)])
+    with pytest.raises(ConfigError, match="is not complete"):
+        find_models([str(run / "global_step_6")])
+
+
+def test_a_path_may_hold_an_equals_sign(tmp_path):
+    folder = make_hf(tmp_path / "lr=1e-5" / "model")
+    for spec, label in ((f"base={folder}", "base"), (str(folder), "model"), (str(folder.parent / "model"), "model")):
+        (model,) = find_models([spec])
+        assert (model.label, model.path) == (label, folder)
+    run = tmp_path / "seed=7"
+    make_checkpoint(run, 6)
+    mark(run, 6)
+    assert [find_models([spec])[0].label for spec in (str(run), f"ours={run}")] == ["seed-7-step6", "ours-step6"]
+    with pytest.raises(ConfigError, match=r"there is no model .*/lr=2e-5/model; give a folder"):
+        find_models([str(tmp_path / "lr=2e-5" / "model")])
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b", "../../x", "/abs", "..", "", "jobs", "report_pictures", "metrics.json", "a" * 101]
+)
+def test_a_name_that_cannot_be_a_folder_of_the_results_is_refused(tmp_path, name):
+    for folder in (make_hf(tmp_path / "hf"), make_checkpoint(tmp_path / "vip", 6)):
+        with pytest.raises(InvalidInputError, match="cannot name a model"):
+            find_models([f"{name}={folder}"])
+    with pytest.raises(InvalidInputError, match="cannot name a model"):
+        ModelSource(name * 2 if name == "a" * 101 else name, folder, "fsdp", 6, "")
+
+
+def test_a_folder_that_gives_no_name_asks_for_one(tmp_path):
+    folder = make_hf(tmp_path / "模型")
+    with pytest.raises(InvalidInputError, match="gives a model no usable name; put one before it: NAME=PATH"):
+        find_models([str(folder)])
+    run = tmp_path / "学习"
+    make_checkpoint(run, 6)
+    mark(run, 6)
+    found = find_models([f"base={folder}", f"ours={run}", f"last={run / 'global_step_6'}"])
+    assert [model.label for model in found] == ["base", "ours-step6", "last"]
+
+
+def test_the_longest_run_name_still_names_its_checkpoints(tmp_path):
+    run = tmp_path / ("a" * 100)
+    make_checkpoint(run, 123456)
+    mark(run, 123456)
+    assert find_models([str(run)])[0].label == f"{run.name}-step123456"
 
 
 def test_one_checkpoint_may_be_named_by_its_step_or_its_actor(tmp_path):
@@ -126,11 +221,20 @@ def test_a_checkpoint_that_verl_is_writing_is_refused_by_its_own_name_too(tmp_pa
     assert find_models([str(actor)])[0].step == 9
 
 
-@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"world_size": "two"}'])
+@pytest.mark.parametrize(
+    "text", ["{", "{}", "[]", '{"world_size": "two"}', '{"world_size": 1e999}', '{"world_size": 0}', "[" * 100_000]
+)
 def test_a_torn_description_of_shards_is_named(tmp_path, text):
     actor = make_checkpoint(tmp_path / "vip", 9)
     (actor / "fsdp_config.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"fsdp_config\.json is damaged .*; is verl still writing there\?"):
+    with pytest.raises(ConfigError, match=r"fsdp_config\.json is damaged"):
+        find_models([str(actor)])
+
+
+def test_a_description_that_promises_countless_shards_is_refused_at_once(tmp_path):
+    actor = make_checkpoint(tmp_path / "vip", 9)
+    (actor / "fsdp_config.json").write_text('{"world_size": 1000000000000000000}')
+    with pytest.raises(ConfigError, match=r"rank_0\.pt is missing, of 1000000000000000000 shards"):
         find_models([str(actor)])
 
 

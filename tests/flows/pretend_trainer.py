@@ -4,17 +4,19 @@ Settings are read from the command line as Hydra overrides:
     steps=N seconds=S save_every=K   how long, how fast, how often
     kilobytes=N                      what a checkpoint takes
     hold=N                           wait before step N for a file `go` in the run's folder or the one above
+    keep=N                           how many checkpoints keep their model
     fail_at=N fail_once=N kill_once=N   an error at a step: always, the first time; the first time by SIGKILL
 """
 
 import os
+import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 
 from verl_vip.durable_files import replace_file
-from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, ValidationRecord
+from verl_vip.records.records import RecordWriter, RunHeader, StepRecord, ValidationRecord
 
 BUDGET = 8
 
@@ -56,12 +58,22 @@ def main(arguments: list[str]) -> None:
         if step % save_every == 0 or step == steps:
             actor = folder / f"global_step_{step}" / "actor"
             actor.mkdir(parents=True, exist_ok=True)  # a checkpoint that was broken off is written over
-            (actor / "weights").write_bytes(bytes(1024 * int(settings.get("kilobytes", 1))))
+            write_model(actor, bytes(1024 * int(settings.get("kilobytes", 1))))
+            for earlier in range(step - save_every * int(settings.get("keep", steps)), 0, -save_every):
+                shutil.rmtree(folder / f"global_step_{earlier}" / "actor", ignore_errors=True)
             replace_file(tracker, str(step).encode())
             right = float(settings.get("accuracy", 0.5))
             if settings.get("validate") == "0":
                 continue
             writer.append(ValidationRecord(step, time.time(), step * budget, {"sum": right * 10}, {"sum": 10}))
+
+
+def write_model(actor: Path, weights: bytes) -> None:
+    """Write what verl writes of a model on one rank."""
+    (actor / "huggingface").mkdir(exist_ok=True)
+    (actor / "huggingface" / "config.json").write_text("{}")
+    (actor / "model_world_size_1_rank_0.pt").write_bytes(weights)
+    (actor / "fsdp_config.json").write_text('{"FSDP_version": 2, "world_size": 1}')
 
 
 def record(step: int, budget: int, settings: dict[str, str]) -> StepRecord:

@@ -1,19 +1,23 @@
 """Every complete checkpoint is evaluated, once."""
 
 import json
+import runpy
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 from prefect.artifacts import Artifact
 
-from verl_vip.errors import ConfigError, JobError
+from verl_vip.errors import ConfigError, JobError, VerlVipError
 from verl_vip.execution import LocalExecutor
 from verl_vip.flows.evaluate import evaluate
 from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.pipeline import pipeline
 from verl_vip.flows.training_run import TrainingRun
+
+write_model = runpy.run_path(str(Path(__file__).with_name("pretend_trainer.py")))["write_model"]
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -38,7 +42,9 @@ def evaluated(folder) -> list[int]:
 
 
 def add_checkpoint(folder, step: int, complete: bool = True) -> None:
-    (folder / f"global_step_{step}" / "actor").mkdir(parents=True)
+    actor = folder / f"global_step_{step}" / "actor"
+    actor.mkdir(parents=True)
+    write_model(actor, b"weights")
     if complete:
         (folder / "latest_checkpointed_iteration.txt").write_text(str(step))
 
@@ -136,7 +142,7 @@ def test_a_checkpoint_that_verl_removed_is_passed_over(settings, tmp_path, monke
 
     def pending_then_removed(self):
         found = pending(self)
-        shutil.rmtree(folder / "global_step_1", ignore_errors=True)
+        shutil.rmtree(folder / "global_step_1" / "actor", ignore_errors=True)
         return found
 
     monkeypatch.setattr(EvaluationRun, "pending", pending_then_removed)
@@ -144,11 +150,41 @@ def test_a_checkpoint_that_verl_removed_is_passed_over(settings, tmp_path, monke
     assert evaluated(folder) == [1, 2]
 
 
+def test_a_run_whose_checkpoints_rotate_is_evaluated_as_far_as_they_are_there(settings, parameters, tmp_path, caplog):
+    folder = tmp_path / "rotated"
+    pipeline(**{**parameters("steps=4", "save_every=1", "keep=2"), **settings("rotated")})
+    assert evaluated(folder) == [3, 4]
+    assert "rotated: passed over step 1, 2: verl has removed its model" in caplog.text
+    # What has been evaluated may go too.
+    shutil.rmtree(folder / "global_step_3" / "actor")
+    caplog.clear()
+    evaluate(**settings("rotated"))
+    assert evaluated(folder) == [3, 4]
+    assert "passed over step 1, 2:" in caplog.text
+
+
+def test_models_that_go_after_their_evaluation_leave_nothing_to_do(settings, tmp_path):
+    folder = tmp_path / "tidied"
+    add_checkpoint(folder, 2)
+    evaluate(**settings("tidied"))
+    shutil.rmtree(folder / "global_step_2" / "actor")
+    evaluate(**settings("tidied"))
+    assert evaluated(folder) == [2]
+
+
+def test_a_run_without_any_model_says_why(settings, tmp_path):
+    folder = tmp_path / "emptied"
+    add_checkpoint(folder, 2)
+    shutil.rmtree(folder / "global_step_2" / "actor")
+    with pytest.raises(JobError, match=r"no complete checkpoint to evaluate: step 2: verl has removed its model"):
+        evaluate(**settings("emptied"))
+
+
 def test_a_run_that_is_not_there_or_was_never_saved(settings, tmp_path):
     with pytest.raises(ConfigError, match="there is no run nowhere in"):
         evaluate(**settings("nowhere"))
     (tmp_path / "unsaved").mkdir()
-    with pytest.raises(JobError, match=r"unsaved has no complete checkpoint to evaluate; trainer\.save_freq"):
+    with pytest.raises(JobError, match=r"unsaved has no complete checkpoint to evaluate: trainer\.save_freq"):
         evaluate(**settings("unsaved"))
 
 
@@ -158,8 +194,17 @@ def test_a_run_that_is_not_there_or_was_never_saved(settings, tmp_path):
         ({"root": "runs"}, "must be an absolute path"),
         ({"benchmarks": []}, "at least one"),
         ({"n": 0}, "at least 1; got 0"),
+        ({"benchmarks": ["offline", "offline"]}, "two benchmarks have the same name"),
+        ({"benchmarks": [f"../x={__file__}"]}, "cannot name a benchmark"),
+        ({"benchmarks": ["model=/a.jsonl"]}, "cannot name a benchmark"),
+        ({"name": "a" * 101}, "cannot name a run"),
     ],
 )
 def test_refusals(settings, changes, message):
-    with pytest.raises(ConfigError, match=message):
-        from_parameters(EvaluationRun, settings("none", **changes))
+    with pytest.raises(VerlVipError, match=message):
+        from_parameters(EvaluationRun, settings("none") | changes)
+
+
+def test_the_longest_name_of_a_run_has_jobs_for_all_its_checkpoints(settings):
+    run = from_parameters(EvaluationRun, settings("a" * 100))
+    assert run.job(10**9).name.endswith("-evaluate-1000000000")

@@ -13,7 +13,7 @@ from verl_vip.execution.files import is_locked, read_entry
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.train import train
 from verl_vip.flows.training_run import TrainingRun
-from verl_vip.reporting.records import read_run
+from verl_vip.records.records import read_run
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("server")]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from verl_vip.execution.processes import MARK, end, family, mark_of
-from verl_vip.reporting.records import read_run
+from verl_vip.records.records import read_run
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(280)]
 

@@ -25,7 +25,7 @@ from verl_vip.flows.ray_jobs import RayExecutor
 from verl_vip.flows.sweep_space import Design, Trial
 from verl_vip.flows.train import train
 from verl_vip.flows.training_run import TrainingRun
-from verl_vip.reporting.records import read_run
+from verl_vip.records.records import read_run
 
 on_a_cluster = [pytest.mark.end_to_end, pytest.mark.timeout(280)]
 

@@ -12,8 +12,8 @@ from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.train import attempt_training, train
 from verl_vip.flows.training_run import TrainingRun
 from verl_vip.recipes.run import RecipeRun
-from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, read_run
-from verl_vip.reporting.settings import decisive_config
+from verl_vip.records.records import RecordWriter, RunHeader, StepRecord, read_run
+from verl_vip.records.settings import decisive_config
 
 pytestmark = pytest.mark.usefixtures("server")
 

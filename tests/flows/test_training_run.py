@@ -76,9 +76,10 @@ def test_refusals(changes, message):
         make(**changes)
 
 
-def test_a_name_that_leads_elsewhere():
+@pytest.mark.parametrize("name", ["../a", "", "a" * 101])
+def test_a_name_that_leads_elsewhere_or_is_too_long_for_what_follows_the_training(name):
     with pytest.raises(InvalidInputError, match="cannot name a run"):
-        make(name="../a")
+        make(name=name)
 
 
 ODD = "a =,([{'\"~#&!;$}])é語\\"

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from verl_vip.errors import InvalidInputError
 from verl_vip.prediction.beta_belief import BetaBelief
-from verl_vip.prediction.predictor import Prediction
+from verl_vip.prediction.contract import Prediction
 
 
 @settings(deadline=None, derandomize=True)

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verl_vip.errors import InvalidInputError
+from verl_vip.prediction.contract import Prompts
 from verl_vip.prediction.observations import pool
-from verl_vip.prediction.predictor import Prompts
 
 
 @settings(deadline=None)

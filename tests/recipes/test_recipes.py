@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 import verl_vip.recipes
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError, InfeasibleBudgetError
-from verl_vip.strategies.strategy import Budget
-from verl_vip.workers.run_settings import RunSettings
-from verl_vip.workers.session import Session
+from verl_vip.strategies.contract import Budget
+from verl_vip.workers.session.session import Session
+from verl_vip.workers.settings.run_settings import RunSettings
 
 FOLDER = Path(verl_vip.recipes.__file__).parent
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

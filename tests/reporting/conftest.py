@@ -12,7 +12,7 @@ from verl_vip.evaluation.grading import make_grader
 from verl_vip.evaluation.models import ModelSource
 from verl_vip.evaluation.run import Evaluator, Task
 from verl_vip.evaluation.sampling import Response, SamplingSettings
-from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord, ValidationRecord, read_run
+from verl_vip.records.records import RecordWriter, RunHeader, StepRecord, ValidationRecord, read_run
 
 START = 1_800_000_000.0
 FAMILIES = ("chain_sum", "basic_arithmetic", "letter_counting", "gcd")

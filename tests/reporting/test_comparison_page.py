@@ -2,11 +2,11 @@ import math
 
 import pytest
 
-from verl_vip.evaluation.intervals import mean_interval
 from verl_vip.reporting.comparison_page import comparison_page, shared_rollouts
 from verl_vip.reporting.forecast import score_forecasts
 from verl_vip.reporting.grouping import group_runs
 from verl_vip.reporting.pareto import outcomes
+from verl_vip.statistics.intervals import mean_interval
 
 
 @pytest.fixture

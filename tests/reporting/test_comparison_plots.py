@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
+from verl_vip.records.records import RecordWriter, read_run
+from verl_vip.records.run_records import without_signal
 from verl_vip.reporting.comparison_plots import (
     plot_counts_by_group,
     plot_no_signal_by_group,
     plot_overhead_by_group,
     plot_reliability_by_group,
 )
-from verl_vip.reporting.records import RecordWriter, read_run
 from verl_vip.reporting.style import draw, save_png, svg_text
-from verl_vip.reporting.summary import without_signal
 
 
 @pytest.fixture

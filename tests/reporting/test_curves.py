@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from verl_vip.evaluation.intervals import mean_interval
+from verl_vip.records.records import RecordWriter, read_run
 from verl_vip.reporting.curves import explain_bands, plot_accuracy, plot_family_accuracy, windows
-from verl_vip.reporting.records import RecordWriter, read_run
 from verl_vip.reporting.style import draw
 from verl_vip.reporting.summary import wilson_interval
+from verl_vip.statistics.intervals import mean_interval
 
 
 @pytest.fixture

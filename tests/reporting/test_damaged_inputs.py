@@ -14,10 +14,10 @@ import pytest
 
 from verl_vip.errors import VerlVipError
 from verl_vip.evaluation.finished import read_finished
-from verl_vip.evaluation.report import evaluation_part
 from verl_vip.evaluation.summary import arrange, summary_data
+from verl_vip.records.records import RECORDS_FILE, read_run
+from verl_vip.reporting.evaluation_page import evaluation_part
 from verl_vip.reporting.pictures import run_pictures
-from verl_vip.reporting.records import RECORDS_FILE, read_run
 from verl_vip.reporting.report import write_report
 from verl_vip.reporting.run_page import run_page
 from verl_vip.reporting.sources import find_sources

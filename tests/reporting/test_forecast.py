@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from verl_vip.prediction.calibration import brier, ece, log_loss, spearman
+from verl_vip.records.records import RecordWriter, read_run
 from verl_vip.reporting.forecast import score_forecasts, scored_rows
-from verl_vip.reporting.records import RecordWriter, read_run
+from verl_vip.statistics.calibration import brier, ece, log_loss, spearman
 
 
 @pytest.fixture

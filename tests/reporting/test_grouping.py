@@ -1,7 +1,7 @@
 import pytest
 
+from verl_vip.records.records import RecordWriter, read_run
 from verl_vip.reporting.grouping import group_runs, is_seed, strategy_of
-from verl_vip.reporting.records import RecordWriter, read_run
 
 
 def test_runs_of_one_strategy_are_one_group_whatever_their_seed(run_of):

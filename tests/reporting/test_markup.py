@@ -2,11 +2,11 @@ import math
 
 import pytest
 
+from verl_vip.records.settings import flatten
 from verl_vip.reporting.markup import (
     card,
     definitions,
     duration,
-    flatten,
     note,
     number,
     part,

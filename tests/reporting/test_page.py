@@ -6,7 +6,7 @@ import pytest
 from verl_vip.errors import StateError
 from verl_vip.reporting.page import Picture, gallery, write_page
 from verl_vip.reporting.style import draw
-from verl_vip.reporting.text import file_stem
+from verl_vip.text import file_stem
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from verl_vip.evaluation.intervals import mean_interval
 from verl_vip.reporting.paired import advantage
+from verl_vip.statistics.intervals import mean_interval
 
 
 def test_pairs_have_the_same_seed_and_the_same_settings_but_for_vip(run_of):

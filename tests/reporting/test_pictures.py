@@ -1,8 +1,8 @@
 import xml.etree.ElementTree as ET
 
+from verl_vip.records.records import RecordWriter, read_run
 from verl_vip.reporting.pareto import outcomes
 from verl_vip.reporting.pictures import comparison_pictures, run_pictures
-from verl_vip.reporting.records import RecordWriter, read_run
 
 
 def names(pictures):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from verl_vip.records.records import RecordWriter, read_run
 from verl_vip.reporting.plots import (
     plot_counts_by_prediction,
     plot_counts_over_time,
@@ -8,7 +9,6 @@ from verl_vip.reporting.plots import (
     plot_overhead,
     plot_reliability,
 )
-from verl_vip.reporting.records import RecordWriter, read_run
 from verl_vip.reporting.style import draw
 from verl_vip.reporting.summary import wilson_interval
 

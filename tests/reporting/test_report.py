@@ -8,7 +8,7 @@ import pytest
 from matplotlib.image import imread
 
 from verl_vip.errors import InvalidInputError
-from verl_vip.reporting.records import RECORDS_FILE, read_run
+from verl_vip.records.records import RECORDS_FILE, read_run
 from verl_vip.reporting.report import write_report
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}

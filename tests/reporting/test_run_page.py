@@ -1,6 +1,6 @@
 import pytest
 
-from verl_vip.reporting.records import RecordWriter, read_run
+from verl_vip.records.records import RecordWriter, read_run
 from verl_vip.reporting.run_page import accuracy_with_interval, budget_verdict, overhead_text, run_page
 from verl_vip.reporting.summary import summarize
 

@@ -3,8 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from verl_vip.evaluation.intervals import mean_interval
-from verl_vip.reporting.records import RecordWriter, read_run
+from verl_vip.records.records import RecordWriter, read_run
 from verl_vip.reporting.seeds import (
     accuracy_curves,
     seed_interval,
@@ -13,6 +12,7 @@ from verl_vip.reporting.seeds import (
     spent_steps,
     spent_tokens,
 )
+from verl_vip.statistics.intervals import mean_interval
 
 
 def test_runs_become_one_curve_over_common_steps(run_of):

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from verl_vip.errors import InvalidInputError
-from verl_vip.reporting.records import RECORDS_FILE, read_run
+from verl_vip.records.records import RECORDS_FILE, read_run
 from verl_vip.reporting.sources import find_sources
 
 

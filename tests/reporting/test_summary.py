@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from verl_vip.reporting.records import RecordWriter, read_run
+from verl_vip.records.records import RecordWriter, read_run
+from verl_vip.records.run_records import without_signal
 from verl_vip.reporting.summary import (
     broken_budgets,
     family_rows,
     summarize,
     wilson_interval,
-    without_signal,
 )
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from verl_vip.evaluation.intervals import mean_interval
 from verl_vip.reporting.grouping import group_runs
 from verl_vip.reporting.verdict import verdict_cards
+from verl_vip.statistics.intervals import mean_interval
 
 
 def pairs(run_of, gains, n=8):

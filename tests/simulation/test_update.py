@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from verl_vip.simulation.update import compute_update
-from verl_vip.strategies.strategy import Selection
+from verl_vip.strategies.contract import Selection
 
 
 def rewards(*groups):

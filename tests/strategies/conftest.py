@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from verl_vip.prediction.predictor import Prediction, Prompts
+from verl_vip.prediction.contract import Prediction, Prompts
 
 
 class Step:

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from verl_vip.errors import InvalidInputError
-from verl_vip.prediction.predictor import Prediction
+from verl_vip.prediction.contract import Prediction
+from verl_vip.strategies.contract import Budget
 from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.strategies.registry import build_strategy
-from verl_vip.strategies.strategy import Budget
 
 PREDICTION = Prediction(
     torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64), torch.tensor([0.01, 0.05, 0.0], dtype=torch.float64)

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verl_vip.errors import InfeasibleBudgetError
+from verl_vip.strategies.contract import Budget
 from verl_vip.strategies.groups import affordable_groups, even_counts, same_counts
-from verl_vip.strategies.strategy import Budget
 
 
 @given(st.integers(1, 20), st.data())

@@ -1,8 +1,8 @@
 import pytest
 
 from verl_vip.errors import ConfigError
+from verl_vip.strategies.policies.vip import Vip
 from verl_vip.strategies.registry import STRATEGIES, build_strategy
-from verl_vip.strategies.vip import Vip
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))

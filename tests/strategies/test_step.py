@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verl_vip.errors import IntegrationError, InvalidInputError, StateError
-from verl_vip.prediction.predictor import Prediction
+from verl_vip.prediction.contract import Prediction
+from verl_vip.strategies.contract import Budget, Selection, Stateless
 from verl_vip.strategies.registry import STRATEGIES, build_strategy
 from verl_vip.strategies.step import Step
-from verl_vip.strategies.strategy import Budget, Selection, Stateless
 
 BUDGET = Budget(total=24, lower=2, upper=10)
 

@@ -22,16 +22,16 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_module
 
-from verl_vip.reporting.records import read_run
+from verl_vip.records.records import read_run
 from verl_vip.state_file import read_state
-from verl_vip.workers.outcomes import Rollouts
-from verl_vip.workers.run_settings import RunSettings
-from verl_vip.workers.run_state import STATE_FILE
-from verl_vip.workers.session import Session
+from verl_vip.workers.session.outcomes import Rollouts
+from verl_vip.workers.session.run_state import STATE_FILE
+from verl_vip.workers.session.session import Session
+from verl_vip.workers.settings.run_settings import RunSettings
 
 STEPS, PROMPTS, POOL, NOMINAL = 40, 6, 30, 8
 MARK = "latest_checkpointed_iteration.txt"
-LONGEST_LIFE_S = 0.25
+LONGEST_LIFE_S = 0.5
 
 
 class WordEmbedder:

@@ -3,12 +3,12 @@ import torch
 
 from verl_vip.advantages.compute import ADVANTAGES
 from verl_vip.errors import IntegrationError
-from verl_vip.prediction.predictor import Prediction
+from verl_vip.prediction.contract import Prediction
+from verl_vip.strategies.contract import Selection
 from verl_vip.strategies.gradient_variance import GradientVariance
-from verl_vip.strategies.strategy import Selection
 from verl_vip.workers.advantage import row_advantages
-from verl_vip.workers.row_weights import RowWeights, row_weights
-from verl_vip.workers.update_terms import UpdateTerms
+from verl_vip.workers.session.row_weights import RowWeights, row_weights
+from verl_vip.workers.session.update_terms import UpdateTerms
 
 
 def terms(uids, variance=None, mean=0.5, weights=None, ranges=None):

@@ -13,10 +13,10 @@ import torch
 from hydra import compose, initialize_config_module
 
 from verl_vip.prediction.registry import PREDICTORS
-from verl_vip.reporting.records import read_run
-from verl_vip.workers.outcomes import Rollouts
-from verl_vip.workers.run_settings import RunSettings
-from verl_vip.workers.session import Session
+from verl_vip.records.records import read_run
+from verl_vip.workers.session.outcomes import Rollouts
+from verl_vip.workers.session.session import Session
+from verl_vip.workers.settings.run_settings import RunSettings
 
 STEPS, PROMPTS, POOL = 6, 6, 15
 

@@ -17,11 +17,11 @@ from verl.trainer.ppo.rollout_corr_helper import compute_rollout_correction_and_
 from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
 
 from verl_vip.config import VipConfig
-from verl_vip.prediction.predictor import Prediction
+from verl_vip.prediction.contract import Prediction
 from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.workers import advantage
-from verl_vip.workers.row_weights import RowWeights
-from verl_vip.workers.update_terms import UpdateTerms
+from verl_vip.workers.session.row_weights import RowWeights
+from verl_vip.workers.session.update_terms import UpdateTerms
 
 UIDS = ["a", "b", "b", "c", "c", "c", "c", "c", "pad1", "pad2"]
 NAMES = ["a", "b", "c"]

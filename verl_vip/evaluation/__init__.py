@@ -5,7 +5,7 @@ Knows nothing of verl, vLLM or Ray: what samples is handed in (`verl_vip.evaluat
 
 from verl_vip.evaluation.comparison import PairedDifference, paired_difference
 from verl_vip.evaluation.estimators import Vote, majority_at_k, pass_at_k
-from verl_vip.evaluation.intervals import Estimate, mean_interval, score_interval
+from verl_vip.statistics.intervals import Estimate, mean_interval, score_interval
 
 __all__ = [
     "Estimate",

@@ -7,6 +7,7 @@ a local copy (`aime24=FILE`). `offline` is a few problems of our own, for machin
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,7 +17,10 @@ from typing import Any
 
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.evaluation.integers import integer_answer
+from verl_vip.evaluation.messages import MEDIA_COLUMNS, refuse_media, text_messages
 from verl_vip.evaluation.sampling import Message
+from verl_vip.json_lines import read_json_lines
+from verl_vip.names import name_from, require_name, split_named
 from verl_vip.prediction.identity import prompt_id
 
 #: What is asked of the model after a problem that comes without a prompt.
@@ -44,6 +48,10 @@ HUB_FILES: Mapping[str, HubFile] = {
     "aime25": HubFile("math-ai/aime25", "563bb8404243c5f09de6ec262f2db674fe5bce9b", "test.jsonl", 30),
 }
 _OFFLINE = "offline"
+#: What else lies where the results of a model's benchmarks do.
+_RESERVED = frozenset({"model", "merge.log"})
+#: What tables of problems call what a problem shows, besides what verl calls it.
+_MEDIA = (*MEDIA_COLUMNS, "image", "video", "audio")
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Problem:
 
     Attributes:
         id: The first 16 digits of its prompt's content hash.
-        prompt: Chat messages.
+        prompt: Chat messages whose contents are text.
         answer: The true answer, as the grader takes it.
         source: What verl calls `data_source`.
         extra_info: Passed on to a reward function.
@@ -76,12 +84,18 @@ class Benchmark:
         problems: Each once, however often its row occurred.
         origin: Where they come from.
         sha256: Of prompts, answers, sources and extra_info: of all that grades depend on besides responses and grader.
+
+    Raises:
+        InvalidInputError: If the name cannot name a folder.
     """
 
     name: str
     problems: tuple[Problem, ...]
     origin: Mapping[str, Any]
     sha256: str
+
+    def __post_init__(self) -> None:
+        _require_benchmark_name(self.name)
 
 
 def load_benchmark(spec: str, instruction: str = INSTRUCTION) -> Benchmark:
@@ -96,20 +110,32 @@ def load_benchmark(spec: str, instruction: str = INSTRUCTION) -> Benchmark:
         InvalidInputError: If its content is not one. The message names the row.
     """
     require_benchmark(spec)
-    name, separator, place = spec.rpartition("=")
-    if not separator and spec in HUB_FILES:
-        source = HUB_FILES[spec]
-        loaded = _from_rows(spec, _rows(_download(spec, source)), vars(source), instruction)
-        _check_competition(loaded, source.problems)
-        return loaded
-    if not separator and spec == _OFFLINE:
-        path = Path(str(files("verl_vip.evaluation") / "offline.jsonl"))
-        return _from_rows(spec, _rows(path), {"package": "verl_vip.evaluation"}, instruction)
-    path = Path(place)
-    loaded = _from_rows(name or path.stem, _rows(path), {"file": str(path.resolve())}, instruction)
-    if name in HUB_FILES:
+    name, path = _name_and_file(spec)
+    origin: Mapping[str, Any]
+    if path is not None:
+        origin = {"file": str(path.resolve())}
+    elif name == _OFFLINE:
+        path, origin = Path(str(files("verl_vip.evaluation") / "offline.jsonl")), {"package": "verl_vip.evaluation"}
+    else:
+        path, origin = _download(name, HUB_FILES[name]), vars(HUB_FILES[name])
+    loaded = _from_rows(name, _rows(path), origin, instruction)
+    if name in HUB_FILES and spec.partition("=")[0] == name:  # a file that only happens to be called so is not checked
         _check_competition(loaded, HUB_FILES[name].problems)
     return loaded
+
+
+def benchmark_name(spec: str) -> str:
+    """Return what a benchmark is called, without looking whether it is there.
+
+    Args:
+        spec: As `load_benchmark` takes it.
+
+    Raises:
+        InvalidInputError: If the name cannot name a folder.
+    """
+    name, _ = _name_and_file(spec)
+    _require_benchmark_name(name)
+    return name
 
 
 def require_benchmark(spec: str) -> None:
@@ -117,12 +143,39 @@ def require_benchmark(spec: str) -> None:
 
     Raises:
         ConfigError: If so.
+        InvalidInputError: If the name cannot name a folder.
     """
-    known = [*HUB_FILES, _OFFLINE]
-    if spec not in known and not Path(spec.rpartition("=")[2]).is_file():
+    benchmark_name(spec)
+    _, path = _name_and_file(spec)
+    if path is not None and not os.path.isfile(path):
         raise ConfigError(
-            f"there is no benchmark {spec!r}; give {', '.join(known)}, a .parquet or .jsonl file, or NAME=FILE."
+            f"there is no benchmark {spec!r}; give {', '.join([*HUB_FILES, _OFFLINE])}, a .parquet or .jsonl file, or "
+            "NAME=FILE."
         )
+
+
+def require_different(names: Sequence[str]) -> None:
+    """Refuse benchmarks whose results would lie in one folder.
+
+    Raises:
+        ConfigError: If a name is there twice.
+    """
+    if len(set(names)) < len(names):
+        raise ConfigError("two benchmarks have the same name; name one of them: NAME=FILE.")
+
+
+def _name_and_file(spec: str) -> tuple[str, Path | None]:
+    """Return the name of a benchmark and its file, None for one that is known by its name."""
+    name, place = split_named(spec)
+    if name is not None:
+        return name, Path(place)
+    if place == _OFFLINE or place in HUB_FILES:
+        return place, None
+    return name_from(Path(place).stem, "a benchmark"), Path(place)
+
+
+def _require_benchmark_name(name: str) -> None:
+    require_name(name, "a benchmark", _RESERVED)
 
 
 def _download(name: str, source: HubFile) -> Path:
@@ -144,13 +197,7 @@ def _download(name: str, source: HubFile) -> Path:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".jsonl":
-        try:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except ValueError as error:
-            raise InvalidInputError(f"{path} is not a JSON-lines file ({error}).") from error
-        if not all(isinstance(row, dict) for row in rows):
-            raise InvalidInputError(f"{path} must hold one JSON object a line.")
-        return rows
+        return [row for _, row in read_json_lines(path)]
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -191,6 +238,7 @@ def _problem(row: Mapping[str, Any], number: int, benchmark: str, instruction: s
         prompt, answer = fields["prompt"], fields["reward_model"].get("ground_truth")
         if isinstance(prompt, str):
             prompt = [{"role": "user", "content": prompt}]
+        refuse_media(fields, MEDIA_COLUMNS)
     else:
         text = next((fields[key] for key in ("problem", "question") if fields.get(key)), None)
         answer = fields.get("answer")
@@ -200,20 +248,22 @@ def _problem(row: Mapping[str, Any], number: int, benchmark: str, instruction: s
                 f"(columns: {', '.join(row)})."
             )
         prompt = [{"role": "user", "content": f"{text.strip()}\n\n{instruction}".strip()}]
+        refuse_media(fields, _MEDIA)
     if answer is None or answer == "" or (isinstance(answer, (float, Decimal)) and math.isnan(answer)):
         raise InvalidInputError(f"it has no answer{'' if answer is None else f' but {answer!r}'}.")
-    if not isinstance(prompt, Sequence) or not prompt or not all(isinstance(message, Mapping) for message in prompt):
-        raise InvalidInputError("its prompt is not a list of chat messages.")
     if not isinstance(extra_info := fields.get("extra_info") or {}, Mapping):
         raise InvalidInputError(f"its extra_info is no mapping but {extra_info!r}.")
-    return Problem(
-        prompt_id(prompt)[:16],
-        tuple(dict(message) for message in prompt),
-        answer,
-        str(fields.get("data_source") or benchmark),
-        extra_info,
-        number,
-    )
+    messages = text_messages(prompt)
+    source = str(fields.get("data_source") or benchmark)
+    _require_characters([messages, answer, source])
+    return Problem(prompt_id(prompt)[:16], messages, answer, source, extra_info, number)
+
+
+def _require_characters(content: Any) -> None:
+    try:
+        json.dumps(content, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError("it holds half of a surrogate pair, which is no character; mend its text.") from error
 
 
 def _check_competition(benchmark: Benchmark, problems: int) -> None:

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from verl_vip.errors import InvalidInputError
-from verl_vip.evaluation.intervals import Estimate, mean_interval
 from verl_vip.evaluation.result_files import ProblemScore
+from verl_vip.statistics.intervals import Estimate, mean_interval
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,17 @@ import json
 import logging
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from verl_vip.durable_files import cut_torn_line, replace_file, replace_json
-from verl_vip.errors import StateError
+from verl_vip.errors import InvalidInputError, StateError
 from verl_vip.evaluation.benchmarks import Benchmark
 from verl_vip.evaluation.models import ModelSource
 from verl_vip.evaluation.sampling import SamplingSettings
+from verl_vip.json_lines import read_json_lines, valid_text
 
 FORMAT = 1
 
@@ -51,6 +52,9 @@ class Sample:
     finish_reason: str
     tokens: int
     prompt_tokens: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", valid_text(self.text))  # all that is made of it is written as UTF-8
 
 
 def make_manifest(
@@ -164,12 +168,11 @@ class ResultFolder:
         path = self.path / "samples.jsonl"
         if not path.is_file():
             return []
-        *lines, _ = path.read_bytes().split(b"\n")
         found: dict[tuple[str, int], Sample] = {}
-        for number, line in enumerate(lines, start=1):
+        for number, line in _lines(path):
             try:
-                sample = Sample(**json.loads(line))
-            except (ValueError, TypeError) as error:
+                sample = Sample(**line)
+            except TypeError as error:
                 raise StateError(f"{path}, line {number} is damaged ({error}); remove the line.") from error
             if found.setdefault((sample.problem, sample.sample), sample) is not sample:
                 raise StateError(f"{path}, line {number} repeats sample {sample.sample} of {sample.problem}.")
@@ -215,12 +218,20 @@ class ResultFolder:
 
     def grades(self) -> list[dict[str, Any]]:
         """Return the grades of a finished evaluation."""
-        return [json.loads(line) for line in (self.path / "grades.jsonl").read_text(encoding="utf-8").splitlines()]
+        return [line for _, line in _lines(self.path / "grades.jsonl")]
 
     def problems(self) -> list[dict[str, str]]:
-        """Return the table of problems of a finished evaluation, cells as text."""
-        with (self.path / "problems.csv").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        """Return the table of problems of a finished evaluation, cells as text.
+
+        Raises:
+            StateError: If it is no such table.
+        """
+        path = self.path / "problems.csv"
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                return list(csv.DictReader(file))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise StateError(f"{path} is damaged ({error}); remove it, and evaluating again makes it anew.") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -236,6 +247,13 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise StateError(f"{path} holds no JSON object; remove it.")
     return data
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        yield from read_json_lines(path, appended=True)
+    except InvalidInputError as error:
+        raise StateError(f"{error} Remove that line.") from error
 
 
 def _get(data: Mapping[str, Any], dotted: str) -> Any:

@@ -14,6 +14,7 @@ from verl_vip.evaluation.benchmarks import Problem
 from verl_vip.evaluation.boxed import last_boxed
 from verl_vip.evaluation.integers import as_integer, integer_answer
 from verl_vip.evaluation.reward_function import RewardFunction
+from verl_vip.json_lines import valid_text
 
 #: A reward above this means right: verl's scorers pay 1 for it, and 0, -1 or a little for the format otherwise.
 _RIGHT_ABOVE = 0.5
@@ -153,7 +154,7 @@ class RewardGrader:
                 "score or acc."
             )
         prediction = details.get("pred", " ".join(response.split()))
-        answer = None if prediction is None else str(prediction).strip() or None
+        answer = None if prediction is None else valid_text(str(prediction)).strip() or None
         return Grade(answer, score > _RIGHT_ABOVE)
 
 

@@ -1,8 +1,8 @@
 """What graded samples come to: one row a problem, and the metrics of the whole benchmark.
 
 `problems.csv`: problem, source, n, correct, mean, pass_at_K for K = 1, 2, 4, ... n, majority (the most frequent
-answer), majority_correct (of all n samples, ties shared), unanswered, truncated, tokens (mean of a response),
-disagreements (with the second opinion).
+answer, cut off after 1,000 characters), majority_correct (of all n samples, ties shared), unanswered, truncated, tokens
+(mean of a response), disagreements (with the second opinion).
 
 `metrics.json`:
 
@@ -38,7 +38,10 @@ from verl_vip.evaluation.benchmarks import Benchmark, Problem
 from verl_vip.evaluation.estimators import Vote, majority_at_k, pass_at_k
 from verl_vip.evaluation.folder import FORMAT, Sample
 from verl_vip.evaluation.grading import Grade, Grader
-from verl_vip.evaluation.intervals import score_interval
+from verl_vip.statistics.intervals import score_interval
+
+#: Of a cell's text; where a grader gives no answer of its own, a whole response votes, and readers of CSV take 131,072.
+_MOST_CHARACTERS = 1000
 
 
 @dataclass(frozen=True)
@@ -144,12 +147,12 @@ def _row(problem: Problem, group: Sequence[Graded]) -> dict[str, Any]:
     answers = Counter(one.grade.answer for one in group if one.grade.answer is not None)
     return {
         "problem": problem.id,
-        "source": problem.source,
+        "source": problem.source[:_MOST_CHARACTERS],
         "n": n,
         "correct": right,
         "mean": right / n,
         **{f"pass_at_{k}": pass_at_k(n, right, k) for k in powers(n)},
-        "majority": answers.most_common(1)[0][0] if answers else "",
+        "majority": answers.most_common(1)[0][0][:_MOST_CHARACTERS] if answers else "",
         "majority_correct": majority_at_k(votes(group), n),
         "unanswered": sum(one.grade.answer is None for one in group),
         "truncated": sum(one.truncated for one in group),

@@ -2,19 +2,26 @@
 
 verl writes `RUN/global_step_N/actor/` with one `model_world_size_W_rank_R.pt` a rank, `fsdp_config.json` and a
 `huggingface/` folder, and then `RUN/latest_checkpointed_iteration.txt`. A step after the one named there is not
-complete yet.
+complete yet. With `trainer.max_actor_ckpt_to_keep` verl later removes `actor/` of earlier steps, and leaves the rest of
+`global_step_N/`.
 """
 
 import hashlib
 import json
+import logging
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from verl_vip.errors import ConfigError
+from verl_vip.names import LONGEST_DERIVED_NAME, name_from, require_name, split_named
+
+_LOG = logging.getLogger(__name__)
 
 _STEP = re.compile(r"global_step_(\d+)")
 _MARK = "latest_checkpointed_iteration.txt"
@@ -22,6 +29,9 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w.-]+)?")
 _WEIGHTS = ("*.safetensors", "*.bin")
 #: In a checkpoint of a LoRA run: rank and alpha.
 _ADAPTER_SCALE = "lora_train_meta.json"
+#: What else lies where the results of models do, a run's jobs among it.
+_RESERVED = frozenset({"jobs", "metrics.json", "report.html", "report_pictures"})
+_REMOVED = "verl has removed its model, and a greater trainer.max_actor_ckpt_to_keep keeps more"
 _CONTENT = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".tiktoken")
 
 
@@ -35,6 +45,9 @@ class ModelSource:
         kind: Which of the two.
         step: The training step of a checkpoint.
         origin: Where it came from, for people.
+
+    Raises:
+        InvalidInputError: If the label cannot name a folder.
     """
 
     label: str
@@ -42,6 +55,9 @@ class ModelSource:
     kind: Literal["huggingface", "fsdp"]
     step: int | None
     origin: str
+
+    def __post_init__(self) -> None:
+        require_name(self.label, "a model", _RESERVED, LONGEST_DERIVED_NAME)
 
     @cached_property
     def sha256(self) -> str:
@@ -63,8 +79,30 @@ class ModelSource:
         return sorted(path for path in found if not path.name.startswith("."))
 
 
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of a run that verl has marked as complete, by step, ascending.
+
+    Attributes:
+        models: Those that are still there with a whole model.
+        unusable: Why each of the others cannot be evaluated.
+    """
+
+    models: Mapping[int, ModelSource]
+    unusable: Mapping[int, str]
+
+    def describe_unusable(self) -> str:
+        """Return which steps cannot be evaluated and why, for a line of a log; empty where all can be."""
+        steps: dict[str, list[int]] = {}
+        for step, why in self.unusable.items():
+            steps.setdefault(why, []).append(step)
+        return "; ".join(f"step {_listed(same)}: {why}" for why, same in steps.items())
+
+
 def find_models(specs: Sequence[str], steps: Sequence[int] | None = None) -> list[ModelSource]:
     """Return the models that the words of a command line mean.
+
+    Of a run folder, steps without a whole model are passed over with a warning, since verl removes earlier ones.
 
     Args:
         specs: Each a folder with a Hugging Face model, a model's id on the Hub (`OWNER/NAME` or
@@ -74,6 +112,7 @@ def find_models(specs: Sequence[str], steps: Sequence[int] | None = None) -> lis
 
     Raises:
         ConfigError: If one means no model, a step is missing or incomplete, or two would have the same name.
+        InvalidInputError: If a name cannot name a folder.
     """
     models = [model for spec in specs for model in _models_of(spec, steps)]
     seen: dict[str, ModelSource] = {}
@@ -86,30 +125,56 @@ def find_models(specs: Sequence[str], steps: Sequence[int] | None = None) -> lis
     return models
 
 
-def complete_steps(run: Path) -> dict[int, Path]:
-    """Return the complete checkpoints of a run folder by step, ascending."""
-    marker = run / _MARK
-    text = marker.read_text().strip() if marker.is_file() else ""
-    latest = int(text) if text.isdigit() else -1
+def find_checkpoints(run: Path, name: str | None = None) -> Checkpoints:
+    """Return the checkpoints of a run folder.
+
+    Args:
+        run: The folder.
+        name: Of the run in the models' labels; None for the folder's own.
+    """
+    name = name_from(run.name, "a run") if name is None else name
+    latest = _marked_step(run)
     found = {int(match[1]): path for path in run.iterdir() if (match := _STEP.fullmatch(path.name)) is not None}
-    return {step: found[step] for step in sorted(found) if step <= latest}
+    models: dict[int, ModelSource] = {}
+    unusable: dict[int, str] = {}
+    for step in sorted(step for step in found if latest is not None and step <= latest):
+        try:
+            model = _checkpoint(found[step], name)
+        except ConfigError as error:
+            unusable[step] = str(error).rstrip(".")
+        else:
+            if model is None:
+                there = (found[step] / "actor").is_dir()
+                unusable[step] = "actor/fsdp_config.json is missing" if there else _REMOVED
+            else:
+                models[step] = model
+    return Checkpoints(models, unusable)
+
+
+def _marked_step(run: Path) -> int | None:
+    """Return the step that verl has marked as complete last; None where there is no such mark, or no number in it."""
+    try:
+        return int((run / _MARK).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _models_of(spec: str, steps: Sequence[int] | None) -> list[ModelSource]:
-    name, separator, place = spec.rpartition("=")
-    if separator and Path(spec).exists():
-        name, place = "", spec
-    path = Path(place)
-    if not path.exists():
+    name, place = split_named(spec)
+    if name is not None:
+        require_name(name, "a model", _RESERVED)
+    if not os.path.exists(place):
         if _HUB_ID.fullmatch(place):
             return [_from_hub(name, place)]
         raise ConfigError(f"there is no model {place}; give a folder, or OWNER/NAME for one on the Hub.")
-    path = path.resolve()
+    path = Path(place).resolve()
     if (path / "config.json").is_file() and _has_weights(path):
-        return [ModelSource(_label(name or path.name), path, "huggingface", None, str(path))]
+        return [ModelSource(name or name_from(path.name, "a model"), path, "huggingface", None, str(path))]
     _refuse_unfinished(path if _STEP.fullmatch(path.name) else path.parent)
-    if (checkpoint := _checkpoint(path)) is not None:
-        return [replace(checkpoint, label=name) if name else checkpoint]
+    if (checkpoint := _checkpoint(path, name)) is not None:
+        return [checkpoint if name is None else replace(checkpoint, label=name)]
+    if _STEP.fullmatch(path.name) and not (path / "actor").is_dir():
+        raise ConfigError(f"{path} has no model: {_REMOVED}.")
     if path.is_dir() and any(_STEP.fullmatch(child.name) for child in path.iterdir()):
         return _from_run(name, path, steps)
     raise ConfigError(
@@ -118,57 +183,75 @@ def _models_of(spec: str, steps: Sequence[int] | None) -> list[ModelSource]:
     )
 
 
-def _from_run(name: str, run: Path, steps: Sequence[int] | None) -> list[ModelSource]:
-    complete = complete_steps(run)
-    if not complete:
-        raise ConfigError(f"{run} has no complete checkpoint: verl has not written {_MARK}.")
-    if missing := [step for step in steps or () if step not in complete]:
-        raise ConfigError(f"{run} has no complete checkpoint of step {missing[0]}; it has {_listed(complete)}.")
-    found = []
-    for step in complete if steps is None else steps:
-        model = _checkpoint(complete[step])
-        if model is None:
-            raise ConfigError(f"{complete[step]} has no model: actor/fsdp_config.json is missing.")
-        found.append(replace(model, label=_label(f"{name or run.name}-step{step}")))
-    return found
+def _from_run(name: str | None, run: Path, steps: Sequence[int] | None) -> list[ModelSource]:
+    found = find_checkpoints(run, name)
+    if not found.models:
+        why = found.describe_unusable() or f"verl has not written {_MARK}"
+        raise ConfigError(f"{run} has no complete checkpoint: {why}.")
+    if missing := [step for step in steps or () if step not in found.models]:
+        why = f" ({found.unusable[missing[0]]})" if missing[0] in found.unusable else ""
+        raise ConfigError(
+            f"{run} has no complete checkpoint of step {missing[0]}{why}; it has {_listed(found.models)}."
+        )
+    if steps is None and found.unusable:
+        _LOG.warning("%s: passed over %s.", run, found.describe_unusable())
+    return [found.models[step] for step in (found.models if steps is None else steps)]
 
 
 def _refuse_unfinished(checkpoint: Path) -> None:
     """Refuse a step that verl has not marked as complete; a checkpoint copied out of its run has no mark beside it."""
     match = _STEP.fullmatch(checkpoint.name)
-    marked = (checkpoint.parent / _MARK).is_file()
-    if match is not None and marked and int(match[1]) not in complete_steps(checkpoint.parent):
+    if match is None or not (checkpoint.parent / _MARK).is_file():
+        return
+    latest = _marked_step(checkpoint.parent)
+    if latest is None or int(match[1]) > latest:
         raise ConfigError(
             f"{checkpoint} is not complete: {_MARK} beside it names an earlier step. verl is still writing, or was "
             "stopped while it did."
         )
 
 
-def _checkpoint(path: Path) -> ModelSource | None:
-    """Return the model of `global_step_N` or of its `actor`, if the folder is one."""
+def _checkpoint(path: Path, run: str | None) -> ModelSource | None:
+    """Return the model of `global_step_N` or of its `actor`, if the folder is one.
+
+    Args:
+        path: The folder.
+        run: The run's name in the label; None for that of its folder.
+
+    Raises:
+        ConfigError: If the model is not whole.
+    """
     actor = path / "actor" if (path / "actor").is_dir() else path
     if not (actor / "fsdp_config.json").is_file():
         return None
     match = _STEP.fullmatch(actor.parent.name)
     step = None if match is None else int(match[1])
-    run = actor.parent.parent.name if match is not None else actor.parent.name
-    label = _label(run if step is None else f"{run}-step{step}")
+    if run is None:
+        run = name_from(actor.parent.parent.name if match is not None else actor.parent.name, "a model")
+    label = run if step is None else f"{run}-step{step}"
     # verl may be asked to save the whole model too; with LoRA it writes base model and adapter apart there.
     if _has_weights(actor / "huggingface") and not (actor / _ADAPTER_SCALE).is_file():
         return ModelSource(label, actor / "huggingface", "huggingface", step, str(actor))
-    try:
-        size = int(json.loads((actor / "fsdp_config.json").read_text())["world_size"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{actor / 'fsdp_config.json'} is damaged ({error!r}); is verl still writing there?"
-        ) from error
-    needed = [*(f"model_world_size_{size}_rank_{rank}.pt" for rank in range(size)), "huggingface/config.json"]
-    if missing := [name for name in needed if not (actor / name).is_file()]:
-        raise ConfigError(f"{actor} is incomplete: {missing[0]} is missing, of {size} shards.")
+    size = _shards(actor / "fsdp_config.json")
+    needed = (f"model_world_size_{size}_rank_{rank}.pt" for rank in range(size))
+    if missing := next(
+        (name for name in chain(needed, ["huggingface/config.json"]) if not (actor / name).is_file()), None
+    ):
+        raise ConfigError(f"{actor} is incomplete: {missing} is missing, of {size} shards.")
     return ModelSource(label, actor, "fsdp", step, str(actor))
 
 
-def _from_hub(name: str, place: str) -> ModelSource:
+def _shards(file: Path) -> int:
+    try:
+        size = int(json.loads(file.read_text())["world_size"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ConfigError(f"{file} is damaged ({error!r}); is verl still writing there?") from error
+    if size < 1:
+        raise ConfigError(f"{file} is damaged: a model has no {size} shards.")
+    return size
+
+
+def _from_hub(name: str | None, place: str) -> ModelSource:
     repository, _, revision = place.partition("@")
     try:
         from huggingface_hub import snapshot_download
@@ -181,17 +264,13 @@ def _from_hub(name: str, place: str) -> ModelSource:
         raise ConfigError(
             f"{place} is no folder here and could not be had from the Hub ({type(error).__name__})."
         ) from error
-    label = _label(name or repository.partition("/")[2])
+    label = name or name_from(repository.partition("/")[2], "a model")
     # The snapshot's folder is named after the commit.
     return ModelSource(label, folder, "huggingface", None, f"{repository}@{folder.name}")
 
 
 def _has_weights(folder: Path) -> bool:
     return any(next(folder.glob(pattern), None) is not None for pattern in _WEIGHTS)
-
-
-def _label(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "model"
 
 
 def _listed(steps: Iterable[int]) -> str:

@@ -10,10 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from verl_vip.errors import InvalidInputError
-from verl_vip.evaluation.folder import FORMAT
-from verl_vip.evaluation.metrics import powers
-from verl_vip.reporting.checks import (
+from verl_vip.checks import (
     require_count,
     require_flag,
     require_mapping,
@@ -21,6 +18,10 @@ from verl_vip.reporting.checks import (
     require_probability,
     require_text,
 )
+from verl_vip.errors import InvalidInputError
+from verl_vip.evaluation.folder import FORMAT
+from verl_vip.evaluation.metrics import powers
+from verl_vip.json_lines import parse_json_lines, valid_text
 
 #: Characters of a disputed response that are kept, from its end.
 _EXCERPT = 120
@@ -127,12 +128,7 @@ def parse_disputed(text: str, metrics: Mapping[str, Any]) -> list[dict[str, Any]
 
 
 def _json_lines(text: str) -> Iterator[dict[str, Any]]:
-    # Only a line feed ends a line: U+2028 and the like may stand inside a JSON string.
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n")[:-1], start=1):
-        try:
-            yield _json_object(line)
-        except InvalidInputError as error:
-            raise InvalidInputError(f"line {number}: {error}") from error
+    return (line for _, line in parse_json_lines(io.BytesIO(text.encode()), appended=True))
 
 
 def _grade(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +148,7 @@ def parse_endings(text: str, places: Collection[tuple[str, int]]) -> dict[tuple[
         _require(line, require_count, "sample")
         place = line["problem"], line["sample"]
         if place in places:
-            found[place] = line["text"][-_EXCERPT:]
+            found[place] = valid_text(line["text"])[-_EXCERPT:]
     if missing := len(places) - len(found):
         raise InvalidInputError(f"{missing} responses that were graded are missing.")
     return found

@@ -3,7 +3,7 @@
     OUTPUT/metrics.json                all evaluations in the folder and their comparisons, see `summary_data`
     OUTPUT/report.html                 the same for people
     OUTPUT/MODEL/BENCHMARK/            one evaluation, see `verl_vip.evaluation.folder`
-    OUTPUT/MODEL/model/                the Hugging Face model of a checkpoint that was sharded
+    OUTPUT/MODEL/model/                the Hugging Face model of a checkpoint that was sharded; merge.log beside it
 
 Running the same again samples nothing; after an interruption, or with a larger n, it samples what is missing. With
 another grader, or corrected answers, the same samples are graded anew.
@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from verl_vip.errors import ConfigError, IntegrationError
-from verl_vip.evaluation.benchmarks import Benchmark
+from verl_vip.evaluation.benchmarks import Benchmark, require_different
 from verl_vip.evaluation.folder import ResultFolder, Sample, make_manifest
 from verl_vip.evaluation.grading import Grader
 from verl_vip.evaluation.metrics import grade_samples, problem_rows, summarize
@@ -130,9 +130,7 @@ def _kept(response: Response, problem: str, sample: int) -> Sample:
 
 
 def _check(tasks: Sequence[Task]) -> None:
-    names = [task.benchmark.name for task in tasks]
-    if len(set(names)) < len(names):
-        raise ConfigError("two benchmarks have the same name; name one of them: NAME=FILE.")
+    require_different([task.benchmark.name for task in tasks])
     for task in tasks:
         for problem in task.benchmark.problems:
             try:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,8 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from verl_vip.errors import InvalidInputError
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+from verl_vip.names import LONGEST_DERIVED_NAME, require_name
 
 
 class JobState(StrEnum):
@@ -42,7 +40,8 @@ class Job:
     """A command that runs at most once at a time under its name.
 
     Attributes:
-        name: Letters, digits, dots, dashes and underscores, at most 100. A second start of a live name attaches to it.
+        name: As `verl_vip.names` allows, with room for what a run's name is extended by. A second start of a live name
+            attaches to it.
         command: Program and arguments.
         folder: Absolute. What belongs to the job lies there; the local executor keeps its files there too.
         fingerprint: Of the settings that make the job what it is; a live job with another one is not attached to.
@@ -61,11 +60,7 @@ class Job:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise InvalidInputError(
-                f"{self.name!r} cannot name a run; use letters, digits, dots, dashes and underscores, at most 100, "
-                "with a letter or digit first."
-            )
+        require_name(self.name, "a run", longest=LONGEST_DERIVED_NAME)
         if not self.folder.is_absolute():
             raise InvalidInputError(f"a job's folder must be absolute, since others look for it; got {self.folder}.")
         for word in (*self.command, str(self.folder)):

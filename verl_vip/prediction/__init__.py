@@ -3,7 +3,7 @@
 The names here are the contract that predictors of other packages keep too.
 """
 
+from verl_vip.prediction.contract import Prediction, Predictor, Prompts
 from verl_vip.prediction.observations import Observations, pool
-from verl_vip.prediction.predictor import Prediction, Predictor, Prompts
 
 __all__ = ["Observations", "Prediction", "Predictor", "Prompts", "pool"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from verl_vip.errors import InvalidInputError
-from verl_vip.prediction.predictor import Prediction
+from verl_vip.prediction.contract import Prediction
 
 #: Least strength. At zero a group of one would have no baseline, and its variance no bound.
 LEAST_STRENGTH = 0.1

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from verl_vip.errors import InvalidInputError
-from verl_vip.prediction.predictor import Prompts, require_tensors
+from verl_vip.prediction.contract import Prompts, require_tensors
 
 
 @dataclass(frozen=True)

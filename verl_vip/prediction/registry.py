@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from verl_vip.by_name import build, locate, require_contract
-from verl_vip.prediction.predictor import Predictor
+from verl_vip.prediction.contract import Predictor
 
 #: Where each predictor is defined; its module is imported when it is asked for.
 PREDICTORS: Mapping[str, str] = {
-    "beta_table": "verl_vip.prediction.beta_table:BetaTable",
-    "drifting_gp": "verl_vip.prediction.drifting_gp:DriftingGaussianProcess",
-    "gaussian_process": "verl_vip.prediction.gaussian_process:GaussianProcess",
-    "last_seen": "verl_vip.prediction.last_seen:LastSeen",
-    "moving_average": "verl_vip.prediction.moving_average:MovingAverage",
-    "oracle": "verl_vip.prediction.oracle:Oracle",
-    "ridge": "verl_vip.prediction.ridge:Ridge",
+    "beta_table": "verl_vip.prediction.baselines.beta_table:BetaTable",
+    "drifting_gp": "verl_vip.prediction.drifting_gp.predictor:DriftingGaussianProcess",
+    "gaussian_process": "verl_vip.prediction.baselines.gaussian_process:GaussianProcess",
+    "last_seen": "verl_vip.prediction.baselines.last_seen:LastSeen",
+    "moving_average": "verl_vip.prediction.baselines.moving_average:MovingAverage",
+    "oracle": "verl_vip.prediction.baselines.oracle:Oracle",
+    "ridge": "verl_vip.prediction.baselines.ridge:Ridge",
 }
 
 

@@ -5,13 +5,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from verl_vip.records.records import RunRecords
+from verl_vip.records.settings import flatten
 from verl_vip.reporting.forecast import ForecastScores, score_forecasts
-from verl_vip.reporting.markup import MISSING, cards, definitions, duration, flatten, percent, section, table
+from verl_vip.reporting.markup import MISSING, cards, definitions, duration, percent, section, table
 from verl_vip.reporting.page import gallery
 from verl_vip.reporting.paired import BASELINE, advantage
 from verl_vip.reporting.pareto import Outcome
 from verl_vip.reporting.pictures import Pictures
-from verl_vip.reporting.records import RunRecords
 from verl_vip.reporting.run_page import (
     FORECAST_HEAD,
     accuracy_with_interval,

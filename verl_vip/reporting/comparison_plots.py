@@ -10,14 +10,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from verl_vip.prediction.calibration import reliability
+from verl_vip.records.run_records import without_signal
+from verl_vip.records.timing import overhead_seconds
 from verl_vip.reporting.axes import legend_above, percent_axis, step_axis
 from verl_vip.reporting.curves import FloatArray, Groups, windows
 from verl_vip.reporting.forecast import scored_rows
 from verl_vip.reporting.labels import label_text, label_texts
 from verl_vip.reporting.style import INK, PAPER, SERIES, series_style
-from verl_vip.reporting.summary import without_signal
-from verl_vip.reporting.timing import overhead_seconds
+from verl_vip.statistics.calibration import reliability
 
 
 def plot_counts_by_group(groups: Groups, ax: Axes, bins: int = 10) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from verl_vip.records.records import RunRecords
 from verl_vip.reporting.axes import count_axis, legend_above, legend_height, percent_axis
 from verl_vip.reporting.labels import label_texts
-from verl_vip.reporting.records import RunRecords
 from verl_vip.reporting.seeds import accuracy_curves, spent_rollouts, spent_seconds, spent_steps, spent_tokens
 from verl_vip.reporting.style import PAPER, SERIES, series_style
 

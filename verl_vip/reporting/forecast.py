@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from verl_vip.prediction.calibration import brier, ece, log_loss, spearman
-from verl_vip.prediction.last_seen import LastSeen
-from verl_vip.prediction.predictor import Prompts
-from verl_vip.reporting.records import RunRecords
+from verl_vip.prediction.baselines.last_seen import LastSeen
+from verl_vip.prediction.contract import Prompts
+from verl_vip.records.records import RunRecords
+from verl_vip.statistics.calibration import brier, ece, log_loss, spearman
 
 
 @dataclass(frozen=True)
 class ForecastScores:
-    """The measures of `verl_vip.prediction.calibration` for one predictor over all steps of a run."""
+    """The measures of `verl_vip.statistics.calibration` for one predictor over all steps of a run."""
 
     name: str
     brier: float

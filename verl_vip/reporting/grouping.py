@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from verl_vip.reporting.markup import MISSING, flatten
-from verl_vip.reporting.records import RunRecords
-from verl_vip.reporting.settings import LENGTH, is_incidental, shown_settings
+from verl_vip.records.records import RunRecords
+from verl_vip.records.settings import LENGTH, flatten, is_incidental, shown_settings
+from verl_vip.reporting.markup import MISSING
 
 
 def group_runs(runs: Mapping[str, RunRecords]) -> dict[str, dict[str, RunRecords]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.textpath import text_to_path
 
-from verl_vip.reporting.text import code, readable
+from verl_vip.text import code, readable
 
 #: Of these, the installed ones give what DejaVu Sans lacks: matplotlib takes each character from the first that has it.
 _FALLBACKS = (

@@ -1,11 +1,11 @@
 """Pieces of the report page. Whatever comes from a run is escaped here."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Literal
 
-from verl_vip.reporting.text import readable
+from verl_vip.text import readable
 
 Tone = Literal["", "good", "bad"]
 
@@ -13,7 +13,7 @@ MISSING = "–"
 
 
 def html_text(text: str) -> str:
-    """Return any text as HTML that shows it; see `verl_vip.reporting.text.readable`."""
+    """Return any text as HTML that shows it; see `verl_vip.text.readable`."""
     return escape(readable(text))
 
 
@@ -70,19 +70,6 @@ def definitions(values: Mapping[str, Any]) -> str:
         f"<div><dt>{html_text(key)}</dt><dd>{html_text(str(value))}</dd></div>" for key, value in values.items()
     )
     return f'<dl class="settings">{rows}</dl>'
-
-
-def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings with dotted names, as they are overridden on the command line."""
-    return dict(_walk("", settings))
-
-
-def _walk(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _walk(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", value
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -13,7 +13,7 @@ from verl_vip.durable_files import replace_file
 from verl_vip.errors import StateError
 from verl_vip.reporting.markup import html_text
 from verl_vip.reporting.style import save_png, svg_text
-from verl_vip.reporting.text import code
+from verl_vip.text import code
 
 _logger = logging.getLogger(__name__)
 

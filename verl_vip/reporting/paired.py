@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from verl_vip.evaluation.intervals import Estimate, mean_interval
+from verl_vip.records.records import RunRecords
 from verl_vip.reporting.grouping import decisive_settings, seeds_of, strategy_of
-from verl_vip.reporting.records import RunRecords
+from verl_vip.statistics.intervals import Estimate, mean_interval
 
 BASELINE = "uniform"
 

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from verl_vip.records.records import RunRecords
 from verl_vip.reporting import comparison_plots, curves, plots
 from verl_vip.reporting.curves import Groups
 from verl_vip.reporting.page import Picture
 from verl_vip.reporting.pareto import Outcome, plot_pareto
-from verl_vip.reporting.records import RunRecords
 from verl_vip.reporting.seeds import spent_tokens
 from verl_vip.reporting.style import draw
 

@@ -10,16 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from verl_vip.prediction.calibration import reliability
+from verl_vip.records.progress import BANDS, bands_of
+from verl_vip.records.records import RunRecords
+from verl_vip.records.run_records import without_signal
+from verl_vip.records.timing import overhead_seconds
 from verl_vip.reporting.axes import legend_above, step_axis
 from verl_vip.reporting.curves import windows
 from verl_vip.reporting.forecast import scored_rows
 from verl_vip.reporting.labels import label_texts
-from verl_vip.reporting.progress import BANDS, bands_of
-from verl_vip.reporting.records import RunRecords
 from verl_vip.reporting.style import BAND_COLOURS, FAINT, INK, PAPER, SERIES
-from verl_vip.reporting.summary import wilson_interval, without_signal
-from verl_vip.reporting.timing import overhead_seconds
+from verl_vip.reporting.summary import wilson_interval
+from verl_vip.statistics.calibration import reliability
 
 FloatArray = NDArray[np.float64]
 

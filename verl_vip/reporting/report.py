@@ -5,16 +5,16 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from verl_vip.evaluation.report import evaluation_part, evaluation_title, left_out_section
 from verl_vip.evaluation.summary import summary_data
+from verl_vip.records.records import RunRecords
 from verl_vip.reporting.comparison_page import comparison_page
+from verl_vip.reporting.evaluation_page import evaluation_part, evaluation_title, left_out_section
 from verl_vip.reporting.grouping import group_runs, strategy_of
 from verl_vip.reporting.markup import part
 from verl_vip.reporting.page import Picture, write_page
 from verl_vip.reporting.paired import BASELINE
 from verl_vip.reporting.pareto import outcomes
 from verl_vip.reporting.pictures import comparison_pictures, run_pictures
-from verl_vip.reporting.records import RunRecords
 from verl_vip.reporting.run_page import run_page
 from verl_vip.reporting.sources import find_sources
 

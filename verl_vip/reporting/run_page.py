@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from verl_vip.records.records import RunRecords, ValidationRecord
+from verl_vip.records.settings import shown_settings, shown_versions
 from verl_vip.reporting.forecast import ForecastScores, score_forecasts
 from verl_vip.reporting.markup import (
     MISSING,
@@ -20,8 +22,6 @@ from verl_vip.reporting.markup import (
 )
 from verl_vip.reporting.page import gallery
 from verl_vip.reporting.pictures import Pictures
-from verl_vip.reporting.records import RunRecords, ValidationRecord
-from verl_vip.reporting.settings import shown_settings, shown_versions
 from verl_vip.reporting.summary import FamilyRow, Summary, family_rows, summarize, wilson_interval
 
 FORECAST_HEAD = ("Brier score", "log loss (nats)", "calibration error", "rank correlation")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from verl_vip.evaluation.intervals import mean_interval
-from verl_vip.reporting.records import RunRecords
+from verl_vip.records.records import RunRecords
+from verl_vip.records.timing import training_seconds
 from verl_vip.reporting.summary import wilson_interval
-from verl_vip.reporting.timing import training_seconds
+from verl_vip.statistics.intervals import mean_interval
 
 FloatArray = NDArray[np.float64]
 

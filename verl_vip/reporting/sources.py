@@ -8,7 +8,7 @@ from pathlib import Path
 from verl_vip.errors import InvalidInputError, VerlVipError
 from verl_vip.evaluation.finished import FinishedEvaluation, read_finished
 from verl_vip.evaluation.summary import Evaluations, arrange
-from verl_vip.reporting.records import RECORDS_FILE, RunRecords, read_run
+from verl_vip.records.records import RECORDS_FILE, RunRecords, read_run
 
 _EVALUATION = frozenset({"metrics.json", "manifest.json"})
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from verl_vip.reporting.records import RunRecords, StepRecord, ValidationRecord
-from verl_vip.reporting.timing import overhead_seconds, step_seconds, total_training_seconds
+from verl_vip.records.records import RunRecords, ValidationRecord
+from verl_vip.records.run_records import without_signal
+from verl_vip.records.timing import overhead_seconds, step_seconds, total_training_seconds
 
 FloatArray = NDArray[np.float64]
 
@@ -30,26 +31,6 @@ def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
     centre = (rate + weight / 2) / (1 + weight)
     half = math.sqrt(max(rate * (1 - rate), 0.0) * weight + weight**2 / 4) / (1 + weight)
     return max(centre - half, 0.0), min(centre + half, 1.0)
-
-
-def without_signal(record: StepRecord) -> tuple[float, float, float]:
-    """Return the shares of sampled prompt groups that are all wrong, all right, and alike in between.
-
-    Such a group has equal rewards, hence no advantage and no part in the update. Prompts with no rollout are
-    not groups; without any group the shares are NaN. Records that do not note whether rewards varied have sums
-    alone, which tell of the first two kinds.
-    """
-    observed = np.array(record.observed)
-    sampled = observed > 0
-    if not sampled.any():
-        return math.nan, math.nan, math.nan
-    successes = np.array(record.successes)
-    # The tolerance admits full houses of rewards that were summed in floating point.
-    wrong, right = successes < 1e-6, successes > observed - 1e-6
-    alike = wrong | right if record.varied is None else ~np.array(record.varied)
-    kinds = (alike & wrong, alike & right & ~wrong, alike & ~wrong & ~right)
-    none, full, between = (float(np.mean(kind[sampled])) for kind in kinds)
-    return none, full, between
 
 
 def broken_budgets(run: RunRecords) -> list[int]:

@@ -4,10 +4,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
+from verl_vip.records.records import RunRecords
+from verl_vip.records.timing import total_training_seconds
 from verl_vip.reporting.markup import MISSING, Tone, card, duration
 from verl_vip.reporting.paired import BASELINE, Advantage, advantage
-from verl_vip.reporting.records import RunRecords
-from verl_vip.reporting.timing import total_training_seconds
 
 RunGroups = Mapping[str, Mapping[str, RunRecords]]
 

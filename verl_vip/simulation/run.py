@@ -7,18 +7,18 @@ from torch import Tensor
 
 from verl_vip.allocation.allocate import ObjectiveName
 from verl_vip.errors import InvalidInputError
-from verl_vip.prediction.oracle import Oracle
-from verl_vip.prediction.predictor import Predictor, Prompts
+from verl_vip.prediction.baselines.oracle import Oracle
+from verl_vip.prediction.contract import Predictor, Prompts
 from verl_vip.prediction.registry import build_predictor
 from verl_vip.simulation.learner import Learner, LearnerSettings
 from verl_vip.simulation.measures import StepMeasures, measure_step
 from verl_vip.simulation.prompt_stream import PromptStream
 from verl_vip.simulation.update import compute_update
 from verl_vip.simulation.world import WorldSettings, make_world
+from verl_vip.strategies.contract import Budget, Strategy
 from verl_vip.strategies.outcomes import group_sizes, reward_means
 from verl_vip.strategies.registry import build_strategy
 from verl_vip.strategies.step import Step
-from verl_vip.strategies.strategy import Budget, Strategy
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from torch import Tensor
 from verl_vip.advantages.compute import ADVANTAGES
 from verl_vip.advantages.grouped_rewards import GroupedRewards
 from verl_vip.allocation.allocate import ObjectiveName
+from verl_vip.strategies.contract import Selection
 from verl_vip.strategies.outcomes import Outcomes
-from verl_vip.strategies.strategy import Selection
 
 
 @dataclass(frozen=True)

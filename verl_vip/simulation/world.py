@@ -8,7 +8,7 @@ from torch import Tensor
 
 from verl_vip.allocation.validation import as_count
 from verl_vip.errors import InvalidInputError
-from verl_vip.prediction.predictor import Prompts
+from verl_vip.prediction.contract import Prompts
 
 
 @dataclass(frozen=True)

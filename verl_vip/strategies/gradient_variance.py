@@ -10,7 +10,7 @@ from verl_vip.allocation.objective import SmoothObjective
 from verl_vip.allocation.variances import DrGrpo, PredictedBaseline, Rloo
 from verl_vip.errors import InvalidInputError
 from verl_vip.prediction.beta_belief import BetaBelief
-from verl_vip.prediction.predictor import Prediction
+from verl_vip.prediction.contract import Prediction
 
 EstimatorName = Literal["rloo", "dr_grpo", "predicted_baseline"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from verl_vip.errors import InfeasibleBudgetError
-from verl_vip.strategies.strategy import Budget
+from verl_vip.strategies.contract import Budget
 
 
 def affordable_groups(budget: Budget, group_size: int, num_prompts: int) -> tuple[int, int]:

@@ -4,33 +4,33 @@ from collections.abc import Mapping
 from typing import Any
 
 from verl_vip.by_name import build, locate, require_contract
+from verl_vip.strategies.contract import Strategy
 from verl_vip.strategies.gradient_variance import GradientVariance
-from verl_vip.strategies.strategy import Strategy
 
 #: Where each strategy is defined; its module is imported when it is asked for.
 STRATEGIES: Mapping[str, str] = {
-    "coba": "verl_vip.strategies.coba:Coba",
-    "cero": "verl_vip.strategies.cero:Cero",
-    "dapo": "verl_vip.strategies.dapo:Dapo",
-    "dars": "verl_vip.strategies.dars:Dars",
-    "dynamic_pruning": "verl_vip.strategies.dynamic_pruning:DynamicPruning",
-    "dynamo": "verl_vip.strategies.dynamo:Dynamo",
-    "greso": "verl_vip.strategies.greso:Greso",
-    "gvm": "verl_vip.strategies.gvm:Gvm",
-    "hora": "verl_vip.strategies.hora:Hora",
-    "knapsack": "verl_vip.strategies.knapsack:Knapsack",
-    "mopps": "verl_vip.strategies.mopps:Mopps",
-    "oracle": "verl_vip.strategies.vip:Vip",
-    "pilot_commit": "verl_vip.strategies.pilot_commit:PilotCommit",
-    "pods": "verl_vip.strategies.pods:Pods",
-    "prioritized": "verl_vip.strategies.prioritized:Prioritized",
-    "random_permutation": "verl_vip.strategies.random_permutation:RandomPermutation",
-    "reinforce_ada": "verl_vip.strategies.reinforce_ada:ReinforceAda",
-    "uniform": "verl_vip.strategies.uniform:Uniform",
-    "vigor": "verl_vip.strategies.vigor:Vigor",
-    "vip": "verl_vip.strategies.vip:Vip",
-    "vip_paper": "verl_vip.strategies.vip:Vip",
-    "vip_released_code": "verl_vip.strategies.vip_released_code:VipReleasedCode",
+    "coba": "verl_vip.strategies.policies.coba:Coba",
+    "cero": "verl_vip.strategies.policies.cero:Cero",
+    "dapo": "verl_vip.strategies.policies.dapo:Dapo",
+    "dars": "verl_vip.strategies.policies.dars:Dars",
+    "dynamic_pruning": "verl_vip.strategies.policies.dynamic_pruning:DynamicPruning",
+    "dynamo": "verl_vip.strategies.policies.dynamo:Dynamo",
+    "greso": "verl_vip.strategies.policies.greso:Greso",
+    "gvm": "verl_vip.strategies.policies.gvm:Gvm",
+    "hora": "verl_vip.strategies.policies.hora:Hora",
+    "knapsack": "verl_vip.strategies.policies.knapsack:Knapsack",
+    "mopps": "verl_vip.strategies.policies.mopps:Mopps",
+    "oracle": "verl_vip.strategies.policies.vip:Vip",
+    "pilot_commit": "verl_vip.strategies.policies.pilot_commit:PilotCommit",
+    "pods": "verl_vip.strategies.policies.pods:Pods",
+    "prioritized": "verl_vip.strategies.policies.prioritized:Prioritized",
+    "random_permutation": "verl_vip.strategies.policies.random_permutation:RandomPermutation",
+    "reinforce_ada": "verl_vip.strategies.policies.reinforce_ada:ReinforceAda",
+    "uniform": "verl_vip.strategies.policies.uniform:Uniform",
+    "vigor": "verl_vip.strategies.policies.vigor:Vigor",
+    "vip": "verl_vip.strategies.policies.vip:Vip",
+    "vip_paper": "verl_vip.strategies.policies.vip:Vip",
+    "vip_released_code": "verl_vip.strategies.policies.vip_released_code:VipReleasedCode",
 }
 
 #: What a name fixes of its strategy.

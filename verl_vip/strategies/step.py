@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from verl_vip.errors import IntegrationError, InvalidInputError
-from verl_vip.prediction.predictor import Prediction, Prompts
+from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.strategies.contract import Budget, Selection, Strategy
 from verl_vip.strategies.outcomes import Outcomes, group_sizes, join
-from verl_vip.strategies.strategy import Budget, Selection, Strategy
 
 
 class Step:

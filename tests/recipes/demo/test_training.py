@@ -10,8 +10,8 @@ from verl_vip.errors import ConfigError
 from verl_vip.execution import fingerprint
 from verl_vip.recipes.demo.training import Training
 from verl_vip.recipes.run import RecipeRun
-from verl_vip.reporting.records import RecordWriter, RunHeader, StepRecord
-from verl_vip.reporting.settings import decisive_config
+from verl_vip.records.records import RecordWriter, RunHeader, StepRecord
+from verl_vip.records.settings import decisive_config
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import t
+
+from verl_vip.errors import InvalidInputError
+from verl_vip.statistics.intervals import mean_interval, score_interval
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
+def test_score_interval_holds_its_mean_and_stays_in_range(scores):
+    found = score_interval(scores)
+    assert found.value == pytest.approx(np.mean(scores))
+    assert -1e-12 <= found.low <= found.value + 1e-12
+    assert found.value - 1e-12 <= found.high <= 1 + 1e-12
+
+
+@pytest.mark.parametrize("score", [0.0, 1.0])
+def test_all_failed_or_all_solved_is_not_certainty(score):
+    found = score_interval([score] * 30)
+    assert found.high - found.low > 0.1
+
+
+def test_single_outcomes_give_wilsons_interval_with_students_quantile():
+    found = score_interval([1.0] * 12 + [0.0] * 18)
+    # The interval's ends are where |p - rate| = q sqrt(p (1 - p) / N).
+    quantile = t.ppf(0.975, 29)
+    for end in (found.low, found.high):
+        assert abs(end - 0.4) == pytest.approx(quantile * math.sqrt(end * (1 - end) / 30), rel=1e-9)
+
+
+def test_many_samples_of_few_problems_do_not_narrow_the_interval():
+    few = score_interval([0.0, 0.2, 0.9, 1.0])
+    assert few == score_interval(np.repeat([0.0, 0.2, 0.9, 1.0], 1))
+    # 30 problems, however often each is sampled, are 30 problems: about 0.06 of standard error.
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.3, 0.7, 30)
+    wide = score_interval(rng.binomial(32, p) / 32)
+    assert (wide.high - wide.low) / 4 == pytest.approx(0.06, abs=0.015)
+
+
+@pytest.mark.parametrize(("alpha", "beta", "least"), [(0.3, 0.7, 0.92), (0.05, 0.95, 0.85), (5, 5, 0.92)])
+def test_score_interval_covers_what_it_says(alpha, beta, least):
+    rng = np.random.default_rng(1)
+    rates = rng.beta(alpha, beta, (400, 30))
+    found = [score_interval(row) for row in rng.binomial(16, rates) / 16]
+    truth = alpha / (alpha + beta)
+    assert np.mean([one.low <= truth <= one.high for one in found]) > least
+
+
+def test_mean_interval_is_students():
+    found = mean_interval([1.0, 2.0, 3.0, 4.0])
+    half = t.ppf(0.975, 3) * np.std([1, 2, 3, 4], ddof=1) / 2
+    assert (found.value, found.low, found.high) == pytest.approx((2.5, 2.5 - half, 2.5 + half))
+    assert mean_interval([1.0]).high == math.inf
+
+
+@pytest.mark.parametrize("scores", [[], [1.5], [-0.1], [math.nan]])
+def test_no_interval_of_nonsense(scores):
+    with pytest.raises(InvalidInputError):
+        score_interval(scores)
+    if not scores:
+        with pytest.raises(InvalidInputError):
+            mean_interval(scores)

@@ -1,0 +1,166 @@
+"""verl's own losses against the gradient weights that the analysis assumes, over groups of unequal size."""
+
+import functools
+import inspect
+import re
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla
+from verl.workers.config import ActorConfig, FSDPActorConfig
+
+from verl_vip.prediction.contract import Prediction
+from verl_vip.strategies.gradient_variance import GradientVariance
+from verl_vip.workers.advantage import row_advantages
+from verl_vip.workers.session.row_weights import RowWeights
+from verl_vip.workers.session.update_terms import UpdateTerms
+from verl_vip.workers.settings.run_settings import RunSettings
+
+COUNTS = {"a": 1, "b": 3, "c": 5, "d": 7}
+SCALE = 32
+MODES = ["token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"]
+
+
+def batch(seed, missing=0):
+    """Rewards, uids and lengths of 16 nominal rows, in random order; the last `missing` are padding instead."""
+    generator = torch.Generator().manual_seed(seed)
+    uids = [uid for uid, count in COUNTS.items() for _ in range(count)]
+    uids = [uids[row] for row in torch.randperm(16, generator=generator).tolist()]
+    uids = uids[: 16 - missing] + [f"pad{row}" for row in range(missing)]
+    rewards = torch.randint(0, 2, (16,), generator=generator).double()
+    lengths = torch.randint(1, 9, (16,), generator=generator)
+    return rewards, uids, lengths
+
+
+def token_gradients(mode, advantages, lengths, micro_batches, dp_size):
+    """The gradient of verl's loss in each row's log-probabilities (`16 x 8`), as its engine puts the loss together.
+
+    Rows go to `dp_size` ranks, each rank's to micro-batches padded to their own width. Micro-batches accumulate,
+    and FSDP averages over ranks (`FSDPEngine.forward_backward_batch`).
+    """
+    scale = SCALE if mode == "seq-mean-token-sum-norm" else None
+    config = FSDPActorConfig(
+        strategy="fsdp2", rollout_n=4, ppo_micro_batch_size_per_gpu=1, loss_agg_mode=mode, loss_scale_factor=scale
+    )
+    padding = torch.tensor([float(length) for length in lengths])
+    config.global_batch_info.update(
+        dp_size=dp_size, batch_num_tokens=padding.sum().item(), global_batch_size=16, loss_scale_factor=scale
+    )
+    found = torch.zeros(16, 8, dtype=torch.float64)
+    for rows in torch.arange(16).chunk(micro_batches):
+        width = int(lengths[rows].max().clamp_min(1))
+        mask = (torch.arange(width) < lengths[rows].unsqueeze(-1)).double()
+        old = torch.full_like(mask, -1.0)
+        new = old.clone().requires_grad_()
+        loss, _ = compute_policy_loss_vanilla(
+            old_log_prob=old,
+            log_prob=new,
+            advantages=advantages[rows].unsqueeze(-1) * mask,
+            response_mask=mask,
+            loss_agg_mode=mode,
+            config=config,
+        )
+        loss.backward()
+        found[rows, :width] += new.grad / dp_size
+    return found
+
+
+def analysed(mode, rewards, uids, lengths):
+    """The gradient of minus the mean over prompts of the mean over rollouts of RLOO's advantage times the score."""
+    found = torch.zeros(16, 8, dtype=torch.float64)
+    real = [row for row in range(16) if not uids[row].startswith("pad")]
+    present = {uids[row] for row in real}
+    tokens = float(lengths[real].sum())
+    for row in real:
+        group = [other for other in real if uids[other] == uids[row]]
+        rest = [float(rewards[other]) for other in group if other != row]
+        if not rest:
+            continue
+        advantage = float(rewards[row]) - sum(rest) / len(rest)
+        per_token = {
+            "seq-mean-token-mean": 1 / float(lengths[row]),
+            "seq-mean-token-sum": 1.0,
+            "seq-mean-token-sum-norm": 1 / SCALE,
+            "token-sum": 16.0,
+            "token-mean": len(real) / tokens,
+        }[mode]
+        found[row, : int(lengths[row])] = -advantage * per_token / (len(present) * len(group))
+    return found
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("micro_batches", "dp_size"), [(1, 1), (4, 1), (16, 1), (4, 2)])
+@pytest.mark.parametrize("missing", [0, 3])
+def test_verls_loss_has_the_analysed_weights(mode, micro_batches, dp_size, missing):
+    rewards, uids, lengths = batch(seed=missing, missing=missing)
+    lengths[16 - missing :] = 0  # verl masks the whole response of a padded row
+    names = sorted(COUNTS)
+    prediction = Prediction(torch.full((4,), 0.5), torch.zeros(4))
+    settings = settings_of(f"actor_rollout_ref.actor.loss_agg_mode={mode}")
+    advantages = row_advantages(
+        rewards,
+        uids,
+        UpdateTerms.of_batch(names, prediction, GradientVariance(), RowWeights(), [(0.0, 1.0)] * 4),
+        estimator="rloo",
+        rows=settings.update_rows,
+    )
+    found = token_gradients(mode, advantages, lengths, micro_batches, dp_size)
+    torch.testing.assert_close(found, analysed(mode, rewards, uids, lengths), rtol=1e-6, atol=1e-9)
+
+
+@functools.cache
+def settings_of(*overrides):
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose(
+            "ppo_trainer",
+            overrides=[
+                "hydra.searchpath=[pkg://verl_vip.recipes]",
+                "+vip=rloo",
+                "data.train_batch_size=4",
+                "actor_rollout_ref.actor.ppo_mini_batch_size=4",
+                "actor_rollout_ref.rollout.n=4",
+                f"actor_rollout_ref.actor.loss_scale_factor={SCALE}",
+                *overrides,
+            ],
+        )
+    return RunSettings.from_verl(config)
+
+
+def test_without_a_scale_the_weights_would_follow_the_micro_batches():
+    """Why `loss_scale_factor` is demanded: shown on verl's own aggregation."""
+    from verl.trainer.ppo.core_algos import agg_loss
+
+    def weight_of_the_first_row(width):
+        loss = torch.ones(2, width, requires_grad=True)
+        mask = torch.ones(2, width)
+        mask[0, 2:] = 0
+        agg_loss(loss, mask, "seq-mean-token-sum-norm", global_batch_size=2).backward()
+        return float(loss.grad[0, 0])
+
+    assert weight_of_the_first_row(8) == pytest.approx(weight_of_the_first_row(4) / 2)
+
+
+def test_verl_has_no_other_loss_mode():
+    source = inspect.getsource(ActorConfig.__post_init__)
+    listed = re.search(r"valid_loss_agg_modes = \[(.*?)\]", source, flags=re.DOTALL)
+    assert listed is not None
+    assert sorted(re.findall(r'"([\w-]+)"', listed[1])) == sorted(MODES)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "note"),
+    [
+        (["actor_rollout_ref.actor.loss_agg_mode=token-mean"], "the step shrinks as the batch's mean response grows"),
+        (["algorithm.adv_estimator=grpo"], "algorithm.adv_estimator=grpo is verl's own"),
+        (["algorithm.adv_estimator=vip_krpo"], "no variance of vip_krpo is known"),
+        (["actor_rollout_ref.actor.use_kl_loss=True"], "KL and entropy losses still weigh rows alike"),
+        (["algorithm.use_kl_in_reward=True"], "without that of the KL penalty"),
+        (["actor_rollout_ref.actor.ppo_mini_batch_size=2"], "2 optimiser steps a batch"),
+    ],
+)
+def test_what_changes_the_analysis_is_told(overrides, note):
+    plain = ["actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean"]
+    assert settings_of(*plain).notes == ()
+    (found,) = settings_of(*plain, *overrides).notes
+    assert note in found

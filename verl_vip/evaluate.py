@@ -1,0 +1,104 @@
+"""What `verl-vip evaluate` does, once the command line is read."""
+
+import errno
+import json
+import logging
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from verl_vip.durable_files import replace_json
+from verl_vip.errors import ConfigError, StateError
+from verl_vip.evaluation.benchmarks import INSTRUCTION, load_benchmark
+from verl_vip.evaluation.grading import make_grader
+from verl_vip.evaluation.models import ModelSource, find_models
+from verl_vip.evaluation.run import Evaluator, Task
+from verl_vip.evaluation.sampling import Sampler, SamplingSettings
+from verl_vip.evaluation.summary import find_evaluations, summary_data
+from verl_vip.reporting.evaluation_page import write_evaluation_report
+
+_LOG = logging.getLogger(__name__)
+
+
+def evaluate(
+    models: Sequence[str],
+    benchmarks: Sequence[str],
+    output: Path,
+    settings: SamplingSettings,
+    sampler: Sampler,
+    convert: Callable[[ModelSource, Path], Path],
+    grader: str = "integer",
+    steps: Sequence[int] | None = None,
+    instruction: str = INSTRUCTION,
+) -> Path:
+    """Evaluate models on benchmarks and write the report of all that the output folder holds.
+
+    Args:
+        models: As `find_models` takes them; the first of several is the one that the others are compared
+            with; for one alone, that is the first of its run.
+        benchmarks: As `load_benchmark` takes them.
+        output: Where everything goes.
+        settings: How responses are sampled.
+        sampler: What samples them.
+        convert: Makes the Hugging Face model of a sharded checkpoint.
+        grader: As `make_grader` takes it.
+        steps: Of run folders, these steps; None for every complete one.
+        instruction: Follows a problem that comes as bare text.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        VerlVipError: What is wrong with the input, in a sentence.
+    """
+    judge = make_grader(grader)
+    tasks = [Task(load_benchmark(spec, instruction), judge) for spec in benchmarks]
+    sources = find_models(models, steps)
+    output = output.resolve()
+    try:
+        Evaluator(output, settings, sampler, convert).run(sources, tasks)
+        # One model alone may be a later step of a run whose first is here already.
+        first = [source.label for source in sources] if len(sources) > 1 else []
+        evaluations, left_out = find_evaluations(output, first)
+        for sentence in left_out:
+            _LOG.warning("left out of the report: %s", sentence)
+        summary = summary_data(output, evaluations, left_out)
+        replace_json(output / "metrics.json", summary)
+        return write_evaluation_report(output, evaluations, summary)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise StateError(f"no space is left for {output}; make some, and the same command goes on.") from error
+
+
+def parse_steps(text: str | None) -> list[int] | None:
+    """Read `6,12`; None and `all` mean every step.
+
+    Raises:
+        ConfigError: If it is no list of steps.
+    """
+    if text is None or text == "all":
+        return None
+    words = [word.strip() for word in text.split(",")]
+    if not all(re.fullmatch("[0-9]{1,18}", word) for word in words):
+        raise ConfigError(f"--steps {text}: give step numbers such as 6,12, or all.")
+    return list(dict.fromkeys(int(word) for word in words))
+
+
+def parse_engine_options(words: Sequence[str]) -> dict[str, Any]:
+    """Read `KEY=VALUE` words, values as JSON where they are that and as text otherwise.
+
+    Raises:
+        ConfigError: If a word is no assignment.
+    """
+    options: dict[str, Any] = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator or not key.isidentifier():
+            raise ConfigError(f"--engine {word}: give KEY=VALUE, an argument of vllm.LLM.")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options

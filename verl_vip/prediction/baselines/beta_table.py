@@ -1,0 +1,71 @@
+"""A discounted Beta distribution for every prompt."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from verl_vip.errors import ConfigError
+from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.prediction.observations import pool
+from verl_vip.prediction.state import pack, require, unpack
+from verl_vip.prediction.table import PromptTable
+
+
+class BetaTable:
+    """Believes `p ~ Beta(a, b)` of each prompt by itself, and forgets part of it at each visit.
+
+    With prior `a0 = prior_mean * prior_strength`, `b0 = (1 - prior_mean) * prior_strength`, a visit with
+    `k` successes in `n` trials makes `a <- decay a + (1 - decay) a0 + k` and `b <- decay b + (1 - decay) b0
+    + n - k`, as MoPPS (arXiv 2507.04632) does. Prompts that were never sampled have the prior.
+
+    Args:
+        prior_mean: Mean of the prior, in (0, 1).
+        prior_strength: How many rollouts the prior is worth; 2 with mean 0.5 is uniform.
+        decay: What remains of earlier evidence at the next visit, in [0, 1]; 1 forgets nothing.
+
+    Raises:
+        ConfigError: If a setting is out of range.
+    """
+
+    def __init__(self, prior_mean: float = 0.5, prior_strength: float = 2.0, decay: float = 0.5) -> None:
+        if not 0 < prior_mean < 1:
+            raise ConfigError(f"prior_mean must lie between 0 and 1; got {prior_mean}.")
+        if not prior_strength > 0:
+            raise ConfigError(f"prior_strength must be positive; got {prior_strength}.")
+        if not 0 <= decay <= 1:
+            raise ConfigError(f"decay must lie in [0, 1]; got {decay}.")
+        self._settings = {"prior_mean": prior_mean, "prior_strength": prior_strength, "decay": decay}
+        self._prior = {"a": prior_mean * prior_strength, "b": (1 - prior_mean) * prior_strength}
+        self._decay = decay
+        self._table = PromptTable(self._prior)
+
+    def predict(self, prompts: Prompts) -> Prediction:
+        """Return the mean and variance of each prompt's Beta distribution; see `Predictor.predict`."""
+        a, b = self._table.lookup(prompts.ids, "a"), self._table.lookup(prompts.ids, "b")
+        total = a + b
+        return Prediction(a / total, a * b / (total.square() * (total + 1)))
+
+    def observe(self, prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | None = None) -> None:
+        """Discount and add the step's counts; see `Predictor.observe`."""
+        seen = pool(prompts, successes, trials, squares)
+        rows = self._table.ensure(seen.prompts.ids)
+        for name, count in (("a", seen.successes), ("b", seen.trials - seen.successes)):
+            kept = self._decay * self._table[name][rows] + (1 - self._decay) * self._prior[name]
+            self._table[name][rows] = kept + count
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the table; see `Predictor.state_dict`."""
+        return pack("beta_table", self._settings, {"table": self._table.state_dict()})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
+        table = PromptTable(self._prior)
+        with unpack(state, "beta_table", self._settings, frozenset({"table"})) as values:
+            table.load_state_dict(values["table"])
+            require(table.values > 0, "counts are not all positive")
+        self._table = table
+
+    def metrics(self) -> dict[str, float]:
+        """Return the number of known prompts."""
+        return {"known_prompts": float(len(self._table))}

@@ -1,0 +1,76 @@
+"""Ridge regression of success rates on embeddings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from verl_vip.errors import ConfigError
+from verl_vip.prediction.contract import Prediction, Prompts, require_width
+from verl_vip.prediction.observations import pool
+from verl_vip.prediction.state import copied, pack, require, unpack
+
+
+class Ridge:
+    """Predicts success rates linearly from embeddings, fitted to the last step alone.
+
+    The baseline of the VIP paper (arXiv 2602.01601, Table 3): features are standardised over the step's
+    prompts, the penalty is `alpha |w|^2` and the intercept is free. Predictions are clipped to [0, 1]; the
+    variance is zero, and the prediction before any step is 0.5.
+
+    Args:
+        alpha: Weight of the penalty.
+
+    Raises:
+        ConfigError: If alpha is not positive.
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        if not alpha > 0:
+            raise ConfigError(f"alpha must be positive; got {alpha}.")
+        self._settings = {"alpha": alpha}
+        self._coefficients = torch.zeros(0, dtype=torch.float64)
+        self._intercept = 0.5
+
+    def predict(self, prompts: Prompts) -> Prediction:
+        """Return the fitted line's value, clipped; see `Predictor.predict`."""
+        mean = torch.full((len(prompts),), self._intercept, dtype=torch.float64)
+        if len(self._coefficients):
+            points = prompts.embeddings.detach().to("cpu", torch.float64)
+            require_width(points, len(self._coefficients))
+            mean = (mean + points @ self._coefficients).clamp(0, 1)
+        return Prediction(mean, torch.zeros_like(mean))
+
+    def observe(self, prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | None = None) -> None:
+        """Fit the step's rates; see `Predictor.observe`."""
+        seen = pool(prompts, successes, trials, squares)
+        if not len(seen.prompts):
+            return
+        points = seen.prompts.embeddings.detach().to("cpu", torch.float64)
+        if len(self._coefficients):
+            require_width(points, len(self._coefficients))
+        centre, scale = points.mean(0), points.std(0, correction=0)
+        features = (points - centre) / torch.where(scale > 0, scale, 1.0)
+        penalty = self._settings["alpha"] * torch.eye(features.shape[1], dtype=torch.float64)
+        target = seen.rate - seen.rate.mean()
+        weights = torch.linalg.solve(features.T @ features + penalty, features.T @ target)
+        self._coefficients = weights / torch.where(scale > 0, scale, 1.0)
+        self._intercept = float(seen.rate.mean() - centre @ self._coefficients)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the fitted line; see `Predictor.state_dict`."""
+        values = {"coefficients": self._coefficients.clone(), "intercept": self._intercept}
+        return pack("ridge", self._settings, values)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
+        with unpack(state, "ridge", self._settings, frozenset({"coefficients", "intercept"})) as values:
+            coefficients, intercept = copied(values["coefficients"], torch.float64, None), float(values["intercept"])
+            fits = len(coefficients) > 0 or 0 <= intercept <= 1
+            require(fits, "line has no coefficients, and its intercept is no success rate")
+        self._coefficients, self._intercept = coefficients, intercept
+
+    def metrics(self) -> dict[str, float]:
+        """Return nothing."""
+        return {}

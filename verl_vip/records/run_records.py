@@ -1,0 +1,133 @@
+"""The records of one run in memory: its starts, and what each of them recorded."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verl_vip.records.schema import RunHeader, StepRecord, ValidationRecord
+
+
+@dataclass(frozen=True)
+class PromptRows:
+    """The prompts of all steps below each other: `N` rows, N the sum of the batch sizes.
+
+    Attributes:
+        step: An `N` int array, the step of the row.
+        ids: An `N` string array.
+        labels: An `N` string array.
+        requested: An `N` int array.
+        observed: An `N` int array.
+        predicted: An `N` float array.
+        predicted_variance: An `N` float array.
+        successes: An `N` float array.
+    """
+
+    step: NDArray[np.int64]
+    ids: NDArray[np.str_]
+    labels: NDArray[np.str_]
+    requested: NDArray[np.int64]
+    observed: NDArray[np.int64]
+    predicted: NDArray[np.float64]
+    predicted_variance: NDArray[np.float64]
+    successes: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of a run.
+
+    Attributes:
+        header: Its header.
+        records: Its steps and validations in the order written, steps ascending, one validation a step.
+    """
+
+    header: RunHeader
+    records: tuple[StepRecord | ValidationRecord, ...]
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """All records of one run.
+
+    Their place in the file says which start they belong to. Their times do not: a clock may be set back.
+
+    Attributes:
+        path: The file they were read from.
+        starts: The starts in the order written, at least one.
+    """
+
+    path: Path
+    starts: tuple[Start, ...]
+
+    @cached_property
+    def headers(self) -> tuple[RunHeader, ...]:
+        """One header a start, in the order written."""
+        return tuple(start.header for start in self.starts)
+
+    @cached_property
+    def steps(self) -> tuple[StepRecord, ...]:
+        """The training steps, ascending."""
+        return tuple(record for start in self.starts for record in start.records if isinstance(record, StepRecord))
+
+    @cached_property
+    def step_headers(self) -> tuple[RunHeader, ...]:
+        """For each of `steps`, the header of the start that took it."""
+        return tuple(
+            start.header for start in self.starts for record in start.records if isinstance(record, StepRecord)
+        )
+
+    @cached_property
+    def validations(self) -> tuple[ValidationRecord, ...]:
+        """The validations, ascending, one a step."""
+        found = (record for start in self.starts for record in start.records if isinstance(record, ValidationRecord))
+        return tuple(sorted(found, key=lambda record: record.step))
+
+    @property
+    def rollouts_total(self) -> int:
+        """Rollouts spent up to the last recorded step; 0 before the first."""
+        return self.steps[-1].rollouts_total if self.steps else 0
+
+    @cached_property
+    def prompts(self) -> PromptRows:
+        """The prompts of all steps as flat arrays."""
+        return PromptRows(
+            step=np.repeat(
+                np.array([record.step for record in self.steps], dtype=np.int64),
+                np.array([len(record.ids) for record in self.steps], dtype=np.int64),
+            ),
+            ids=np.array(self._flat("ids"), dtype=np.str_),
+            labels=np.array(self._flat("labels"), dtype=np.str_),
+            requested=np.array(self._flat("requested"), dtype=np.int64),
+            observed=np.array(self._flat("observed"), dtype=np.int64),
+            predicted=np.array(self._flat("predicted"), dtype=np.float64),
+            predicted_variance=np.array(self._flat("predicted_variance"), dtype=np.float64),
+            successes=np.array(self._flat("successes"), dtype=np.float64),
+        )
+
+    def _flat(self, name: str) -> list[Any]:
+        return [value for record in self.steps for value in getattr(record, name)]
+
+
+def without_signal(record: StepRecord) -> tuple[float, float, float]:
+    """Return the shares of sampled prompt groups that are all wrong, all right, and alike in between.
+
+    Such a group has equal rewards, hence no advantage and no part in the update. Prompts with no rollout are
+    not groups; without any group the shares are NaN. Records that do not note whether rewards varied have sums
+    alone, which tell of the first two kinds.
+    """
+    observed = np.array(record.observed)
+    sampled = observed > 0
+    if not sampled.any():
+        return math.nan, math.nan, math.nan
+    successes = np.array(record.successes)
+    # The tolerance admits full houses of rewards that were summed in floating point.
+    wrong, right = successes < 1e-6, successes > observed - 1e-6
+    alike = wrong | right if record.varied is None else ~np.array(record.varied)
+    kinds = (alike & wrong, alike & right & ~wrong, alike & ~wrong & ~right)
+    none, full, between = (float(np.mean(kind[sampled])) for kind in kinds)
+    return none, full, between

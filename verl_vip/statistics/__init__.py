@@ -1,0 +1,1 @@
+"""Intervals, and how good predicted probabilities are."""

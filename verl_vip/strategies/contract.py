@@ -1,0 +1,175 @@
+"""The contract that every allocation strategy keeps."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from verl_vip.allocation.validation import as_count
+from verl_vip.errors import InfeasibleBudgetError, InvalidInputError, StateError
+from verl_vip.prediction.contract import Prediction, Prompts
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many rollouts one training step may spend.
+
+    Attributes:
+        total: Rollouts of the whole step, all prompts and rounds together; never exceeded. A strategy that serves
+            every prompt in one round spends it exactly.
+        lower: Least rollouts of a prompt that gets any.
+        upper: Most rollouts of one prompt, all rounds together.
+
+    Raises:
+        InvalidInputError: If one is no integer, or a bound is negative or crossed.
+    """
+
+    total: int
+    lower: int
+    upper: int
+
+    def __post_init__(self) -> None:
+        for name in ("total", "lower", "upper"):
+            as_count(getattr(self, name), name)
+        if not 0 <= self.lower <= self.upper:
+            raise InvalidInputError(
+                f"bounds must satisfy 0 <= lower <= upper; got lower={self.lower}, upper={self.upper}."
+            )
+
+    def require_feasible(self, num_prompts: int) -> None:
+        """Raise unless some counts within the bounds sum to the total.
+
+        Raises:
+            InvalidInputError: If there is no prompt.
+            InfeasibleBudgetError: If `total` is outside `[B * lower, B * upper]`.
+        """
+        if num_prompts < 1:
+            raise InvalidInputError("there is no prompt to allocate rollouts to; give at least one.")
+        least, most = num_prompts * self.lower, num_prompts * self.upper
+        if not least <= self.total <= most:
+            raise InfeasibleBudgetError(
+                f"{num_prompts} prompts with {self.lower} to {self.upper} rollouts each take {least} to {most} "
+                f"rollouts, and the budget is {self.total}; change the bounds or the budget."
+            )
+
+
+#: What of a `Selection`, beside `keep`, only an update that weighs its rows can follow.
+Weighing = Literal["prompt_weight", "rollout_weight", "baseline"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of the sampled rollouts the update uses, and how much each counts.
+
+    The update is the mean over prompts with kept rollouts of `prompt_weight * mean(rollout_weight * advantage *
+    score)`, the inner mean taken over the prompt's kept rollouts.
+
+    Attributes:
+        keep: `B` boolean tensors, one flag a rollout in the order sampled; None keeps everything.
+        prompt_weight: A `B` tensor that multiplies each prompt's gradient; None means one for all.
+        rollout_weight: `B` tensors, one factor a rollout in the order sampled; None means one for all.
+        baseline: Which rollouts of a prompt its advantages are centred on: those kept, or all that were sampled.
+
+    Raises:
+        InvalidInputError: If something that only partial use makes meaningful is given without `keep`.
+    """
+
+    keep: tuple[Tensor, ...] | None = None
+    prompt_weight: Tensor | None = None
+    rollout_weight: tuple[Tensor, ...] | None = None
+    baseline: Literal["kept", "sampled"] = "kept"
+
+    def __post_init__(self) -> None:
+        if self.keep is None and (self.rollout_weight is not None or self.baseline != "kept"):
+            raise InvalidInputError("rollout weights and a baseline over all that was sampled need keep; give it too.")
+
+    @property
+    def weighs(self) -> frozenset[Weighing]:
+        """Which of the weighings it has."""
+        found: dict[Weighing, bool] = {
+            "prompt_weight": self.prompt_weight is not None,
+            "rollout_weight": self.rollout_weight is not None,
+            "baseline": self.baseline != "kept",
+        }
+        return frozenset(name for name, there in found.items() if there)
+
+
+#: One training step of a strategy. It yields a `B` int64 tensor of rollouts to sample now, is sent `B` reward
+#: tensors (what was just sampled, one tensor a prompt, empty where nothing was asked for), and so on until it
+#: returns its selection. It yields at least once; a strategy that decides beforehand ignores what it is sent.
+Rounds = Generator[Tensor, tuple[Tensor, ...], Selection]
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Spends one step's budget over a batch of prompts.
+
+    Over all rounds of a step, each prompt gets nothing or `lower` to `upper` rollouts, and all together at most
+    the total. Whatever a strategy remembers from step to step, its random generator included, changes only while
+    `rounds` runs and is in `state_dict`; one that remembers nothing derives from `Stateless`.
+
+    Attributes:
+        pool_ratio: How many candidate prompts a step should offer for each that the budget serves at the nominal
+            group size. Strategies that take the batch as it comes have 1; above it, some candidates get nothing.
+        decides_beforehand: Whether its counts are all of its decision: one round that serves every prompt and
+            spends the budget exactly, after which it learns nothing from the rewards and every rollout is used.
+        weighs: What its selections may have beside `keep`, so that an update that cannot follow them is refused before
+            anything is sampled.
+    """
+
+    @property
+    def pool_ratio(self) -> float:
+        """Candidates offered for each prompt of the nominal batch."""
+        ...
+
+    @property
+    def decides_beforehand(self) -> bool:
+        """Whether it needs no rewards."""
+        ...
+
+    @property
+    def weighs(self) -> frozenset[Weighing]:
+        """What its selections may have beside `keep`."""
+        ...
+
+    def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
+        """Start a step over `B` prompts.
+
+        Raises:
+            InvalidInputError: If the budget is infeasible for these prompts.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors, numbers, strings and containers of them; loadable with `torch.load(weights_only=True)`."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore `state_dict`'s value, between two steps.
+
+        Raises:
+            StateError: If the state is of another strategy.
+        """
+        ...
+
+
+class Stateless:
+    """Base of strategies that remember nothing and take the batch as it comes."""
+
+    pool_ratio: float = 1.0
+    decides_beforehand: bool = False
+    weighs: frozenset[Weighing] = frozenset()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing; see `Strategy.state_dict`."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Accept the empty state only; see `Strategy.load_state_dict`."""
+        if state != {}:
+            holds = ", ".join(sorted(state)) if isinstance(state, Mapping) else f"a {type(state).__name__}"
+            raise StateError(
+                f"strategy {type(self).__name__} has no state, and this one holds {holds}; "
+                "configure the strategy that wrote it."
+            )

@@ -1,0 +1,1 @@
+"""The strategies themselves, one file each; `verl_vip.strategies.registry` has them by name."""

@@ -1,0 +1,74 @@
+"""Rollouts by the model's capability (CoBA-RL, arXiv 2602.03048)."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from verl_vip.allocation.allocate import allocate
+from verl_vip.allocation.values import CobaValue
+from verl_vip.errors import ConfigError
+from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.state import pack, unpack
+
+
+class Coba(Stateless):
+    """Maximises `sum (1 - exp(-n p(1-p) / tau)) Beta(p; alpha, beta)`, exactly.
+
+    The density's parameters follow the failure rate of the last steps: while most rollouts fail it prefers easy
+    prompts, later hard ones. kappa is the paper's; constants that its text leaves open are those of the released
+    code, whose three-way split of the surplus is left out. Before anything was sampled the predicted failure rate
+    stands in.
+
+    Args:
+        kappa: alpha + beta, above 2.
+        window: How many steps the failure rate is averaged over.
+
+    Raises:
+        ConfigError: If a setting is out of range.
+    """
+
+    def __init__(self, kappa: float = 11.0, window: int = 3) -> None:
+        if kappa <= 2:
+            raise ConfigError(f"kappa must be above 2, so that alpha and beta can be at least 1; got {kappa}.")
+        if window < 1:
+            raise ConfigError(f"window must be at least 1 step; got {window}.")
+        self._kappa, self._window = kappa, window
+        self._failure_rates: list[float] = []
+
+    def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
+        """Yield the optimal counts once and remember the failure rate; see `Strategy.rounds`."""
+        budget.require_feasible(len(prompts))
+        p = prediction.mean.to(torch.float64).clamp(0.01, 0.99)
+        spread = float(prediction.mean.to(torch.float64).var(correction=0))
+        tau = 3 + 9 * min(spread / 0.1667, 1.0)
+        objective = CobaValue(self._density(p), p * (1 - p) / tau)
+        outcomes = yield allocate(None, budget.total, lower=budget.lower, upper=budget.upper, objective=objective)
+        rewards = torch.cat(outcomes)
+        if len(rewards):
+            self._failure_rates = [*self._failure_rates, 1 - float(rewards.double().mean())][-self._window :]
+        return Selection()
+
+    def _density(self, p: Tensor) -> Tensor:
+        rates = self._failure_rates
+        failure = sum(rates) / len(rates) if rates else float((1 - p).mean())
+        pull = failure if failure > 0.5 else 1 / (1 + math.exp(-10 * (failure - 0.5)))
+        alpha = min(1 + (self._kappa - 2) * pull, self._kappa - 1)
+        beta = self._kappa - alpha
+        log_scale = math.lgamma(self._kappa) - math.lgamma(alpha) - math.lgamma(beta)
+        return torch.exp(log_scale + (alpha - 1) * p.log() + (beta - 1) * torch.log1p(-p))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the failure rates of the window; see `Strategy.state_dict`."""
+        return pack("coba", failure_rates=list(self._failure_rates))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
+        with unpack(state, "coba", "failure_rates") as values:
+            rates = [float(rate) for rate in values["failure_rates"]]
+            if len(rates) > self._window or not all(0 <= rate <= 1 for rate in rates):
+                raise ValueError("its window is not one of failure rates")
+        self._failure_rates = rates

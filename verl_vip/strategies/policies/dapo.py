@@ -1,0 +1,37 @@
+"""Sampling until enough prompt groups carry signal (DAPO, arXiv 2503.14476)."""
+
+from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.groups import affordable_groups, same_counts
+from verl_vip.strategies.outcomes import Outcomes, has_signal, join, keep_groups
+
+
+class Dapo(Stateless):
+    """Keeps the groups whose rewards differ, and samples further prompts in place of the others.
+
+    DAPO samples until the batch is full, whatever it costs. Here the budget is hard: the update wants as many
+    groups as the budget buys divided by `oversampling`, and sampling ends when it has them or the budget is spent.
+    It may spend less than the budget.
+
+    Args:
+        group_size: Rollouts of a group.
+        oversampling: How many groups the budget buys for each that the update wants. Chosen here.
+    """
+
+    def __init__(self, group_size: int = 8, oversampling: float = 2.0) -> None:
+        self._group_size = group_size
+        self._oversampling = oversampling
+
+    def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
+        """Yield one batch of groups, then replacements; see `Strategy.rounds`."""
+        groups, size = affordable_groups(budget, self._group_size, len(prompts))
+        wanted = max(1, int(groups / self._oversampling))
+        sampled: list[Outcomes] = []
+        first, missing = 0, wanted
+        while missing > 0 and first < groups:
+            last = min(first + missing, groups)
+            sampled.append((yield same_counts(len(prompts), range(first, last), size)))
+            first = last
+            missing = wanted - int(has_signal(join(sampled)).sum())
+        outcomes = join(sampled)
+        return Selection(keep=keep_groups(outcomes, has_signal(outcomes)))

@@ -1,0 +1,35 @@
+"""Rollouts in proportion to the Bernoulli variance (DynaMO, arXiv 2602.19208)."""
+
+import torch
+
+from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.policies.reciprocal import proportional_counts
+
+
+class Dynamo(Stateless):
+    """Counts in proportion to `max(4 p (1-p), 0.01)`, within half and one and a half of the mean.
+
+    This is what the released code does; its text says "in proportion to the standard deviation". Prompts with p of
+    at least `solved_from` get the least share. The code's bounds are 8 and 24 around 16. It refreshes p once an
+    epoch; here p is predicted.
+
+    Args:
+        solved_from: Success probability from which a prompt counts as solved.
+    """
+
+    decides_beforehand = True
+
+    def __init__(self, solved_from: float = 0.85) -> None:
+        self._solved_from = solved_from
+
+    def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
+        """Yield the counts once; see `Strategy.rounds`."""
+        budget.require_feasible(len(prompts))
+        p = prediction.mean
+        shares = (4 * p * (1 - p)).clamp_min(0.01)
+        shares = torch.where(p >= self._solved_from, 0.01, shares)
+        half = -(-budget.total // (2 * len(prompts)))
+        most = -(-3 * budget.total // (2 * len(prompts)))
+        yield proportional_counts(shares, Budget(budget.total, max(budget.lower, half), min(budget.upper, most)))
+        return Selection()

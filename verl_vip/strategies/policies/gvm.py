@@ -1,0 +1,33 @@
+"""Rollouts for rejection sampling with least gradient variance (GVM, arXiv 2505.02391)."""
+
+import torch
+
+from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.policies.reciprocal import proportional_counts
+
+
+class Gvm(Stateless):
+    """Counts in proportion to `G / sqrt(p + alpha / p^(beta - 1))`, with every gradient norm G taken as one.
+
+    The method measures G and p in a sampling stage of its own; here p is predicted and G is equal for all, as VIP
+    assumes too. Prompts with p = 0 get the least.
+
+    Args:
+        alpha: Regularisation against rare successes.
+        beta: Its exponent.
+    """
+
+    decides_beforehand = True
+
+    def __init__(self, alpha: float = 1e-3, beta: float = 2.0) -> None:
+        self._alpha, self._beta = alpha, beta
+
+    def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
+        """Yield the counts once; see `Strategy.rounds`."""
+        budget.require_feasible(len(prompts))
+        p = prediction.mean.to(torch.float64)
+        positive = p.clamp_min(1e-12)
+        shares = (positive + self._alpha / positive ** (self._beta - 1)).rsqrt()
+        yield proportional_counts(torch.where(p > 0, shares, 0.0), budget)
+        return Selection()

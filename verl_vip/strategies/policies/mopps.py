@@ -1,0 +1,49 @@
+"""Prompts of medium difficulty from a larger pool, by Thompson sampling (MoPPS, arXiv 2507.04632)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.groups import affordable_groups, even_counts
+from verl_vip.strategies.policies.beta_draws import draw_success
+from verl_vip.strategies.state import pack, restored_generator, seeded_generator, unpack
+
+
+class Mopps(Stateless):
+    """Draws a success probability for each candidate and serves those closest to `target`, evenly.
+
+    The belief is the prediction, as a Beta distribution of its mean and variance; predictor "beta_table" is the
+    paper's own. The pool is 16 times the batch, as for mathematics in the paper.
+
+    Args:
+        group_size: Rollouts of a prompt; what does not divide goes to the closest prompts.
+        target: The success probability sought.
+        seed: Of the draws.
+    """
+
+    pool_ratio = 16.0
+
+    def __init__(self, group_size: int = 8, target: float = 0.5, seed: int = 0) -> None:
+        self._group_size, self._target = group_size, target
+        self._generator = seeded_generator(seed)
+
+    def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
+        """Yield counts for the chosen candidates once; see `Strategy.rounds`."""
+        groups, _ = affordable_groups(budget, self._group_size, len(prompts))
+        distance = (draw_success(prediction, self._generator) - self._target).abs()
+        chosen = torch.argsort(distance, stable=True)[:groups].tolist()
+        total = min(budget.total, groups * budget.upper)
+        yield even_counts(len(prompts), chosen, total)
+        return Selection()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the generator's state; see `Strategy.state_dict`."""
+        return pack("mopps", generator=self._generator.get_state())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
+        with unpack(state, "mopps", "generator") as values:
+            self._generator = restored_generator(values["generator"])

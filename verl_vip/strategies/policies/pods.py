@@ -1,0 +1,65 @@
+"""Down-sampling after generation to the rollouts whose rewards vary most (PODS, arXiv 2504.13818)."""
+
+import torch
+from torch import Tensor
+
+from verl_vip.errors import ConfigError
+from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.groups import even_counts
+
+
+class Pods(Stateless):
+    """Samples evenly and updates on the `kept` rollouts of each prompt with the largest reward variance.
+
+    Saves update cost, not rollouts. Advantages are centred on what is kept, as the paper does.
+
+    Args:
+        kept: Rollouts of a prompt that the update uses. The paper's experiments use several sizes; half of a group
+            of eight is chosen here.
+
+    Raises:
+        ConfigError: If `kept` is below 2, which leaves no variance.
+    """
+
+    def __init__(self, kept: int = 4) -> None:
+        if kept < 2:
+            raise ConfigError(f"kept must be at least 2 rollouts; got {kept}.")
+        self._kept = kept
+
+    def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
+        """Yield even counts once, then keep some; see `Strategy.rounds`."""
+        budget.require_feasible(len(prompts))
+        outcomes = yield even_counts(len(prompts), range(len(prompts)), budget.total)
+        return Selection(keep=tuple(max_variance_subset(rewards, self._kept) for rewards in outcomes))
+
+
+def max_variance_subset(rewards: Tensor, size: int) -> Tensor:
+    """Choose the rollouts whose rewards have the largest variance.
+
+    The best subset consists of the i largest and the size - i smallest rewards for some i (arXiv 2504.13818), so
+    that sorting and prefix sums find it in O(n log n). Among equal variances the fewest large rewards win, among
+    equal rewards the rollouts sampled first.
+
+    Args:
+        rewards: An `n` tensor.
+        size: How many to choose; all if there are fewer.
+
+    Returns:
+        An `n` boolean tensor with `min(size, n)` flags set.
+    """
+    size = min(size, len(rewards))
+    order = torch.argsort(rewards, stable=True)
+    ascending = rewards[order].to(torch.float64)
+    zero = ascending.new_zeros(1)
+    sums = torch.cat([zero, ascending.cumsum(0)])
+    squares = torch.cat([zero, ascending.square().cumsum(0)])
+    high = torch.arange(size + 1)
+    low, rest = size - high, len(rewards) - high
+    total = sums[low] + sums[-1] - sums[rest]
+    spread = size * (squares[low] + squares[-1] - squares[rest]) - total.square()
+    best = int((spread > spread.max() - 1e-12).nonzero()[0])
+    keep = torch.zeros(len(rewards), dtype=torch.bool)
+    keep[order[: size - best]] = True
+    keep[order[len(rewards) - best :]] = True
+    return keep

@@ -1,0 +1,42 @@
+"""A control: VIP's counts, given to the wrong prompts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.gradient_variance import EstimatorName, GradientVariance
+from verl_vip.strategies.policies.vip import Vip
+from verl_vip.strategies.state import pack, restored_generator, seeded_generator, unpack
+
+
+class RandomPermutation(Stateless):
+    """Permutes the counts of `Vip` at random, as a control for what the match of counts to prompts is worth.
+
+    Args:
+        objective: As for `Vip`.
+        seed: Of the permutations.
+    """
+
+    decides_beforehand = True
+
+    def __init__(self, objective: GradientVariance | EstimatorName = "rloo", seed: int = 0) -> None:
+        self._vip = Vip(objective)
+        self._generator = seeded_generator(seed)
+
+    def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
+        """Yield the permuted counts once; see `Strategy.rounds`."""
+        counts = next(self._vip.rounds(prompts, prediction, budget))
+        yield counts[torch.randperm(len(counts), generator=self._generator)]
+        return Selection()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the generator's state; see `Strategy.state_dict`."""
+        return pack("random_permutation", generator=self._generator.get_state())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
+        with unpack(state, "random_permutation", "generator") as values:
+            self._generator = restored_generator(values["generator"])

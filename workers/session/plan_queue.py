@@ -1,0 +1,170 @@
+"""Batches that verl has been given counts for and has not trained on yet."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from verl_vip.errors import IntegrationError
+from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.state_file import restoring
+from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.step import Step
+from verl_vip.workers.session.outcomes import Plan
+
+_T = TypeVar("_T")
+
+
+class PlanQueue:
+    """Plans of consecutive training steps, the next one first.
+
+    verl's synchronous trainer plans a batch and trains on it before the next. `colocate_async` samples batches ahead:
+    each is planned as a whole when it is submitted, and a training step takes exactly one, in the order planned. So
+    every step spends its budget exactly, however long which prompt takes.
+    """
+
+    def __init__(self) -> None:
+        self._plans: deque[Plan] = deque()
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def __iter__(self) -> Iterator[Plan]:
+        return iter(self._plans)
+
+    def append(self, plan: Plan) -> None:
+        """Add the plan of the step after the last one planned."""
+        self._plans.append(plan)
+
+    def step_to_plan(self, step: int) -> int:
+        """Return the training step that takes the next batch planned.
+
+        Args:
+            step: The training step under way.
+        """
+        return self._plans[-1].step + 1 if self._plans else step
+
+    def head(self, step: int) -> Plan:
+        """Return the plan that a training step takes.
+
+        Raises:
+            IntegrationError: If there is none.
+        """
+        if not self._plans or self._plans[0].step != step:
+            raise IntegrationError(
+                f"rollouts of step {step} arrived without a plan; is "
+                "actor_rollout_ref.rollout.agent.agent_loop_manager_class set to verl_vip's RolloutManager?"
+            )
+        return self._plans[0]
+
+    def pop(self, step: int) -> Plan:
+        """Return the plan that a training step takes, and forget it; raises as `head` does."""
+        plan = self.head(step)
+        self._plans.popleft()
+        return plan
+
+    def clear(self) -> None:
+        """Forget all plans."""
+        self._plans.clear()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rollouts asked for, by uid, over all plans."""
+        return {uid: count for plan in self._plans for uid, count in zip(plan.uids, plan.counts, strict=True)}
+
+    @property
+    def sizes(self) -> set[tuple[int, int]]:
+        """Prompts and budgets that the plans have."""
+        return {(len(plan.uids), plan.budget.total) for plan in self._plans}
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Return the plans, of which nothing has come back; loadable with `torch.load(weights_only=True)`."""
+        return [_packed(plan) for plan in self._plans]
+
+    def load_state_dict(self, state: Sequence[Mapping[str, Any]], after: int) -> None:
+        """Restore `state_dict`'s value.
+
+        Args:
+            state: What was saved.
+            after: The step that it was saved after.
+
+        Raises:
+            StateError: If these are not plans of the steps that follow, counts break their budget, or two plans have a
+                prompt in common.
+        """
+        with restoring("the prompts in flight"):
+            plans = [_unpacked(plan) for plan in _list_of(dict, state)]
+            if [plan.step for plan in plans] != list(range(after + 1, after + 1 + len(plans))):
+                raise ValueError(f"plans of steps {[plan.step for plan in plans]} do not follow step {after}")
+            if len({uid for plan in plans for uid in plan.uids}) < sum(len(plan.uids) for plan in plans):
+                raise ValueError("a prompt is there twice")
+        self._plans = deque(plans)
+
+
+class _Decided(Stateless):
+    """Counts that were decided before the run was interrupted."""
+
+    decides_beforehand = True
+
+    def __init__(self, counts: Tensor) -> None:
+        self._counts = counts
+
+    def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
+        """Yield the counts; see `Strategy.rounds`."""
+        yield self._counts
+        return Selection()
+
+
+def _packed(plan: Plan) -> dict[str, Any]:
+    return {
+        "step": plan.step,
+        "strategy": plan.strategy,
+        "uids": plan.uids,
+        "labels": plan.labels,
+        "ids": list(plan.prompts.ids),
+        "embeddings": plan.prompts.embeddings,
+        "prediction": {
+            "mean": plan.prediction.mean,
+            "variance": plan.prediction.variance,
+            "spread": plan.prediction.spread,
+        },
+        "budget": asdict(plan.budget),
+        "counts": plan.counts,
+        "seconds": plan.seconds,
+    }
+
+
+def _unpacked(state: Mapping[str, Any]) -> Plan:
+    prompts = Prompts(tuple(_list_of(str, state["ids"])), state["embeddings"])
+    prediction = Prediction(*(state["prediction"][name] for name in ("mean", "variance", "spread")))
+    budget = Budget(**state["budget"])
+    if prediction.spread is not None and (
+        prediction.spread.shape != prediction.mean.shape
+        or not bool(((prediction.spread >= 0) & (prediction.spread <= 1)).all())
+    ):
+        raise ValueError("a spread is not between 0 and 1")
+    decided = _Decided(torch.tensor(_list_of(int, state["counts"]), dtype=torch.int64))
+    uids, labels = _list_of(str, state["uids"]), _list_of(str, state["labels"])
+    if not len(uids) == len(labels) == len(prompts):
+        raise ValueError(f"there are {len(uids)} uids and {len(labels)} labels for {len(prompts)} prompts")
+    (step,), (strategy,) = _list_of(int, [state["step"]]), _list_of(str, [state["strategy"]])
+    return Plan(
+        step=step,
+        strategy=strategy,
+        uids=uids,
+        labels=labels,
+        prompts=prompts,
+        prediction=prediction,
+        budget=budget,
+        rounds=Step(decided, prompts, prediction, budget, name=strategy),
+        seconds={str(part): float(seconds) for part, seconds in state["seconds"].items()},
+    )
+
+
+def _list_of(kind: type[_T], values: Any) -> list[_T]:
+    if not isinstance(values, list) or not all(type(value) is kind for value in values):
+        raise TypeError(f"there is something else where a list of {kind.__name__} was expected")
+    return list(values)

@@ -1,0 +1,101 @@
+"""Decides how many rollouts the prompts of a batch get, before any is sampled."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from verl_vip.config import VipConfig
+from verl_vip.prediction.contract import Prompts
+from verl_vip.prediction.embedding import PromptEmbedder
+from verl_vip.prediction.identity import fields_of, prompt_id, prompt_text
+from verl_vip.strategies.contract import Budget
+from verl_vip.strategies.step import Step
+from verl_vip.workers.session.outcomes import Plan
+from verl_vip.workers.session.run_state import RunState
+from verl_vip.workers.session.stopwatch import Stopwatch
+from verl_vip.workers.settings.run_settings import RunSettings
+
+logger = logging.getLogger("verl_vip")
+
+
+class Planner:
+    """Identifies prompts, predicts them and asks the strategy for counts.
+
+    Args:
+        settings: The checked settings of the run.
+
+    Attributes:
+        embedder: What turns prompts into vectors.
+    """
+
+    def __init__(self, settings: RunSettings) -> None:
+        vip = settings.vip
+        self._settings = settings
+        self._told_of_repetition = False
+        self.embedder = PromptEmbedder(vip.embedding_model, cache_dir=vip.cache_path)
+
+    def plan(
+        self,
+        state: RunState,
+        *,
+        step: int,
+        uids: Sequence[str],
+        messages: Sequence[Any],
+        labels: Sequence[str],
+        tasks: Sequence[Mapping[str, Any]] = (),
+    ) -> Plan:
+        """Plan one batch with the run's predictor and strategy.
+
+        Args:
+            state: Predictor and strategy; the strategy's state moves on.
+            step: The training step that takes the batch.
+            uids: `B` identifiers that verl drew.
+            messages: `B` chat prompts, each a list of messages.
+            labels: `B` data sources.
+            tasks: `B` rows of the data set with the columns of `vip.identity_fields`; not needed without any.
+
+        Raises:
+            IntegrationError: If the strategy broke the budget.
+        """
+        watch = Stopwatch()
+        wordings = [prompt_id(message) for message in messages]
+        ids, fields = tuple(wordings), self._settings.vip.identity_fields
+        if fields:
+            ids = tuple(
+                prompt_id(*both) for both in zip(messages, (fields_of(task, fields) for task in tasks), strict=True)
+            )
+        self._tell_of_repetition(step, ids)
+        prompts = Prompts(ids, self.embedder.embed(wordings, [prompt_text(message) for message in messages]))
+        watch.lap("embed")
+        prediction = replace(state.predictor.predict(prompts), stake=_stakes(self._settings.vip, labels))
+        watch.lap("predict")
+        nominal = self._settings.budget
+        total = nominal.total * len(ids) // self._settings.prompts_per_step
+        budget = Budget(total=total, lower=nominal.lower, upper=nominal.upper)
+        name = self._settings.vip.strategy
+        rounds = Step(state.strategy, prompts, prediction, budget, name=name)
+        watch.lap("allocate")
+        return Plan(step, name, list(uids), list(labels), prompts, prediction, budget, rounds, watch.seconds)
+
+    def _tell_of_repetition(self, step: int, ids: Sequence[str]) -> None:
+        repeated = len(ids) - len(set(ids))
+        if repeated and not self._told_of_repetition:
+            self._told_of_repetition = True
+            logger.warning(
+                "step %d: %d of %d prompts repeat another prompt of the batch. Each is sampled by its "
+                "own count; they share one prediction, and what they earn is pooled. Said once a run.",
+                step,
+                repeated,
+                len(ids),
+            )
+
+
+def _stakes(vip: VipConfig, sources: Sequence[str]) -> Tensor | None:
+    if not vip.reward_range_by_source:
+        return None
+    ranges = torch.tensor([vip.range_of(source) for source in sources], dtype=torch.float64)
+    return ranges[:, 1] - ranges[:, 0]

@@ -1,0 +1,197 @@
+"""The state of a run in verl's checkpoint folders: written before verl marks a checkpoint, restored with it."""
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from verl_vip.config import VipConfig
+from verl_vip.errors import ConfigError, StateError
+from verl_vip.prediction.contract import Predictor
+from verl_vip.prediction.registry import build_predictor
+from verl_vip.state_file import read_state, restoring, write_state
+from verl_vip.strategies.contract import Strategy
+from verl_vip.strategies.gradient_variance import GradientVariance
+from verl_vip.strategies.registry import build_strategy
+from verl_vip.workers.session.plan_queue import PlanQueue
+from verl_vip.workers.settings.run_settings import RunSettings
+
+logger = logging.getLogger("verl_vip")
+
+STATE_FILE = "vip_state.pt"
+_KEYS = {"step", "rollouts_total", "basis", "predictor_name", "predictor", "strategy_name", "strategy", "plans"}
+
+
+@dataclass
+class RunState:
+    """What a continued run needs of the one before.
+
+    Attributes:
+        basis: What gives ids, embeddings and successes their meaning, by setting.
+        predictor_name: `vip.predictor`.
+        predictor: The predictor itself.
+        strategy_name: `vip.strategy`.
+        strategy: The strategy itself.
+        plans: Batches that were given counts and are not trained on yet.
+        rollouts_total: Rollouts of the run so far, earlier starts included.
+        saved_step: The step whose state was last written or restored.
+    """
+
+    basis: Mapping[str, Any]
+    predictor_name: str
+    predictor: Predictor
+    strategy_name: str
+    strategy: Strategy
+    plans: PlanQueue = field(default_factory=PlanQueue)
+    rollouts_total: int = 0
+    saved_step: int | None = None
+
+    @classmethod
+    def fresh(cls, vip: VipConfig, objective: GradientVariance, embedding_model: str) -> "RunState":
+        """Build the predictor and the strategy of a run that has not begun.
+
+        Args:
+            vip: The settings of the run.
+            objective: The gradient variance that the strategy minimises.
+            embedding_model: What tells the embedding model from others; see `ModelSource.key`.
+
+        Raises:
+            ConfigError: If a name or a setting is unknown.
+        """
+        return cls(
+            basis={
+                "vip.embedding_model": embedding_model,
+                "vip.reward_range": list(vip.reward_range),
+                "vip.reward_range_by_source": {name: list(pair) for name, pair in vip.reward_range_by_source.items()},
+                "vip.identity_fields": list(vip.identity_fields),
+            },
+            predictor_name=vip.predictor,
+            predictor=build_predictor(vip.predictor, **vip.predictor_settings),
+            strategy_name=vip.strategy,
+            strategy=build_strategy(vip.strategy, objective=objective, **vip.strategy_settings),
+        )
+
+    @classmethod
+    def of_checkpoint(
+        cls, folder: Path, vip: VipConfig, objective: GradientVariance, embedding_model: str
+    ) -> "RunState":
+        """Read the state that belongs to a checkpoint folder.
+
+        A strategy may change between two starts, and then starts fresh. The predictor may not, nor what it learned
+        from: embeddings of another model and successes of another range of rewards mean something else.
+
+        Args:
+            folder: verl's `global_step_N`.
+            vip: The settings of the run that goes on.
+            objective: As for `fresh`.
+            embedding_model: As for `fresh`.
+
+        Raises:
+            ConfigError: If a name or a setting is unknown.
+            StateError: If there is no state, or it is damaged, or of another step, predictor or basis.
+        """
+        found = cls.fresh(vip, objective, embedding_model)
+        path = folder / STATE_FILE
+        state = read_state(path)
+        if lacking := _KEYS - state.keys():
+            raise StateError(f"{path} is not the state of a run: it lacks {', '.join(sorted(lacking))}.")
+        if folder.name != f"global_step_{state['step']}":
+            raise StateError(f"{path} is the state after step {state['step']} and does not belong there.")
+        if state["predictor_name"] != found.predictor_name:
+            raise StateError(
+                f"{path} holds the state of predictor {state['predictor_name']!r}, and vip.predictor is "
+                f"{found.predictor_name!r}."
+            )
+        with restoring(f"the run in {path}"):
+            found._load(path, state)
+        logger.info(
+            "resumed after step %d with the predictor's state from %s (%d rollouts so far)",
+            found.saved_step,
+            path,
+            found.rollouts_total,
+        )
+        return found
+
+    def _load(self, path: Path, state: Mapping[str, Any]) -> None:
+        step, total = state["step"], state["rollouts_total"]
+        if type(step) is not int or type(total) is not int or total < 0:
+            raise StateError(f"{path} is damaged: step {step!r} and {total!r} rollouts are no such numbers.")
+        for setting, now in self.basis.items():
+            saved = state["basis"][setting]
+            # The range of a further data source may be added: training was refused what was outside the others.
+            same = {**now, **saved} == now if isinstance(now, dict) else saved == now
+            if not same:
+                raise StateError(
+                    f"{path} holds what was learned with {setting}={saved}, and it is now {now}; what was learned "
+                    "means nothing there."
+                )
+        self.predictor.load_state_dict(state["predictor"])
+        if state["strategy_name"] == self.strategy_name:
+            self.strategy.load_state_dict(state["strategy"])
+        else:
+            logger.warning("strategy %s starts fresh; the checkpoint is of another", self.strategy_name)
+        self.plans.load_state_dict(state["plans"], after=step)
+        for plan in self.plans:
+            self.predictor.predict(plan.prompts)  # refuses embeddings that it could not learn from
+        self.rollouts_total, self.saved_step = total, step
+
+    def save(self, folder: Path, step: int) -> None:
+        """Write the state after `step` into verl's checkpoint folder; once a step is enough."""
+        if self.saved_step == step:
+            return
+        write_state(
+            folder / STATE_FILE,
+            {
+                "step": step,
+                "rollouts_total": self.rollouts_total,
+                "basis": dict(self.basis),
+                "predictor_name": self.predictor_name,
+                "predictor": self.predictor.state_dict(),
+                "strategy_name": self.strategy_name,
+                "strategy": self.strategy.state_dict(),
+                "plans": self.plans.state_dict(),
+            },
+        )
+        self.saved_step = step
+
+    def require_counts(self, in_flight: Collection[str], settings: RunSettings) -> None:
+        """Hold the restored plans against the prompts in flight that verl restored with the same checkpoint.
+
+        verl's asynchronous trainers write these into the folder `transfer_queue` of a checkpoint, with the rollouts
+        that were finished; those that were not are sampled anew. If verl dropped them all, so are their plans, and
+        the user is told.
+
+        Args:
+            in_flight: Uids of training prompts.
+            settings: The settings of the run that goes on.
+
+        Raises:
+            ConfigError: If other prompts have plans, or the plans are not of the batches that the run takes.
+        """
+        folder, planned = settings.resume_dir, self.plans.counts.keys()
+        if planned and not in_flight:
+            logger.warning(
+                "verl did not restore the %d prompts that were in flight at the checkpoint %s; training goes on with "
+                "the prompts that follow them.",
+                len(planned),
+                folder,
+            )
+            self.plans.clear()
+            return
+        drop = f"delete {folder}/transfer_queue, which skips these prompts"
+        if planned != set(in_flight):
+            raise ConfigError(
+                f"{folder} holds {len(in_flight)} prompts in flight, and the predictor's state has counts for "
+                f"{len(planned & set(in_flight))} of them; {drop}."
+            )
+        due = (settings.prompts_per_step, settings.budget.total)
+        if self.plans.sizes - {due} or len(self.plans) > settings.batches_ahead:
+            found = " and ".join(
+                f"{prompts} prompts for {total} rollouts" for prompts, total in sorted(self.plans.sizes)
+            )
+            raise ConfigError(
+                f"{folder} holds batches in flight ({len(self.plans)}, of {found}), and the run has "
+                f"{settings.batches_ahead} of {due[0]} prompts for {due[1]}; set data.train_batch_size, the budget and "
+                f"trainer.v1.colocate_async.num_warmup_batches as they were, or {drop}."
+            )

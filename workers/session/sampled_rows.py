@@ -1,0 +1,110 @@
+"""Rows that verl's agent loops put into TransferQueue, in the order sampled."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from transfer_queue import KVBatchMeta
+
+from verl_vip.workers.session.outcomes import Rollouts
+
+#: Keys of `reward_extra_info` that a scorer's dictionary has, or a reward manager's note that it failed.
+_SCORERS_OWN = frozenset({"score", "timeout", "error"})
+
+
+@dataclass(frozen=True)
+class SampledRows:
+    """`N` rows, named by key as verl names them: `{uid}_{rollout}_{output}`.
+
+    Attributes:
+        keys: Keys in TransferQueue.
+        tags: verl's notes on each row.
+        uids: The prompt of each row.
+        rewards: As the scorer gave them; NaN or infinite where it failed without an error.
+        accuracies: See `Rollouts`; empty, or one for each row.
+    """
+
+    keys: list[str]
+    tags: list[dict[str, Any]]
+    uids: list[str]
+    rewards: list[float]
+    accuracies: list[float | None] = field(default_factory=list)
+
+    def __add__(self, later: "SampledRows") -> "SampledRows":
+        """Return these rows and then those."""
+        return SampledRows(
+            self.keys + later.keys,
+            self.tags + later.tags,
+            self.uids + later.uids,
+            self.rewards + later.rewards,
+            self.accuracies + later.accuracies,
+        )
+
+    @property
+    def rollouts(self) -> Rollouts:
+        """What the session is told of them."""
+        tokens = [int(tag["response_len"]) for tag in self.tags]
+        return Rollouts(self.uids, self.rewards, tokens, self.accuracies)
+
+    def in_order(self) -> "SampledRows":
+        """Return a prompt's rows by the number of their rollout, prompts by name; TransferQueue promises no order."""
+        return self._take(sorted(range(len(self.keys)), key=lambda row: _place(self.keys[row])))
+
+    def renamed(self, prompt_of: Mapping[str, str]) -> "SampledRows":
+        """Return the rows with the uids of their prompts in place of those of a further round's groups."""
+        return replace(self, uids=[prompt_of[uid] for uid in self.uids])
+
+    def split(self, kept: Mapping[str, Sequence[int]]) -> tuple["SampledRows", "SampledRows"]:
+        """Return the rows that are kept, and those that are not.
+
+        Args:
+            kept: Positions among a prompt's rows with a finite reward, by uid; rows without one are not kept.
+        """
+        chosen = {(uid, position) for uid, positions in kept.items() for position in positions}
+        seen: dict[str, int] = {}
+        kept_rows: list[int] = []
+        dropped_rows: list[int] = []
+        for row, uid in enumerate(self.uids):
+            is_scored = math.isfinite(self.rewards[row])
+            position = seen.get(uid, 0)
+            seen[uid] = position + is_scored
+            (kept_rows if is_scored and (uid, position) in chosen else dropped_rows).append(row)
+        return self._take(kept_rows), self._take(dropped_rows)
+
+    def batch(self, partition_id: str) -> KVBatchMeta:
+        """Return the rows as verl's trainer takes them."""
+        return KVBatchMeta(partition_id=partition_id, keys=self.keys, tags=self.tags)
+
+    def _take(self, rows: Sequence[int]) -> "SampledRows":
+        return SampledRows(
+            [self.keys[row] for row in rows],
+            [self.tags[row] for row in rows],
+            [self.uids[row] for row in rows],
+            [self.rewards[row] for row in rows],
+            [self.accuracies[row] for row in rows] if self.accuracies else [],
+        )
+
+
+def _place(key: str) -> tuple[str, int, int]:
+    uid, rollout, output = key.rsplit("_", 2)
+    return uid, int(rollout), int(output)
+
+
+def own_accuracy(extra_fields: Any) -> float | None:
+    """Return what a scorer says of a rollout beside its reward, from 0 (wrong) to 1 (right); None where it does not.
+
+    verl's reward managers keep what a scorer returned as `reward_extra_info`. If that was a plain number they call it
+    `acc` themselves, which then is the reward once more and no accuracy.
+
+    Args:
+        extra_fields: The row's field of that name.
+    """
+    info = extra_fields.get("reward_extra_info") if isinstance(extra_fields, Mapping) else None
+    if not isinstance(info, Mapping) or _SCORERS_OWN.isdisjoint(info):
+        return None
+    accuracy = info.get("acc")
+    if not isinstance(accuracy, (bool, int, float, np.bool_, np.number)):
+        return None
+    return float(accuracy) if 0 <= accuracy <= 1 else None

@@ -1,0 +1,1 @@
+"""What is read from verl's config, and what is refused."""

@@ -1,0 +1,138 @@
+"""verl's settings of the update: which of them keep the weight that the analysis gives each prompt.
+
+With the advantages of `workers.advantage`, and w = 1/(B n) for a rollout of a prompt with n of them, verl's
+`actor.loss_agg_mode` makes the gradient a sum over rollouts of w, the advantage, and
+
+| mode | the rollout's score |
+|---|---|
+| seq-mean-token-mean | the mean over its tokens, as in the paper |
+| seq-mean-token-sum | the sum over its tokens, the gradient of its log-probability |
+| seq-mean-token-sum-norm | that sum over `actor.loss_scale_factor`, which must be set |
+| token-sum | that sum times `data.train_batch_size * rollout.n`, a constant |
+| token-mean | that sum over the mean response length of the mini-batch |
+
+The last is the one where prompts meet: their weights stay equal, and the length of everybody's responses scales the
+whole step.
+"""
+
+from collections.abc import Collection
+
+from omegaconf import DictConfig, OmegaConf
+
+from verl_vip.advantages.compute import ADVANTAGES
+from verl_vip.config import VipConfig
+from verl_vip.strategies.contract import Weighing
+
+#: Advantage estimators of `workers.advantage` by the objective whose variance they have.
+ESTIMATORS = {name: f"vip_{name}" for name in ("rloo", "dr_grpo", "predicted_baseline")}
+#: What needs neither a group nor a prediction, and so goes with every objective.
+_REINFORCE = "vip_reinforce"
+_OURS = {f"vip_{name}" for name in ADVANTAGES}
+
+
+def update_refusals(config: DictConfig, vip: VipConfig) -> list[str]:
+    """Return what is wrong with the update's settings, one sentence each with what to set instead."""
+    estimator, actor = config.algorithm.adv_estimator, config.actor_rollout_ref.actor
+    found = []
+    if estimator in ESTIMATORS.values() and estimator != ESTIMATORS[vip.objective]:
+        found.append(
+            f"algorithm.adv_estimator={estimator} does not have the variance that vip.objective={vip.objective} "
+            f"minimises; set algorithm.adv_estimator={ESTIMATORS[vip.objective]}."
+        )
+    elif vip.objective == "predicted_baseline" and estimator not in (ESTIMATORS[vip.objective], _REINFORCE):
+        found.append(
+            f"algorithm.adv_estimator={estimator} has no baseline for groups as small as "
+            "vip.objective=predicted_baseline makes; set algorithm.adv_estimator=vip_predicted_baseline or "
+            f"{_REINFORCE}."
+        )
+    if actor.loss_agg_mode == "seq-mean-token-sum-norm" and actor.loss_scale_factor is None:
+        found.append(
+            "actor.loss_agg_mode=seq-mean-token-sum-norm divides by the width of each micro-batch, so that a prompt's "
+            "weight depends on which rows lie beside it; set "
+            "actor_rollout_ref.actor.loss_scale_factor=${data.max_response_length}."
+        )
+    if vip.utility != "success" and estimator not in _OURS:
+        found.append(
+            f"algorithm.adv_estimator={estimator} does not apply the weight of vip.utility={vip.utility}; set "
+            f"algorithm.adv_estimator={ESTIMATORS[vip.objective]}, or vip.utility=success."
+        )
+    if vip.utility != "success" and estimator == "vip_max_rl":
+        found.append(
+            "algorithm.adv_estimator=vip_max_rl has a utility of its own, which vip.utility would multiply; "
+            "set vip.utility=success."
+        )
+    if estimator == "vip_max_rl" and config.algorithm.use_kl_in_reward:
+        found.append(
+            "algorithm.adv_estimator=vip_max_rl divides by the group's mean reward, which a KL penalty takes to zero "
+            "and below; set algorithm.use_kl_in_reward=False, and actor_rollout_ref.actor.use_kl_loss=True if need be."
+        )
+    return found
+
+
+def selection_refusals(vip: VipConfig, weighs: Collection[Weighing], *, ours: bool, kl_in_reward: bool) -> list[str]:
+    """Return why the update cannot follow what a strategy's selections may have, one sentence each.
+
+    Args:
+        vip: The settings of the run.
+        weighs: See `Strategy.weighs`.
+        ours: Whether the advantage estimator is one of ours, which give rows their weights.
+        kl_in_reward: Whether a KL penalty is subtracted from the rewards after the strategy saw them.
+    """
+    found = []
+    if weighs and not ours:
+        found.append(
+            f"vip.strategy={vip.strategy} weighs what it trains on, and algorithm.adv_estimator does not pass "
+            f"the weights on; set algorithm.adv_estimator={ESTIMATORS[vip.objective]}."
+        )
+    if kl_in_reward and not {"rollout_weight", "baseline"}.isdisjoint(weighs):
+        found.append(
+            f"vip.strategy={vip.strategy} centres or weighs rollouts by their rewards, which a KL penalty in the "
+            "reward changes afterwards; set algorithm.use_kl_in_reward=False and "
+            "actor_rollout_ref.actor.use_kl_loss=True."
+        )
+    return found
+
+
+def update_notes(config: DictConfig, vip: VipConfig) -> list[str]:
+    """Return what the user should know of settings that work but change what the analysis says."""
+    estimator, actor = config.algorithm.adv_estimator, config.actor_rollout_ref.actor
+    ours, equal = estimator in _OURS, vip.prompt_weight == "equal"
+    found = []
+    if not ours:
+        found.append(
+            f"algorithm.adv_estimator={estimator} is verl's own: a prompt weighs as much as it has rollouts, and "
+            "vip.prompt_weight does not reach it"
+        )
+    elif estimator not in ESTIMATORS.values():
+        found.append(
+            f"no variance of {estimator} is known; a strategy that minimises one takes vip.objective={vip.objective}"
+        )
+    if ours and equal and actor.loss_agg_mode == "token-mean":
+        found.append(
+            "actor.loss_agg_mode=token-mean: prompts weigh alike, a rollout counts with the sum over its tokens, and "
+            "the step shrinks as the batch's mean response grows"
+        )
+    if ours and equal and (actor.use_kl_loss or actor.entropy_coeff != 0):
+        found.append("the KL and entropy losses still weigh rows alike, hence a prompt by its count")
+    if config.algorithm.use_kl_in_reward:
+        found.append("counts are chosen for the variance of the scorer's rewards, without that of the KL penalty")
+    rows = actor.ppo_mini_batch_size * config.actor_rollout_ref.rollout.n
+    steps = (vip.budget or config.data.train_batch_size * config.actor_rollout_ref.rollout.n) // rows
+    if steps > 1:
+        found.append(
+            f"{steps} optimiser steps a batch: counts minimise the variance of their sum at the policy that sampled"
+        )
+    return found
+
+
+def loss_divisor(config: DictConfig, budget: int) -> int | None:
+    """Return what verl's loss divides the sum over a batch's rows by, all of its mini-batches together.
+
+    Args:
+        config: verl's whole config.
+        budget: Rows of a batch, `data.train_batch_size * rollout.n`.
+
+    Returns:
+        That number of rows, however many came back; None where the divisor follows the rows that did.
+    """
+    return None if OmegaConf.select(config, "actor_rollout_ref.actor.loss_agg_mode") == "token-mean" else budget
