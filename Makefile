@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # Each of verl's processes would compile all of its imports anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick check resolve contract server clean
+.PHONY: demo test quick check docs resolve contract server clean
 .DEFAULT_GOAL := demo
 
 # Train on this machine and print where the report is.
@@ -25,11 +25,17 @@ test: $(READY)
 quick: $(READY)
 	$(BIN)/python -m pytest -m "not end_to_end"
 
-# Lint, format and types.
+# Lint, format, types, and whether the generated pages are what the code says.
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+
+# The documentation as a site in build/site; fails on a broken link.
+docs: $(READY)
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # Do the extras for GPU and CPU resolve? Asks the package index, installs nothing.
 resolve: $(READY)

@@ -22,15 +22,18 @@ from typing import Any
 import numpy as np
 import scipy
 import torch
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from scipy.optimize import minimize
 
 from verl_vip.allocation import DrGrpo, Rloo, allocate
 from verl_vip.allocation.objective import SmoothObjective
+from verl_vip.reporting.style import draw, save_png, series_style
 
 LOWER, UPPER, PER_PROMPT = 4, 64, 16
 SIZES = (8, 32, 128, 512, 4096, 32_768, 1_000_000)
 OBJECTIVES: dict[str, Callable[[Any], SmoothObjective]] = {"rloo": Rloo, "dr_grpo": DrGrpo}
-RESULTS = Path(__file__).parent / "results" / "allocation.json"
+RESULTS = Path(__file__).parent / "results" / "allocation"
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,22 @@ def show(name: str, report: dict[int, dict[str, Any]]) -> None:
         print(line, flush=True)
 
 
+def plot_counts(ax: Axes) -> None:
+    """Draw the exact counts of 512 prompts whose success probabilities lie evenly between 0 and 1."""
+    problem = Problem(np.linspace(0.001, 0.999, 512), "rloo")
+    style = series_style(["Dr.GRPO", "RLOO", "equal counts"])
+    for title, name in (("RLOO", "rloo"), ("Dr.GRPO", "dr_grpo")):
+        counts = exact(Problem(problem.success_probability, name))
+        ax.step(problem.success_probability, counts, where="mid", label=title, **{**style[title], "marker": None})
+    ax.axhline(PER_PROMPT, label="equal counts", **{**style["equal counts"], "marker": None})
+    ax.set_xlim(0, 1)
+    ax.set_ylim(bottom=0)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("predicted success probability")
+    ax.set_ylabel("rollouts")
+    ax.legend(loc="lower center", ncols=3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
@@ -210,8 +229,9 @@ def main() -> None:
     for name in OBJECTIVES:
         report[name] = {size: measure(size, name, options.seeds) for size in sizes}
         show(name, report[name])
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "results.json").write_text(json.dumps(report, indent=2) + "\n")
+    save_png(draw(plot_counts), RESULTS / "counts.png", "Rollouts by success probability")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ Moment = Literal["start_up", "step", "checkpoint", "mark"]
 MARK = "latest_checkpointed_iteration.txt"
 STATE = "vip_state.pt"
 SAVE_FREQ = 2
-RESULTS = Path(__file__).parent / "results" / "kill_resume.json"
+RESULTS = Path(__file__).parent / "results" / "kill_resume" / "results.json"
 _LONGEST_START_S = 400
 _MARKER = "VERL_VIP_KILL_RESUME"
 
@@ -228,6 +228,7 @@ def main() -> None:
     same = [first.ids == second.ids and first.requested == second.requested for first, second in pairs]
     report = {"kills": len(kills), "lost": 0, "steps": len(same), "steps_with_the_same_counts": sum(same)}
     print(json.dumps(report))
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps({**report, "each": [asdict(kill) for kill in kills]}, indent=1) + "\n")
 
 

@@ -52,7 +52,7 @@ BOUND = "all but own part known"
 MODEL = "model known"
 GIVEN = "model known, embeddings as given"
 OUTCOMES_OF = ("even counts", BEST)
-RESULTS = Path(__file__).parent / "results" / "knowable_share.json"
+RESULTS = Path(__file__).parent / "results" / "knowable_share" / "results.json"
 WORLDS = {
     "default": WorldSettings(),
     "embeddings tell all of the difficulty": WorldSettings(own_spread=0.0),

@@ -26,7 +26,7 @@ SMALL_POOL, LARGE_POOL = 17_398, 1_000_000
 #: Steps timed: two fits are among them.
 STEPS = 32
 REFIT_EVERY = 16
-RESULTS = Path(__file__).parent / "results" / "prediction_cost.json"
+RESULTS = Path(__file__).parent / "results" / "prediction_cost" / "results.json"
 
 
 class Batches:
@@ -99,7 +99,7 @@ def widened(predictor: Predictor, pool: int) -> Predictor:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help=f"write {RESULTS.name} as well")
+    parser.add_argument("--json", action="store_true", help="write the result file as well")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     reference, _ = trained("gaussian_process", SMALL_POOL)

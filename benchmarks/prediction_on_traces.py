@@ -53,7 +53,7 @@ PREDICTORS: dict[str, Callable[[], Predictor]] = {
 LOWER, UPPER, EPS, RESAMPLES = 3, 24, 1e-3, 1000
 SOURCES = ("verl", "one PyTorch process")
 FOLDER = Path(__file__).parent
-RESULTS = FOLDER / "results" / "prediction_on_traces.json"
+RESULTS = FOLDER / "results" / "prediction_on_traces" / "results.json"
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ STEPS = EPOCHS * POOL // BATCH
 LOWER, UPPER = 3, 24
 OURS, EVEN = "drifting_gp", "even counts"
 SCORES = ("excess log loss", "squared error", "regret, %")
-RESULTS = Path(__file__).parent / "results" / "prediction_quality.json"
+RESULTS = Path(__file__).parent / "results" / "prediction_quality" / "results.json"
 
 PREDICTORS: dict[str, Callable[[], Predictor]] = {
     OURS: lambda: build_predictor(OURS),
@@ -196,7 +196,7 @@ def show(title: str, found: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help=f"write {RESULTS.name} as well")
+    parser.add_argument("--json", action="store_true", help="write the result file as well")
     options = parser.parse_args()
     results = {}
     for title, scenario in SCENARIOS.items():

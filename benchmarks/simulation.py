@@ -32,7 +32,7 @@ from verl_vip.strategies.registry import STRATEGIES
 
 BEST = "drifting_gp"
 COMMON = "beta_table"
-RESULTS = Path(__file__).parent / "results" / "simulation.json"
+RESULTS = Path(__file__).parent / "results" / "simulation" / "results.json"
 WORLDS = {
     "embeddings tell all of the difficulty": WorldSettings(own_spread=0.0),
     "embeddings tell little": WorldSettings(family_spread=0.7, related_spread=0.7, own_spread=2.0),
@@ -117,7 +117,7 @@ def main() -> None:
     by_world = share_elsewhere(others, min(options.seeds, 3))
     by_visits = share_elsewhere(visited_more(settings), min(options.seeds, 3))
     data = comparison_data(summaries, settings, options.seeds)
-    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
     further = {"share_by_error": by_error, "share_by_world": by_world, "share_by_visits": by_visits}
     RESULTS.write_text(json.dumps({**data, **further}, indent=1) + "\n")
     if options.plots is not None:

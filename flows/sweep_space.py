@@ -1,5 +1,6 @@
 """What a sweep tries: designs, each a strategy with a budget, and the trials of a design, one a seed."""
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ class Trial:
             override(_SEED, self.seed),
         ]
         settings = fingerprint([base.recipe, overrides, dict(base.environment)])
-        name = f"{self.design.strategy}-n{self.design.budget}-seed{self.seed}-{settings[:10]}"
+        strategy = re.sub(r"[^\w.-]", "_", self.design.strategy)  # package.module:Class, too, names a folder
+        name = f"{strategy}-n{self.design.budget}-seed{self.seed}-{settings[:10]}"
         return TrainingRun(
             base.recipe, name, str(base.folder / "trials"), overrides, base.cluster, base.environment, base.python
         )

@@ -3,8 +3,10 @@
 import difflib
 import importlib
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Any
 
 from verl_vip.errors import ConfigError
@@ -30,21 +32,72 @@ _PLAIN: dict[Any, _Plain] = {
 }
 
 
+#: The entry points with which other packages register what they bring.
+_GROUPS = {"strategy": "verl_vip.strategies", "predictor": "verl_vip.predictors"}
+_PLACE = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
+
+
 def locate(kind: str, name: str, known: Mapping[str, str]) -> Any:
     """Import what a name stands for.
 
     Args:
-        kind: What is named, for the message.
-        name: A key of `known`.
+        kind: What is named: "strategy" or "predictor".
+        name: A key of `known`, an entry point of the kind's group, or "package.module:Class". A key of `known` wins.
         known: "module:attribute" by name.
 
     Raises:
-        ConfigError: If the name is unknown.
+        ConfigError: If the name is unknown or stands for two things, or what it stands for cannot be imported.
     """
-    if name not in known:
-        raise ConfigError(f"there is no {kind} {name!r}; {_nearest(name, known)}")
-    module, _, attribute = known[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    place = known.get(name) or (name if _PLACE.fullmatch(name) else _registered(kind, name, known))
+    module, _, attribute = place.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{kind} {name!r} cannot be imported ({error}); install its package in this environment, or correct the "
+            "name."
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ConfigError(f"{kind} {name!r} is not there: {module} has no {attribute}; correct the name.")
+        found = getattr(found, part)
+    try:
+        inspect.signature(found)
+    except (TypeError, ValueError) as error:  # nothing to call, or a class written in C
+        raise ConfigError(f"{kind} {name!r} is no class that can be built from settings; name the class.") from error
+    return found
+
+
+def _registered(kind: str, name: str, known: Mapping[str, str]) -> str:
+    """Return "module:attribute" of the entry point of that name."""
+    points = entry_points(group=_GROUPS[kind])
+    places = sorted({point.value for point in points if point.name == name})
+    if not places:
+        raise ConfigError(f"there is no {kind} {name!r}; {_nearest(name, {*known, *points.names})}")
+    if len(places) > 1:
+        raise ConfigError(
+            f"{kind} {name!r} is registered by several packages ({', '.join(places)}); give one of these places "
+            "instead of the name."
+        )
+    return places[0]
+
+
+def require_contract(kind: str, name: str, built: object, contract: type) -> None:
+    """Refuse what lacks a member of its contract.
+
+    Args:
+        kind: What was built, for the message.
+        name: What it goes by.
+        built: The strategy or predictor.
+        contract: The protocol that it has to keep.
+
+    Raises:
+        ConfigError: If a member is missing.
+    """
+    if lacking := [member for member in vars(contract) if not member.startswith("_") and not hasattr(built, member)]:
+        raise ConfigError(
+            f"{kind} {name!r} lacks {', '.join(lacking)}; the contract is {contract.__module__}.{contract.__name__}."
+        )
 
 
 def build(kind: str, name: str, constructor: Any, fixed: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:

@@ -18,7 +18,8 @@ class VipConfig:
     """Settings of one run. Each is a key of the recipe's `vip` group, so `vip.upper=64` overrides it."""
 
     strategy: str = "vip"
-    """How the budget is spent; a name from `verl_vip.strategies` ("uniform" is stock verl's fixed n)."""
+    """How the budget is spent: the name of a strategy ("uniform" is stock verl's fixed n), of an entry point of the
+    group `verl_vip.strategies`, or `package.module:Class`."""
     strategy_settings: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the strategy."""
     objective: Literal["rloo", "dr_grpo", "predicted_baseline"] = "rloo"
@@ -46,7 +47,8 @@ class VipConfig:
     prompts need it: `data.train_batch_size` is the pool then, and the budget serves a part of it. It has to be a
     multiple of `actor.ppo_mini_batch_size * rollout.n`, verl's optimiser step."""
     predictor: str = "drifting_gp"
-    """What predicts success probabilities; a name from `verl_vip.prediction` ("gaussian_process" is the paper's)."""
+    """What predicts success probabilities: the name of a predictor ("gaussian_process" is the paper's), of an entry
+    point of the group `verl_vip.predictors`, or `package.module:Class`."""
     predictor_settings: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the predictor."""
     prompt_weight: Literal["equal", "rows"] = "equal"

@@ -15,7 +15,7 @@ import torch
 from benchmarks.learning.bench import Bench
 from benchmarks.learning.benches import BENCHES, MAIN, RESULTS, tuned_jobs
 from benchmarks.learning.loop import identity
-from benchmarks.learning.report import table, with_earlier, write
+from benchmarks.learning.report import table, write
 from benchmarks.learning.runner import read_results, run_jobs
 from benchmarks.learning.tuning import Scores, finalists
 
@@ -35,24 +35,19 @@ def main() -> None:
     if options.stage == "report":
         # What was run with settings that further tuning did not confirm is left out.
         planned = {identity(job.key()) for job in tuned_jobs(bench, options.seeds, options.arms)}
-        runs = read_results(RESULTS / f"{bench.files}_runs.jsonl")
-        earlier = read_results(RESULTS / f"{bench.files}_runs_first_round.jsonl")
-        print(
-            table(
-                write(with_earlier([run for run in runs if identity(run["job"]) in planned], earlier), bench, RESULTS)
-            )
-        )
+        runs = read_results(RESULTS / f"{bench.files}/runs.jsonl")
+        print(table(write([run for run in runs if identity(run["job"]) in planned], bench, RESULTS)))
     elif options.stage == "tune":
         _tune(bench, options)
     else:
         jobs = tuned_jobs(bench, options.seeds, options.arms)
-        path = RESULTS / f"{bench.files}_runs.jsonl"
+        path = RESULTS / f"{bench.files}/runs.jsonl"
         run_jobs(jobs, path, options.cache, workers=options.workers, minutes=options.minutes)
 
 
 def _tune(bench: Bench, options: argparse.Namespace) -> None:
     """Run all candidates with the first seed, then the finalists with the others."""
-    path = RESULTS / f"{bench.files}_tuning.jsonl"
+    path = RESULTS / f"{bench.files}/tuning.jsonl"
     candidates = {
         name: found
         for name, found in bench.candidates().items()

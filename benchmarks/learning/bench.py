@@ -25,7 +25,7 @@ class Bench:
 
     Attributes:
         name: What it goes by.
-        files: What the names of its result files start with.
+        files: The folder of its result files.
         tuning_set: The task set that settings are chosen on.
         report_set: The task set that is reported.
         grids: What each arm is chosen from, with learning rates, in the order of tuning.

@@ -16,7 +16,7 @@ from benchmarks.learning.working_long import WORKING_LONG
 BENCHES = {bench.name: bench for bench in (WORKING, WORKING_LONG, LOPSIDED, MIXTURE, MIXTURE_FIRST, SHORT_ANSWERS)}
 #: Where no other is asked for.
 MAIN = MIXTURE
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "learning"
 
 
 def tuned_jobs(bench: Bench, seeds: int, arms: Sequence[str] | None = None) -> list[Job]:
@@ -25,7 +25,7 @@ def tuned_jobs(bench: Bench, seeds: int, arms: Sequence[str] | None = None) -> l
     Raises:
         SystemExit: If an arm has not been tuned.
     """
-    scores = Scores(read_results(RESULTS / f"{bench.files}_tuning.jsonl"), bench.tuning_targets)
+    scores = Scores(read_results(RESULTS / f"{bench.files}/tuning.jsonl"), bench.tuning_targets)
     wanted = arms or [*bench.grids, *bench.derived]
     tuned = {bench.derived[name][0] if name in bench.derived else name for name in wanted}
     candidates = {name: found for name, found in bench.candidates().items() if name in tuned}

@@ -148,7 +148,7 @@ def main() -> None:
             run.train()
         result[name] = judge(answers_of(run.policy, world, torch.Generator().manual_seed(0), given))
         print(name, json.dumps(result[name], indent=1))
-    (RESULTS / f"{bench.files}_gradient_noise.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / f"{bench.files}/gradient_noise.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

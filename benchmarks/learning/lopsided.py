@@ -19,7 +19,7 @@ _PEER = (16, 64)
 
 LOPSIDED = Bench(
     name="lopsided",
-    files="learning_lopsided",
+    files="lopsided",
     tuning_set="lopsided_tuning",
     report_set="lopsided_report",
     grids={

@@ -28,7 +28,7 @@ def _joined(*grids: dict[str, tuple[Setting, ...]]) -> dict[str, tuple[Setting, 
 
 MIXTURE = Bench(
     name="mixture",
-    files="learning",
+    files="mixture",
     tuning_set="mixture_tuning",
     report_set="mixture_report",
     grids={
@@ -106,7 +106,7 @@ _LATER = ("uniform_32", "ours_32")
 MIXTURE_FIRST = replace(
     MIXTURE,
     name="mixture_first",
-    files="learning_mixture_first",
+    files="mixture_first",
     grids={name: _UNTUNED.get(name, grid) for name, grid in MIXTURE.grids.items() if name not in _LATER},
     tuning_targets=(0.48, 0.5, 0.53),
     target=0.64,

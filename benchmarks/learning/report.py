@@ -27,17 +27,6 @@ OURS = "ours"
 LEAST_SEEDS = 3
 
 
-def with_earlier(records: Sequence[dict[str, Any]], earlier: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the records, with an earlier round's in place of those of arms that have too few seeds.
-
-    The earlier ones have the settings that tuning chose, and were evaluated every 512 rollouts.
-    """
-    names = [record["job"]["arm"]["name"] for record in records]
-    old = {name for record in earlier if names.count(name := record["job"]["arm"]["name"]) < LEAST_SEEDS}
-    kept = [record for record, name in zip(records, names, strict=True) if name not in old]
-    return kept + [record for record in earlier if record["job"]["arm"]["name"] in old]
-
-
 def paired(curve: Curves, base: Curves) -> tuple[Curves, Curves]:
     """Return an arm and the baseline on the seeds that both have."""
     shared = sorted(set(curve.seeds) & set(base.seeds))
@@ -94,7 +83,7 @@ def write(records: Sequence[dict[str, Any]], bench: Bench, folder: Path) -> dict
     Args:
         records: Finished jobs of the reported task set.
         bench: The benchmark.
-        folder: Where the files go, their names beginning with `bench.files`.
+        folder: Where the results of all benches lie.
     """
     curves = {name: curve for name, curve in group_runs(records).items() if len(curve.seeds) >= LEAST_SEEDS}
     if bench.reference not in curves:
@@ -112,14 +101,15 @@ def write(records: Sequence[dict[str, Any]], bench: Bench, folder: Path) -> dict
         ),
         **compare(curves, bench),
     }
-    (folder / f"{bench.files}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (folder / bench.files).mkdir(parents=True, exist_ok=True)
+    (folder / f"{bench.files}/ratios.json").write_text(json.dumps(result, indent=1) + "\n")
     labels = {name: bench.labels.get(name, name.replace("_", " ")) for name in curves}
     shown = [curves[name] for name in bench.shown if name in curves]
     picture = draw(plot_curves, shown, labels, OURS, bench.target, height=3.4)
-    save_png(picture, folder / f"{bench.files}_curves.png", "Accuracy against rollouts")
+    save_png(picture, folder / f"{bench.files}/curves.png", "Accuracy against rollouts")
     ratios = {name: Interval(**value) for name, value in result["rollouts_to_target_vs_uniform"].items()}
     picture = draw(plot_ratios, ratios, labels, OURS, "times fewer rollouts", height=1.1 + 0.14 * len(ratios))
-    save_png(picture, folder / f"{bench.files}_ratios.png", f"Rollouts to {100 * bench.target:.0f} % accuracy")
+    save_png(picture, folder / f"{bench.files}/ratios.png", f"Rollouts to {100 * bench.target:.0f} % accuracy")
     return result
 
 

@@ -34,7 +34,7 @@ ARMS = ("uniform_64", "uniform_reinforce", OURS)
 SHORT, SHORT_TARGET = "mixture_report_short", 0.88
 #: Where fewest prompts can teach, runs are longer.
 SPARSE, SPARSE_ROLLOUTS = mixture_with(*OTHER_COPIES[0]), 12_288
-RUNS = RESULTS / "learning_sensitivity_runs.jsonl"
+RUNS = RESULTS / "sensitivity" / "runs.jsonl"
 #: Of the mixture's own runs.
 MIXTURE_SEEDS = 12
 
@@ -134,11 +134,11 @@ def main() -> None:
         run_jobs(jobs(options.seeds), RUNS, options.cache, workers=options.workers)
         return
     mixture = {identity(job.key()) for job in tuned_jobs(MIXTURE, MIXTURE_SEEDS, ARMS)}
-    own = [run for run in read_results(RESULTS / f"{MIXTURE.files}_runs.jsonl") if identity(run["job"]) in mixture]
+    own = [run for run in read_results(RESULTS / f"{MIXTURE.files}/runs.jsonl") if identity(run["job"]) in mixture]
     pools = read_off([*own, *read_results(RUNS)])
     facts = [vars(pool) for pool in pools]
-    (RESULTS / "learning_sensitivity.json").write_text(json.dumps(facts, indent=1) + "\n")
-    save_png(draw(plot, pools), RESULTS / "learning_sensitivity.png", "What the gain depends on")
+    (RESULTS / "sensitivity" / "results.json").write_text(json.dumps(facts, indent=1) + "\n")
+    save_png(draw(plot, pools), RESULTS / "sensitivity" / "gain.png", "What the gain depends on")
     for pool in pools:
         gain = pool.gain
         missed = gain["arm_runs_that_missed"], gain["reference_runs_that_missed"]

@@ -18,7 +18,7 @@ def _at_both(grids: dict[str, tuple[Arm, ...]]) -> dict[str, tuple[Setting, ...]
 
 SHORT_ANSWERS = Bench(
     name="short_answers",
-    files="learning_short_answers",
+    files="short_answers",
     tuning_set="tuning",
     report_set="report",
     grids=_at_both(

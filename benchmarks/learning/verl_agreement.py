@@ -4,7 +4,7 @@
 
 Both start from the report set's base model with the same settings; prompts come in another order. What is compared is
 the mean reward of the rollouts that each step samples, which verl logs. The mean of an arm's verl runs, mostly one, is
-set against the spread of many runs of the loop. Writes `learning_verl.json` and its picture to the results; `--bench`
+set against the spread of many runs of the loop. Writes `verl.json` and its picture to the results; `--bench`
 takes another benchmark's.
 """
 
@@ -30,7 +30,7 @@ from benchmarks.learning.world import World, load_world
 from verl_vip.reporting.labels import label_text
 from verl_vip.reporting.style import SERIES, draw, save_png
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "learning"
 SEEDS = 20
 #: Fewer steps than this say nothing.
 LEAST_STEPS = 5
@@ -145,7 +145,7 @@ def main() -> None:
     torch.set_num_threads(1)
     bench = BENCHES[options.bench]
     world = load_world(options.cache, bench.report_set)
-    path = RESULTS / f"{bench.files}_verl.json"
+    path = RESULTS / f"{bench.files}/verl.json"
     found = json.loads(path.read_text()) if path.exists() else {}  # an arm whose log is not here keeps its figures
     for arm in ARMS[bench.name]:
         verl = verl_rewards(sorted((options.cache / "verl" / bench.name).glob(f"{arm}-seed*.jsonl")))
@@ -156,7 +156,7 @@ def main() -> None:
     if not arms:
         raise SystemExit("no verl run has been logged; run `python -m benchmarks.learning.verl_runs ARM` first.")
     path.write_text(json.dumps(arms, indent=1) + "\n")
-    save_png(draw(plot, arms, height=3.2), RESULTS / f"{bench.files}_verl.png", "verl and the in-process loop")
+    save_png(draw(plot, arms, height=3.2), RESULTS / f"{bench.files}/verl.png", "verl and the in-process loop")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ _PEER = (16, 32, 64)
 
 WORKING = Bench(
     name="working",
-    files="learning_working",
+    files="working",
     tuning_set="working_tuning",
     report_set="working_report",
     grids={

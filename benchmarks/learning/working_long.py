@@ -20,7 +20,7 @@ _MIXED: dict[str, Any] = {"exponent": 2.0, "pool_ratio": 6.0, "even_share": 0.25
 
 WORKING_LONG = Bench(
     name="working_long",
-    files="learning_long",
+    files="long",
     tuning_set="working_tuning",
     report_set="working_report",
     grids={

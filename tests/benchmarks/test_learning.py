@@ -309,9 +309,9 @@ def test_an_only_candidate_needs_no_runs_to_be_chosen():
 
 def test_the_first_benchmarks_runs_are_those_that_its_results_have():
     bench = BENCHES["short_answers"]
-    scores = Scores(read_results(RESULTS / f"{bench.files}_tuning.jsonl"), bench.tuning_targets)
+    scores = Scores(read_results(RESULTS / f"{bench.files}/tuning.jsonl"), bench.tuning_targets)
     jobs = [identity(job.key()) for job in bench.report_jobs(5, choose(bench.candidates(), scores))]
-    finished = [identity(record["job"]) for record in read_results(RESULTS / f"{bench.files}_runs.jsonl")]
+    finished = [identity(record["job"]) for record in read_results(RESULTS / f"{bench.files}/runs.jsonl")]
     assert finished
     assert set(finished) <= set(jobs)
 

@@ -29,6 +29,11 @@ def test_a_trials_name_follows_from_its_settings():
     assert len({run.name, *(other.name for other in others)}) == 3
 
 
+def test_a_strategy_of_another_package_names_a_folder_too():
+    run = Trial(Design("my_rollouts.targeted:Targeted", 8), 2).run(BASE)
+    assert run.name.startswith("my_rollouts.targeted_Targeted-n8-seed2-")
+
+
 def test_the_grid():
     assert SweepPlan(["vip", "dars"], [4, 8]).grid == [
         Design(*pair) for pair in itertools.product(["vip", "dars"], [4, 8])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from verl_vip.by_name import build, locate
+from verl_vip.by_name import build, locate, require_contract
 from verl_vip.prediction.contract import Predictor
 
 #: Where each predictor is defined; its module is imported when it is asked for.
@@ -22,12 +22,13 @@ def build_predictor(name: str, **settings: Any) -> Predictor:
     """Build a predictor from its name.
 
     Args:
-        name: A key of `PREDICTORS`.
+        name: A key of `PREDICTORS`, an entry point of the group "verl_vip.predictors", or "package.module:Class".
         settings: The predictor's own keyword arguments.
 
     Raises:
         ConfigError: If the name or a setting is unknown (the nearest valid one is given), or a setting is of
-            the wrong type or out of range.
+            the wrong type or out of range, or what is named cannot be imported or is no predictor.
     """
     predictor: Predictor = build("predictor", name, locate("predictor", name, PREDICTORS), {}, settings)
+    require_contract("predictor", name, predictor, Predictor)
     return predictor

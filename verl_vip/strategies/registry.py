@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from verl_vip.by_name import build, locate
+from verl_vip.by_name import build, locate, require_contract
 from verl_vip.strategies.contract import Strategy
 from verl_vip.strategies.gradient_variance import GradientVariance
 
@@ -34,7 +34,7 @@ STRATEGIES: Mapping[str, str] = {
 }
 
 #: What a name fixes of its strategy.
-_FIXED: Mapping[str, Mapping[str, Any]] = {
+FIXED: Mapping[str, Mapping[str, Any]] = {
     # VIP with the truth: what the predictor "oracle" tells is taken at its word.
     "oracle": {"uncertainty": "plug_in"},
     "vip_paper": {"rounding": "paper", "uncertainty": "plug_in"},
@@ -45,16 +45,15 @@ def build_strategy(name: str, *, objective: GradientVariance | str, **settings: 
     """Build a strategy from its name.
 
     Args:
-        name: A key of `STRATEGIES`.
+        name: A key of `STRATEGIES`, an entry point of the group "verl_vip.strategies", or "package.module:Class".
         objective: The variance that an allocating strategy minimises, or the name of the estimator whose it is.
         settings: The strategy's own keyword arguments.
 
     Raises:
         ConfigError: If the name or a setting is unknown (the nearest valid one is given), or a setting is of the
-            wrong type or out of range.
+            wrong type or out of range, or what is named cannot be imported or is no strategy.
     """
     constructor = locate("strategy", name, STRATEGIES)
-    strategy: Strategy = build(
-        "strategy", name, constructor, {"objective": objective, **_FIXED.get(name, {})}, settings
-    )
+    strategy: Strategy = build("strategy", name, constructor, {"objective": objective, **FIXED.get(name, {})}, settings)
+    require_contract("strategy", name, strategy, Strategy)
     return strategy

@@ -1,0 +1,307 @@
+"""Write the pages that come from the code and from result files, so that nothing in them is typed by hand.
+
+    python docs/generate.py            # write docs/settings.md, docs/strategies.md, docs/benchmarks.md, README's table
+    python docs/generate.py --check    # exit with 1 if one of them is not what the code says
+
+`make docs` does the first.
+"""
+
+import ast
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import verl_vip.config
+from verl_vip.by_name import locate
+from verl_vip.config import VipConfig
+from verl_vip.prediction.registry import PREDICTORS
+from verl_vip.strategies.registry import FIXED, STRATEGIES
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent / "benchmarks" / "results"
+_BEGIN, _END = "<!-- figures, written by docs/generate.py -->", "<!-- end of figures -->"
+_NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
+
+
+def settings_page() -> str:
+    """Return the table of the `vip` group, from the attributes of `VipConfig` and the texts below them."""
+    texts = _attribute_texts(verl_vip.config, "VipConfig")
+    parts = [
+        "# Settings\n\nEach is a key of the `vip` group: `vip.upper=64` on the command line overrides it. "
+        "Unknown keys and wrong values are refused before anything is started.\n"
+    ]
+    for entry in fields(VipConfig):
+        value = getattr(VipConfig(), entry.name)
+        shown = json.dumps(list(value) if isinstance(value, tuple) else dict(value) if value == {} else value)
+        kind = inspect.formatannotation(entry.type).replace("collections.abc.", "").replace("typing.", "")
+        parts.append(f"\n## `{entry.name}`\n\nDefault `{shown}`, type `{kind}`.\n\n{texts[entry.name]}\n")
+    return _NOTE + "".join(parts)
+
+
+def strategies_page() -> str:
+    """Return what the registries hold: each strategy and predictor with its source, text and settings."""
+    parts = [
+        "# Strategies and predictors\n\n"
+        "`vip.strategy` names a strategy, and `vip.strategy_settings` its arguments; `vip.predictor` and "
+        "`vip.predictor_settings` likewise. Arguments that a run fixes by itself, such as the objective, are left out."
+        "\n"
+    ]
+    for kind, registry in (("strategy", STRATEGIES), ("predictor", PREDICTORS)):
+        heading = {"strategy": "Strategies", "predictor": "Predictors"}[kind]
+        rows = [[f"[`{name}`](#{_anchor(kind, name)})", _summary(kind, name, registry)] for name in sorted(registry)]
+        parts += [f"\n## {heading}\n", _table([kind, "what it does"], rows)]
+        parts += [_entry(kind, name, registry) for name in sorted(registry)]
+    return _NOTE + "".join(parts)
+
+
+def benchmarks_page() -> str:
+    """Return the figures of `benchmarks/results`, with the command that makes each."""
+    return _NOTE + "".join(
+        [
+            "# Benchmarks\n\nEvery figure here is read from a file that a script of `benchmarks/` wrote. Intervals are "
+            "95\N{NO-BREAK SPACE}%.\n",
+            _allocation(_read("allocation")),
+            _traces(_read("prediction_on_traces")),
+            _cost(_read("prediction_cost")),
+            _simulation(_read("simulation")),
+            _learning(),
+        ]
+    )
+
+
+def readme() -> str:
+    """Return the README with its table of figures made anew."""
+    before, _, rest = (HERE.parent / "README.md").read_text().partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_BEGIN}\n{_figures()}{_END}{after}"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "docs/settings.md": settings_page,
+    "docs/strategies.md": strategies_page,
+    "docs/benchmarks.md": benchmarks_page,
+    "README.md": readme,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check the pages; returns the exit status."""
+    stale = []
+    for name, page in PAGES.items():
+        path, text = HERE.parent / name, page()
+        if not path.exists() or path.read_text() != text:
+            stale.append(name)
+            if "--check" not in arguments:
+                path.write_text(text)
+    if stale and "--check" in arguments:
+        print(f"not what the code says: {', '.join(stale)}; run python docs/generate.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _attribute_texts(module: Any, name: str) -> dict[str, str]:
+    tree = ast.parse(inspect.getsource(module))
+    (node,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    texts: dict[str, str] = {}
+    for attribute, text in zip(node.body, node.body[1:], strict=False):
+        match attribute, text:
+            case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(words))):
+                texts[key] = inspect.cleandoc(words)
+    return texts
+
+
+def _anchor(kind: str, name: str) -> str:
+    # MkDocs numbers the second heading of a text.
+    return f"{name}_1" if kind == "predictor" and name in STRATEGIES else name
+
+
+def _summary(kind: str, name: str, registry: Mapping[str, str]) -> str:
+    """Return one line on what a name stands for."""
+    if kind == "strategy" and (fixed := FIXED.get(name)):
+        (other,) = (one for one, place in registry.items() if place == registry[name] and one not in FIXED)
+        settings = " and ".join(f"`{key}={value!r}`" for key, value in fixed.items())
+        return f"The same as [`{other}`](#{other}), always with {settings}."
+    return _first_line(locate(kind, name, registry))
+
+
+def _first_line(constructor: Any) -> str:
+    module = inspect.getmodule(constructor)
+    return inspect.cleandoc((module and module.__doc__) or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _entry(kind: str, name: str, registry: Mapping[str, str]) -> str:
+    if kind == "strategy" and name in FIXED:
+        return f"\n### `{name}`\n\n{_summary(kind, name, registry)}\n"
+    constructor = locate(kind, name, registry)
+    text = inspect.cleandoc(constructor.__doc__ or "")
+    body, _, arguments = text.partition("\nArgs:\n")
+    settings = [
+        f"- `{argument.name}` (default `{argument.default!r}`)"
+        for argument in inspect.signature(constructor).parameters.values()
+        if argument.default is not argument.empty and argument.name != "objective"
+    ]
+    described = {
+        match[1]: " ".join(match[2].split())
+        for match in re.finditer(r"^    (\w+): (.*?)(?=^    \w+: |\Z|\n\n)", arguments, flags=re.MULTILINE | re.DOTALL)
+    }
+    lines = []
+    for line in settings:
+        setting = line.split("`")[1]
+        lines.append(f"{line}: {described[setting]}" if setting in described else line)
+    listed = "\n".join(lines)
+    return f"\n### `{name}`\n\n*{_first_line(constructor)}*\n\n{body.strip()}\n" + (f"\n{listed}\n" if lines else "")
+
+
+def _read(name: str) -> Any:
+    return json.loads((RESULTS / name / "results.json").read_text())
+
+
+def _percent(value: float, digits: int = 0) -> str:
+    return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _figures() -> str:
+    regimes = _read("prediction_on_traces")["sources"]["verl"]["regimes"]
+    known, new = (regimes[regime] for regime in ("later", "first visits"))
+    exact = _read("allocation")["rloo"]["512"]
+    cost = _read("prediction_cost")
+    step = next(row["step"] for name, row in cost["ms"].items() if name.startswith("drifting_gp"))
+    left = [
+        [what, _share_left(scores["drifting_gp"]), f"equal counts; a Beta table leaves {_left(scores['beta_table'])} %"]
+        for what, scores in (
+            ("gradient variance left by counts from predictions, prompts seen before", known),
+            ("the same, new prompts", new),
+        )
+    ]
+    return _table(
+        ["what", "how much", "against"],
+        [
+            *left,
+            [
+                "exact counts for 512 prompts and 8,192 rollouts",
+                f"{1000 * exact['exact']['seconds']['median']:.1f} ms",
+                f"SciPy's SLSQP takes {exact['slsqp']['times_exact']['median']:,.0f} times as long",
+            ],
+            [
+                f"predicting for and learning from {cost['batch']} prompts of a pool of 17,398",
+                f"{step:.0f} ms a step",
+                "the paper reports 745 ms",
+            ],
+        ],
+    ).lstrip("\n")
+
+
+def _left(scores: Any) -> str:
+    return f"{100 * scores['variance_left']:.1f}"
+
+
+def _share_left(scores: Any) -> str:
+    low, high = scores["variance_left_interval"]
+    return f"{_left(scores)}\N{NO-BREAK SPACE}% [{100 * low:.0f},\N{NO-BREAK SPACE}{100 * high:.0f}]"
+
+
+def _allocation(result: Any) -> str:
+    rows = []
+    for name, title in (("rloo", "RLOO"), ("dr_grpo", "Dr.GRPO")):
+        for size in ("512", "32768", "1000000"):
+            row = result[name][size]
+            slsqp = f"{row['slsqp']['times_exact']['median']:,.0f}" if "slsqp" in row else "not tried"
+            rows.append(
+                [
+                    title,
+                    f"{int(size):,}",
+                    f"{1000 * row['exact']['seconds']['median']:.1f} ms",
+                    slsqp,
+                    f"+{_percent(row['uniform']['excess']['median'])}",
+                ]
+            )
+    return (
+        "\n## Exact counts\n\n`python benchmarks/allocation.py`. Success probabilities are known and drawn from "
+        f"Beta(0.5, 0.9); 16 rollouts a prompt on average, 4 to 64 each; medians of {result['setting']['seeds']} draws "
+        "on one thread. The last column is what equal counts cost where p is known; predictions gain less.\n"
+        + _table(
+            ["variance of", "prompts", "exact counts", "SciPy's SLSQP: times as long", "equal counts' variance"], rows
+        )
+    )
+
+
+def _traces(result: Any) -> str:
+    names = {"drifting_gp": "`drifting_gp` (default)", "beta_table": "`beta_table`", "last_seen": "`last_seen`"}
+    names["paper's GP"] = "the paper's Gaussian process"
+    parts = [
+        "\n## Predictors on recorded training\n\n`python benchmarks/prediction_on_traces.py`. Recordings of the demo's "
+        "training, replayed. Variance left is that of counts made from the predictions, as a share of equal counts'. "
+        "The log loss is in brackets; lower is better for both.\n"
+    ]
+    for source, found in result["sources"].items():
+        rows = []
+        for name, title in names.items():
+            of_both = (found["regimes"][regime][name] for regime in ("first visits", "later"))
+            rows.append([title, *(f"{_share_left(scores)} ({scores['log_loss']:.3f})" for scores in of_both)])
+        parts += [f"\n### Recorded with {source}\n", _table(["predictor", "new prompts", "prompts seen before"], rows)]
+    return "".join(parts)
+
+
+def _cost(result: Any) -> str:
+    rows = [[name, f"{row['step']:.0f} ms", f"{row['worst']:.0f} ms"] for name, row in result["ms"].items()]
+    return (
+        f"\n## What a step's predictions cost\n\n`python benchmarks/prediction_cost.py --threads {result['threads']}`. "
+        f"Predicting for and learning from {result['batch']} prompts. The worst step refits the hyper-parameters.\n"
+        + _table(["predictor and pool", "a step", "the worst step"], rows)
+    )
+
+
+def _simulation(result: Any) -> str:
+    rows = []
+    for arm in result["arms"]:
+        share, above = arm["measures"]["attainable_share"], arm["measures"]["above_uniform"]
+        rows.append(
+            [
+                f"`{arm['label']}`",
+                "" if share is None else f"{_percent(share['mean'])} ± {100 * share['half_width']:.0f}",
+                "" if above is None else f"{100 * above['mean']:+.2f} ± {100 * above['half_width']:.2f}",
+            ]
+        )
+    return (
+        f"\n## Strategies on simulated prompts\n\n`python benchmarks/simulation.py`, {result['seeds']} seeds. The "
+        "share is of the variance reduction that known success probabilities would give; it is left out where a "
+        "strategy does not serve every prompt. Success is the mean over the run, against equal counts, in points. "
+        "Prompts and learner are simulated; there is no language model.\n"
+        + _table(["strategy", "share of attainable", "success"], rows)
+    )
+
+
+def _learning() -> str:
+    rows = []
+    for path in sorted(RESULTS.glob("learning/*/ratios.json")):
+        data = json.loads(path.read_text())
+        ratios = data["rollouts_to_target_vs_uniform"]
+        for name in ("ours", "oracle", "uniform_rloo"):
+            if name in ratios:
+                one = ratios[name]
+                figure = f"{one['mean']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
+                rows.append([f"`{path.parent.name}`", f"{data['target_accuracy']:.2f}", f"`{name}`", figure])
+    return (
+        "\n## Rollouts to a target accuracy\n\n`python -m benchmarks.learning report`. How many times fewer "
+        "rollouts an arm needs than the strongest uniform setting found, on small models trained in one process; 1 is "
+        "no gain. `oracle` is told p.\n\n"
+        '!!! warning "What these ratios do not say"\n'
+        "    None is against a balanced draw. On the mixed pool, drawing the twelve task families evenly without any\n"
+        "    prediction came within 1.06 [0.91, 1.25] and 1.13 [0.98, 1.29] of `prioritized` (four runs each). The\n"
+        "    intervals are over seeds of one base model, and too narrow. Read them as a gain over uniform sampling,\n"
+        "    not as the worth of prediction.\n" + _table(["bench", "target", "arm", "times fewer rollouts"], rows)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,176 @@
+"""Strategies and predictors of other packages are found, and what is wrong with one is said."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from verl_vip.errors import ConfigError
+from verl_vip.prediction.registry import build_predictor
+from verl_vip.strategies import Strategy
+from verl_vip.strategies.registry import build_strategy
+from verl_vip.workers.session.outcomes import Rollouts
+from verl_vip.workers.session.session import Session
+from verl_vip.workers.settings.run_settings import RunSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder into which pip installed the package that docs/extend.md prints."""
+    source, target = tmp_path_factory.mktemp("my-rollouts"), tmp_path_factory.mktemp("installed")
+    page = (ROOT / "docs" / "extend.md").read_text()
+    files = re.findall(r'^```\w+ title="(.+?)"\n(.*?)^```', page, flags=re.MULTILINE | re.DOTALL)
+    assert len(files) == 3
+    for name, text in [*files, ("my_rollouts/__init__.py", "")]:
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_text(text)
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source)]
+    subprocess.run(command, check=True, timeout=100)
+    return target
+
+
+@pytest.fixture
+def importable(installed, monkeypatch):
+    monkeypatch.syspath_prepend(installed)
+    yield installed
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_rollouts"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Write a module of one's own."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(name, text):
+        (tmp_path / f"{name}.py").write_text(text)
+        return tmp_path
+
+    return write
+
+
+def register(folder, package, group, line):
+    """Do what an installer does for a package with one entry point."""
+    info = folder / f"{package}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{line}\n")
+
+
+@pytest.mark.parametrize("name", ["targeted", "my_rollouts.targeted:Targeted"])
+def test_a_strategy_of_another_package_is_built_with_its_settings(importable, name):
+    strategy = build_strategy(name, objective="rloo", target=0.4)
+    assert isinstance(strategy, Strategy)
+    assert type(strategy).__module__ == "my_rollouts.targeted"
+    with pytest.raises(ConfigError, match="has no setting 'tarjet'; did you mean 'target'"):
+        build_strategy(name, objective="rloo", tarjet=0.4)
+
+
+def test_simulate_runs_a_strategy_and_a_predictor_of_another_package(installed, tmp_path):
+    command = ["-m", "verl_vip.cli", "simulate", "--strategies", "targeted", "--predictor", "fading", "--seeds", "1"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, *command, "--output", str(tmp_path / "simulated")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "targeted" in done.stdout
+
+
+def test_a_session_trains_and_resumes_with_them(importable, tmp_path):
+    settings = session_settings(tmp_path)
+    session = Session(settings)
+    session.restore()
+    session.start()
+    assert counts_of(session, 1) == [8, 8, 8, 8]
+    train(session, 1, [8, 8, 8, 8], earned=[0, 8, 4, 1])
+    second = counts_of(session, 2)
+    assert sum(second) == 32
+    assert second[2] == max(second) > max(second[0], second[1])
+    train(session, 2, second, earned=[0, 1, 4, 1])
+    resumed = Session(dataclasses.replace(settings, resume_dir=settings.checkpoint_dir / "global_step_2"))
+    resumed.restore()
+    assert counts_of(resumed, 3) == counts_of(session, 3) != second
+
+
+def session_settings(folder):
+    with initialize_config_module("verl_vip.recipes", version_base=None):
+        config = compose(
+            "demo",
+            overrides=[
+                *(f"demo_dir={folder}", "data.train_batch_size=4", "vip.lower=2", "vip.upper=12"),
+                *("trainer.save_freq=2", "vip.strategy=my_rollouts.targeted:Targeted", "vip.predictor=fading"),
+            ],
+        )
+    return RunSettings.from_verl(config)
+
+
+def counts_of(session, step):
+    messages = [[{"role": "user", "content": f"Add {number} and {number}"}] for number in range(4)]
+    return session.plan(step=step, uids=list("abcd"), messages=messages, labels=["add"] * 4)
+
+
+def train(session, step, counts, earned):
+    uids = [uid for uid, count in zip("abcd", counts, strict=True) for _ in range(count)]
+    rewards = [float(row < solved) for count, solved in zip(counts, earned, strict=True) for row in range(count)]
+    assert session.receive(step=step, rollouts=Rollouts(uids, rewards, [5] * len(uids))) == {}
+    session.observe(step)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_package.module:Class", "cannot be imported .*No module named 'no_such_package'.*install its package"),
+        ("json.no_such:Class", "cannot be imported .*No module named 'json.no_such'"),
+        ("json:Decoder", "is not there: json has no Decoder"),
+        ("json:decoder.Nothing", "is not there: json has no decoder.Nothing"),
+        ("string:digits", "is no class that can be built"),
+        ("collections:OrderedDict", "is no class that can be built"),
+        ("fractions:Fraction", "lacks pool_ratio, decides_beforehand, weighs, rounds, state_dict, load_state_dict"),
+        ("vip:", "there is no strategy 'vip:'; did you mean 'vip'"),
+        (":Vip", "there is no strategy"),
+        ("..json:Decoder", "there is no strategy"),
+        ("json", "there is no strategy"),
+        ("", "there is no strategy"),
+    ],
+)
+def test_what_is_wrong_with_a_place_is_said(name, message):
+    with pytest.raises(ConfigError, match=message):
+        build_strategy(name, objective="rloo")
+
+
+def test_a_predictor_that_lacks_a_method_is_refused_by_the_name_of_its_contract(module):
+    module("half_a_predictor", "class Half:\n    def predict(self, prompts): ...\n    def observe(self): ...\n")
+    with pytest.raises(ConfigError, match=r"lacks state_dict, load_state_dict, metrics; .*\.Predictor\.$"):
+        build_predictor("half_a_predictor:Half")
+
+
+def test_own_names_win_over_entry_points(module):
+    folder = module("impostor", "raise AssertionError('imported')\n")
+    register(folder, "impostor", "verl_vip.strategies", "uniform = impostor:Uniform")
+    assert type(build_strategy("uniform", objective="rloo")).__module__.startswith("verl_vip.")
+
+
+def test_a_name_that_two_packages_register_is_refused_with_both_places(module):
+    folder = module("one", "")
+    register(folder, "one", "verl_vip.predictors", "shared = one:First")
+    register(folder, "two", "verl_vip.predictors", "shared = two:Second")
+    with pytest.raises(ConfigError, match="one:First, two:Second"):
+        build_predictor("shared")
+
+
+def test_an_entry_point_is_suggested_for_a_name_that_is_nearly_its(importable):
+    with pytest.raises(ConfigError, match="did you mean 'targeted'"):
+        build_strategy("targetted", objective="rloo")
