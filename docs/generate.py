@@ -190,7 +190,7 @@ def _figures() -> str:
             [
                 "exact counts for 512 prompts and 8,192 rollouts",
                 f"{1000 * exact['exact']['seconds']['median']:.1f} ms",
-                f"SciPy's SLSQP takes {exact['slsqp']['times_exact']['median']:,.0f} times as long",
+                f"SciPy's SLSQP takes {round(exact['slsqp']['times_exact']['median'], -3):,.0f} times as long",
             ],
             [
                 f"predicting for and learning from {cost['batch']} prompts of a pool of 17,398",
