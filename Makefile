@@ -1,5 +1,6 @@
 # Every target sets up what it needs first, works from a clean clone, and can be run again.
 PYTHON ?= python3.11
+JOBS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8))) # tests side by side
 ARGS ?= # Hydra overrides for the demo, e.g. ARGS="vip.strategy=uniform"
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,13 +18,13 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(READY)
 	@$(BIN)/python -m verl_vip.recipes.demo $(ARGS)
 
-# All tests: unit, contract and end-to-end.
-test: $(READY)
-	$(BIN)/python -m pytest
+# All tests. Those that train are side by side two at a time: a start of verl keeps little more than one core busy.
+test: quick
+	$(BIN)/python -m pytest -m end_to_end -n 2 --dist loadfile
 
 # The tests that train nothing.
 quick: $(READY)
-	$(BIN)/python -m pytest -m "not end_to_end"
+	$(BIN)/python -m pytest -m "not end_to_end" -n $(JOBS)
 
 # Lint, format, types, and whether the generated pages are what the code says.
 check: $(READY)

@@ -170,7 +170,7 @@ def _prefect(environment: dict[str, str], log: Path, *words: str) -> "subprocess
 
 
 def _command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "prefect", *words]
+    return [sys.executable, "-P", "-m", "prefect", *words]
 
 
 if __name__ == "__main__":

@@ -3,8 +3,24 @@
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from verl_vip.errors import StateError
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; a named pipe or a device, which could keep a reader waiting, is refused.
+
+    Raises:
+        StateError: If it is no regular file.
+        OSError: If there is none, or it cannot be opened.
+    """
+    # Without O_NONBLOCK, opening a pipe that nobody writes to waits for ever.
+    file = open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")  # noqa: SIM115 (the caller closes it)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise StateError(f"{path} is no regular file; remove it.")
+    return file
 
 
 def read_regular(path: Path) -> bytes:
@@ -14,10 +30,7 @@ def read_regular(path: Path) -> bytes:
         StateError: If there is no such file, it is no regular one, or it cannot be read.
     """
     try:
-        # Without O_NONBLOCK, opening a pipe that nobody writes to waits for ever.
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise StateError(f"{path} is no regular file; remove it.")
+        with open_regular(path) as file:
             return file.read()
     except FileNotFoundError as error:
         if path.is_symlink():

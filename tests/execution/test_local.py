@@ -14,7 +14,7 @@ import pytest
 
 from verl_vip.errors import ConfigError, InvalidInputError, JobError, StateError
 from verl_vip.execution import Job, JobState, LocalExecutor, follow
-from verl_vip.execution.files import ENTRY_FILE, LOCK_FILE, is_locked, read_entry
+from verl_vip.execution.files import ENTRY_FILE, LOCK_FILE, LOG_FILE, is_locked, read_entry
 
 ENTRY = {
     "attempt": 1,
@@ -263,12 +263,37 @@ def test_looking_never_takes_the_lock(executor, make):
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "null", "{}", '[{"state": 1}]', '["attempt"]', '{"attempt": 1, "state": "running"}']
-    + [json.dumps({**ENTRY, **changes}) for changes in ({"attempt": "x"}, {"log_start": None}, {"state": "fine"})],
+    + [json.dumps({**ENTRY, **changes}) for changes in ({"attempt": "x"}, {"log_start": None}, {"state": "fine"})]
+    + [json.dumps({**ENTRY, "exit_code": code}) for code in ("1", [1], -99999, -(2**80), -1.5, True)]
+    + [json.dumps({**ENTRY, "log_start": start}) for start in (-5, 2**70, 1.5)]
+    + [json.dumps({**ENTRY, "message": 5}), "[" * 200_000],
 )
 def test_a_damaged_entry_is_named(executor, tmp_path, text):
     (tmp_path / ENTRY_FILE).write_text(text)
     with pytest.raises(StateError, match=r"job\.json is damaged"):
         executor.status(Job("run", ("true",), tmp_path, "a"))
+
+
+@pytest.mark.parametrize("name", [ENTRY_FILE, LOG_FILE])
+def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(executor, tmp_path, name):
+    job = Job("run", ("true",), tmp_path, "a")
+    if name == LOG_FILE:
+        (tmp_path / ENTRY_FILE).write_text(json.dumps(ENTRY))
+    os.mkfifo(tmp_path / name)
+    with pytest.raises((StateError, JobError), match=r"no regular file|is a pipe"):
+        executor.status(job) if name == ENTRY_FILE else executor.read_log(job, 0)
+    with pytest.raises((StateError, JobError), match=r"no regular file|is a pipe"):
+        executor.start(job)
+
+
+def test_a_keeper_imports_nothing_from_the_folder_one_stands_in(executor, make, tmp_path, monkeypatch):
+    planted = tmp_path / "planted"
+    (planted / "verl_vip").mkdir(parents=True)
+    (planted / "verl_vip" / "__init__.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(planted)
+    job = make("print('done')")
+    executor.start(job)
+    assert finish(executor, job)[0].state is JobState.SUCCEEDED
 
 
 def test_a_full_disk_is_named_and_a_start_on_it_refused(executor, small_disk):

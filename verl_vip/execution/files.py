@@ -11,6 +11,7 @@ from typing import Any
 from verl_vip.durable_files import open_lock, replace_json
 from verl_vip.errors import StateError
 from verl_vip.execution.job import JobState
+from verl_vip.regular_files import read_regular
 
 ENTRY_FILE = "job.json"
 LOCK_FILE = ".job.lock"
@@ -65,17 +66,30 @@ def read_entry(folder: Path) -> Entry | None:
         StateError: If the file is not one that a keeper wrote.
     """
     file = folder / ENTRY_FILE
+    if not os.path.lexists(file):
+        return None
     try:
-        values = json.loads(file.read_text())
+        values = json.loads(read_regular(file))
         known = {entry.name for entry in fields(Entry)}  # other releases have other fields as well
         entry = Entry(**{name: values[name] for name in values if name in known})
-        if not all(isinstance(number, int) for number in (entry.attempt, entry.log_start)):
-            raise TypeError("attempt and log_start are to be whole numbers")
+        _require_ranges(entry)
         return entry.change(state=JobState(entry.state))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StateError(f"{file} is damaged ({error}); make sure that nothing runs there and remove it.") from error
+
+
+def _require_ranges(entry: Entry) -> None:
+    """Raise a ValueError unless the numbers are what a keeper can have written."""
+    ranges = {"attempt": (1, 2**31), "log_start": (0, 2**62), "exit_code": (-64, 255)}
+    for name, (least, most) in ranges.items():
+        value = getattr(entry, name)
+        if name == "exit_code" and value is None:
+            continue
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"{name} is to be a whole number from {least} to {most}")
+    for name in ("fingerprint", "host", "message"):
+        if not isinstance(getattr(entry, name), str):
+            raise ValueError(f"{name} is to be text")
 
 
 def write_entry(folder: Path, entry: Entry) -> None:

@@ -86,6 +86,8 @@ class Keeper:
             if os.getppid() != keeper:
                 os._exit(1)
 
+        if (self._folder / LOG_FILE).is_fifo():
+            raise OSError(f"{self._folder / LOG_FILE} is a pipe; remove it.")
         with (self._folder / LOG_FILE).open("ab") as log:
             return subprocess.Popen(
                 self._command,

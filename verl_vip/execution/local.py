@@ -12,6 +12,7 @@ from verl_vip.errors import ConfigError, JobError
 from verl_vip.execution.files import KEEPER, LOCK_FILE, LOG_FILE, Entry, is_locked, lock_holder, read_entry
 from verl_vip.execution.job import Job, JobState, JobStatus
 from verl_vip.execution.processes import MARK, Process, end, family, mark_of, runs_module
+from verl_vip.regular_files import open_regular
 
 _HANDSHAKE_S = 60.0
 _REMAINS_S = 20.0
@@ -66,7 +67,7 @@ class LocalExecutor:
         if entry is None:
             return [], position
         try:
-            with (job.folder / LOG_FILE).open("rb") as log:
+            with open_regular(job.folder / LOG_FILE) as log:
                 log.seek(entry.log_start + position)
                 text = log.read()
         except FileNotFoundError:
@@ -129,7 +130,7 @@ class LocalExecutor:
         }
         try:
             asked = subprocess.run(
-                [sys.executable, "-m", KEEPER],
+                [sys.executable, "-P", "-m", KEEPER],  # -P: nothing is imported from the folder one stands in
                 input=json.dumps(specification),
                 # The keeper of a job that another job starts does not belong to that one.
                 env={name: value for name, value in os.environ.items() if name != MARK},

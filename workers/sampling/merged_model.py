@@ -77,7 +77,8 @@ def _run(module: Sequence[str], log: Path, failure: str) -> None:
     with log.open("a") as output:
         try:
             done = subprocess.run(
-                [sys.executable, "-m", *module],
+                # -P: a foreign checkpoint may hold a package named verl, and one may stand in its folder.
+                [sys.executable, "-P", "-m", *module],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from verl_vip.errors import ConfigError, IntegrationError
-from verl_vip.evaluation.models import find_models
+from verl_vip.evaluation.models import ModelSource, find_models
 from verl_vip.recipes.demo.tokenizer import build_tokenizer
 from verl_vip.workers.sampling.merged_model import _merged_from, merged_model
 
@@ -244,3 +244,15 @@ def test_an_adapter_without_its_model_is_refused(runs, tmp_path):
     (source,) = find_models([str(runs / "lora-only")])
     with pytest.raises(IntegrationError, match="no complete model weights"):
         merged_model(source, tmp_path / "out" / "model")
+
+
+def test_a_package_in_the_folder_one_stands_in_is_not_imported(tmp_path, monkeypatch):
+    """A foreign checkpoint may hold a package named verl."""
+    planted = tmp_path / "actor"
+    (planted / "verl").mkdir(parents=True)
+    (planted / "verl" / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w'); raise SystemExit(1)")
+    (planted / "fsdp_config.json").write_text('{"world_size": 1}')
+    monkeypatch.chdir(planted)
+    with pytest.raises((IntegrationError, ConfigError)):
+        merged_model(ModelSource("foreign", planted, "fsdp", 1, "elsewhere"), tmp_path / "merged")
+    assert not (tmp_path / "ran").exists()
