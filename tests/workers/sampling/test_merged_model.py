@@ -252,6 +252,7 @@ def test_a_package_in_the_folder_one_stands_in_is_not_imported(tmp_path, monkeyp
     (planted / "verl").mkdir(parents=True)
     (planted / "verl" / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w'); raise SystemExit(1)")
     (planted / "fsdp_config.json").write_text('{"world_size": 1}')
+    (planted / "huggingface").mkdir()
     monkeypatch.chdir(planted)
     with pytest.raises((IntegrationError, ConfigError)):
         merged_model(ModelSource("foreign", planted, "fsdp", 1, "elsewhere"), tmp_path / "merged")
