@@ -97,7 +97,7 @@ class SweepPlan:
             if number is not None and number < 1:
                 raise ConfigError(f"{name} must be at least 1; got {number}.")
         for strategy in self.strategies:
-            build_strategy(strategy, objective="rloo")  # refuses unknown names
+            build_strategy(strategy, "rloo")  # refuses unknown names
         for word in self.overrides:
             if (key := word.lstrip("+").partition("=")[0]) in _AXES:
                 raise ConfigError(f"{key} is what the sweep varies; leave {word} out and use {_AXES[key]}.")

@@ -5,32 +5,11 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from importlib.metadata import entry_points
+from reprlib import repr as shortened
 from typing import Any
 
 from verl_vip.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class _Plain:
-    """A type that settings are checked for: what it is called, and which values have it."""
-
-    text: str
-    types: tuple[type, ...]
-
-    def holds(self, value: object) -> bool:
-        # To Python true and false are whole numbers.
-        return isinstance(value, self.types) and (bool in self.types or not isinstance(value, bool))
-
-
-_PLAIN: dict[Any, _Plain] = {
-    bool: _Plain("true or false", (bool,)),
-    int: _Plain("a whole number", (int,)),
-    float: _Plain("a number", (int, float)),
-    str: _Plain("text", (str,)),
-}
-
 
 #: The entry points with which other packages register what they bring.
 _GROUPS = {"strategy": "verl_vip.strategies", "predictor": "verl_vip.predictors"}
@@ -73,7 +52,7 @@ def _registered(kind: str, name: str, known: Mapping[str, str]) -> str:
     points = entry_points(group=_GROUPS[kind])
     places = sorted({point.value for point in points if point.name == name})
     if not places:
-        raise ConfigError(f"there is no {kind} {name!r}; {_nearest(name, {*known, *points.names})}")
+        raise ConfigError(f"there is no {kind} {shortened(name)}; {nearest(name, {*known, *points.names})}")
     if len(places) > 1:
         raise ConfigError(
             f"{kind} {name!r} is registered by several packages ({', '.join(places)}); give one of these places "
@@ -106,7 +85,7 @@ def build(kind: str, name: str, constructor: Any, fixed: Mapping[str, Any], sett
     Args:
         kind: What is built, for the message.
         name: What it goes by.
-        constructor: A class.
+        constructor: A class whose settings are checked (`verl_vip.checked.checked_settings`).
         fixed: Arguments that are not a user's to set; those that the constructor does not take are left out.
         settings: A user's.
 
@@ -115,16 +94,17 @@ def build(kind: str, name: str, constructor: Any, fixed: Mapping[str, Any], sett
     """
     known = inspect.signature(constructor).parameters
     free = known.keys() - fixed.keys() - {"args", "kwargs"}
-    for setting, value in settings.items():
+    for setting in settings:
         if setting not in free:
-            raise ConfigError(f"{kind} {name!r} has no setting {setting!r}; {_nearest(setting, free)}")
-        wanted = _PLAIN.get(known[setting].annotation)
-        if wanted is not None and not wanted.holds(value):
-            raise ConfigError(f"{kind} {name!r} takes {wanted.text} as {setting}; got {value!r}.")
-    return constructor(**{key: value for key, value in fixed.items() if key in known}, **settings)
+            raise ConfigError(f"{kind} {name!r} has no setting {shortened(setting)}; {nearest(setting, free)}")
+    try:
+        return constructor(**{key: value for key, value in fixed.items() if key in known}, **settings)
+    except ConfigError as error:
+        raise ConfigError(f"{kind} {name!r}: {error}") from error
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence on a name that is none of those known: the nearest of them, or all."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}."

