@@ -9,10 +9,12 @@ from importlib.metadata import entry_points
 from reprlib import repr as shortened
 from typing import Any
 
+from verl_vip.checked import check_arguments
 from verl_vip.errors import ConfigError
 
 #: The entry points with which other packages register what they bring.
 _GROUPS = {"strategy": "verl_vip.strategies", "predictor": "verl_vip.predictors"}
+_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _PLACE = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 
@@ -85,20 +87,25 @@ def build(kind: str, name: str, constructor: Any, fixed: Mapping[str, Any], sett
     Args:
         kind: What is built, for the message.
         name: What it goes by.
-        constructor: A class whose settings are checked (`verl_vip.checked.checked_settings`).
+        constructor: A class; what is set is held against the annotations of its `__init__` (see `verl_vip.checked`).
         fixed: Arguments that are not a user's to set; those that the constructor does not take are left out.
         settings: A user's.
 
     Raises:
-        ConfigError: If a setting is unknown or fixed, or of the wrong type or out of range.
+        ConfigError: If a setting is unknown, fixed or missing, or of the wrong type or out of range.
     """
     known = inspect.signature(constructor).parameters
     free = known.keys() - fixed.keys() - {"args", "kwargs"}
     for setting in settings:
         if setting not in free:
             raise ConfigError(f"{kind} {name!r} has no setting {shortened(setting)}; {nearest(setting, free)}")
+    given = {key: value for key, value in fixed.items() if key in known}
+    required = [key for key, one in known.items() if one.default is one.empty and one.kind not in _ANY_NUMBER]
+    if lacking := [key for key in required if key not in {*settings, *given}]:
+        raise ConfigError(f"{kind} {name!r} needs the setting {lacking[0]!r}; give it.")
     try:
-        return constructor(**{key: value for key, value in fixed.items() if key in known}, **settings)
+        checked = check_arguments(getattr(constructor, "__init__", constructor), settings)
+        return constructor(**given, **checked)
     except ConfigError as error:
         raise ConfigError(f"{kind} {name!r}: {error}") from error
 

@@ -1,7 +1,8 @@
 """Settings held against the types and ranges that are declared for them.
 
 A declaration is a type annotation: `bool`, `int`, `float`, `str`, `Any`, a `Literal`, a union of these, a tuple,
-`Sequence[...]` or `Mapping[str, ...]`. `Annotated` adds a `Range`. Numbers are finite, and whole ones fit into 64 bits.
+`Sequence[...]` or `Mapping[str, ...]`; whatever fits another. `Annotated` adds a `Range`. Numbers are finite, and whole
+ones fit into 64 bits.
 """
 
 import functools
@@ -115,22 +116,32 @@ def check_fields(instance: Any, prefix: str = "") -> None:
         object.__setattr__(instance, entry.name, value)
 
 
-def checked_settings(function: Callable[P, None]) -> Callable[P, None]:
-    """Make a constructor check its arguments against their annotations; those without one are handed on.
+def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as the annotations of a function have them; those without one, or with another, are kept.
+
+    Args:
+        function: What is going to be called; of a class its `__init__`.
+        arguments: By name.
 
     Raises:
-        ConfigError: As `check`, from the constructor.
+        ConfigError: As `check`.
     """
-    signature = inspect.signature(function)
-
-    @functools.wraps(function)
-    def checking(*args: P.args, **kwargs: P.kwargs) -> None:
+    try:
         declared = get_type_hints(function, include_extras=True)
+    except NameError:  # what is imported for type checkers only
+        declared = {}
+    return {name: check(name, value, declared.get(name, Any)) for name, value in arguments.items()}
+
+
+def checked_settings(constructor: Callable[P, None]) -> Callable[P, None]:
+    """Make an `__init__` check its arguments against their annotations; it raises `ConfigError` as `check` does."""
+    signature = inspect.signature(constructor)
+
+    @functools.wraps(constructor)
+    def checking(*args: P.args, **kwargs: P.kwargs) -> None:
         bound = signature.bind(*args, **kwargs)
-        for name, value in bound.arguments.items():
-            if name in declared:
-                bound.arguments[name] = check(name, value, declared[name])
-        function(*bound.args, **bound.kwargs)
+        bound.arguments.update(check_arguments(constructor, bound.arguments))
+        constructor(*bound.args, **bound.kwargs)
 
     return checking
 
@@ -138,7 +149,7 @@ def checked_settings(function: Callable[P, None]) -> Callable[P, None]:
 def describe(declared: Any) -> str:
     """Return in words what a declaration takes."""
     words = _DESCRIPTIONS.get(_kind(declared))
-    return f"a {declared.__name__}" if words is None else words(get_args(declared))
+    return str(declared) if words is None else words(get_args(declared))
 
 
 def _kind(declared: Any) -> Any:
@@ -148,9 +159,7 @@ def _kind(declared: Any) -> Any:
 def _fitting(value: Any, declared: Any) -> list[Any]:
     """Return the value as declared, in a list; nothing if it does not fit."""
     fit = _FITS.get(_kind(declared))
-    if fit is None:
-        return [value] if isinstance(value, declared) else []
-    return fit(value, get_args(declared))
+    return [value] if fit is None else fit(value, get_args(declared))
 
 
 def _fit_limits(value: Any, parts: tuple[Any, ...]) -> list[Any]:
@@ -195,14 +204,16 @@ def _fit_finite(value: Any, _: object) -> list[Any]:
 
 _PLURALS: Mapping[Any, str] = {float: "finite numbers", str: "texts"}
 _FITS: Mapping[Any, Callable[[Any, tuple[Any, ...]], list[Any]]] = {
-    Any: lambda value, _: [value],
     Annotated: _fit_limits,
     Literal: _fit_one_of,
     Union: _fit_any,
     types.UnionType: _fit_any,
     tuple: _fit_tuple,
+    bool: lambda value, _: [value] if isinstance(value, bool) else [],
     int: _fit_whole,
     float: _fit_finite,
+    str: lambda value, _: [value] if isinstance(value, str) else [],
+    types.NoneType: lambda value, _: [value] if value is None else [],
     # What `check` did not find to be such.
     Mapping: lambda _, __: [],
     Sequence: lambda _, __: [],

