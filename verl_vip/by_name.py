@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from reprlib import repr as shortened
 from typing import Any
 
-from verl_vip.checked import check_arguments
+from verl_vip.annotations import check_arguments
 from verl_vip.errors import ConfigError
 
 #: The entry points with which other packages register what they bring.
@@ -87,7 +87,7 @@ def build(kind: str, name: str, constructor: Any, fixed: Mapping[str, Any], sett
     Args:
         kind: What is built, for the message.
         name: What it goes by.
-        constructor: A class; what is set is held against the annotations of its `__init__` (see `verl_vip.checked`).
+        constructor: A class, whose settings are held against its annotations (see `verl_vip.annotations`).
         fixed: Arguments that are not a user's to set; those that the constructor does not take are left out.
         settings: A user's.
 

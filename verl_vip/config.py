@@ -8,7 +8,7 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Annotated, Any, Literal
 
-from verl_vip.checked import PathText, Range, Share, check, check_fields
+from verl_vip.annotations import PathText, Range, Share, check, check_fields
 from verl_vip.errors import ConfigError
 
 EMBEDDING_MODEL = "sentence-transformers/all-MiniLM-L6-v2"

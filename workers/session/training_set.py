@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from verl.trainer.ppo.utils import create_rl_dataset, create_rl_sampler
 from verl.utils.config import omega_conf_to_dataclass
 
-from verl_vip.checked import Range
+from verl_vip.annotations import Range
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import fields_of, prompt_id, prompt_text

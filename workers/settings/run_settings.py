@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from verl_vip.allocation.validation import MOST_ROLLOUTS
-from verl_vip.checked import Range
+from verl_vip.annotations import Range
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError
 from verl_vip.records.settings import as_json

@@ -11,7 +11,7 @@ A checkpoint holds the batches in flight. verl writes their prompts and finished
 folder, and samples anew on resume what was not finished; `vip_state.pt` holds their counts, which stay.
 """
 
-from verl_vip.checked import Range
+from verl_vip.annotations import Range
 from verl_vip.workers.settings.verl_config import VerlConfig
 
 _MODES = ("sync", "colocate_async", "separate_async")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from verl_vip.checked import PathText, Range, check
+from verl_vip.annotations import PathText, Range, check
 from verl_vip.errors import ConfigError
 
 _GROUPS = ("actor_rollout_ref", "algorithm", "data", "trainer", "vip")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from verl_vip.checked import Range, Share, checked_settings
+from verl_vip.annotations import Range, Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.prediction.observations import pool
 from verl_vip.prediction.state import pack, require, unpack

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from verl_vip.checked import Range, checked_settings
+from verl_vip.annotations import Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts, require_width
 from verl_vip.prediction.observations import Observations, pool
 from verl_vip.prediction.state import copied, pack, require, unpack

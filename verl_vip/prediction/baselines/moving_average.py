@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verl_vip.checked import Count, checked_settings
+from verl_vip.annotations import Count, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.prediction.observations import pool
 from verl_vip.prediction.state import pack, require, unpack

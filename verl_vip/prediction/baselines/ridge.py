@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from verl_vip.checked import Range, checked_settings
+from verl_vip.annotations import Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts, require_width
 from verl_vip.prediction.observations import pool
 from verl_vip.prediction.state import copied, pack, require, unpack

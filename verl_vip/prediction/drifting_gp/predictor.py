@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verl_vip.checked import Count, checked_settings
+from verl_vip.annotations import Count, checked_settings
 from verl_vip.prediction.baselines.gaussian_process import median_distance
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.prediction.drifting_gp.clusters import Clusters

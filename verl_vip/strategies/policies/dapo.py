@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from verl_vip.checked import Count, Range, checked_settings
+from verl_vip.annotations import Count, Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.groups import affordable_groups, same_counts

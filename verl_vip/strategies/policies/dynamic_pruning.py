@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from verl_vip.checked import Range, checked_settings
+from verl_vip.annotations import Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless, Weighing
 from verl_vip.strategies.groups import same_counts

@@ -2,7 +2,7 @@
 
 import torch
 
-from verl_vip.checked import Share, checked_settings
+from verl_vip.annotations import Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.policies.reciprocal import proportional_counts

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from verl_vip.checked import Count, Share, checked_settings
+from verl_vip.annotations import Count, Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.groups import affordable_groups, same_counts

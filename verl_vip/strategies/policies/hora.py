@@ -4,7 +4,7 @@ import torch
 
 from verl_vip.allocation.allocate import allocate
 from verl_vip.allocation.values import HoraValue
-from verl_vip.checked import Count, checked_settings
+from verl_vip.annotations import Count, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.outcomes import reward_means

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import torch
 
-from verl_vip.checked import Count, Range, Share, checked_settings
+from verl_vip.annotations import Count, Range, Share, checked_settings
 from verl_vip.errors import ConfigError
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless

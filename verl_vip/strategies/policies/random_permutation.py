@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from verl_vip.checked import checked_settings
+from verl_vip.annotations import checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.gradient_variance import EstimatorName, GradientVariance

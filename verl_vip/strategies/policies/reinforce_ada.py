@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from verl_vip.checked import Count, Share, checked_settings
+from verl_vip.annotations import Count, Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless, Weighing
 from verl_vip.strategies.groups import affordable_groups, same_counts

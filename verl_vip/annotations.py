@@ -1,4 +1,4 @@
-"""Settings held against the types and ranges that are declared for them.
+"""Settings held against the types and ranges that their annotations declare.
 
 A declaration is a type annotation: `bool`, `int`, `float`, `str`, `Any`, a `Literal`, a union of these, a tuple,
 `Sequence[...]` or `Mapping[str, ...]`; whatever fits another. `Annotated` adds a `Range`. Numbers are finite, and whole
