@@ -93,7 +93,8 @@ def check(name: str, value: Any, declared: Any) -> Any:
     if kind is Mapping and isinstance(value, Mapping):
         return {str(key): check(f"{name}[{shortened(str(key))}]", item, parts[1]) for key, item in value.items()}
     if kind is Sequence and isinstance(value, list | tuple):
-        return [check(f"{name}[{index}]", item, parts[0]) for index, item in enumerate(value)]
+        items = [check(f"{name}[{index}]", item, parts[0]) for index, item in enumerate(value)]
+        return tuple(items) if isinstance(value, tuple) else items
     fitting = _fitting(value, declared)
     if not fitting:
         raise ConfigError(f"{name} must be {describe(declared)}; got {shortened(value)}.")

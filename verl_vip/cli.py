@@ -24,8 +24,11 @@ _INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = _options(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     try:
+        if any("\0" in word for word in words):  # not from a shell, but from a program
+            raise ConfigError("the words of a command cannot hold '\\x00', which no process takes.")
+        options = _options(words)
         status: int = options.run(options)
         sys.stdout.flush()
     except VerlVipError as error:
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     # argparse takes the overrides up to the first option that follows them, and calls the others unknown.
