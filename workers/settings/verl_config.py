@@ -30,9 +30,10 @@ class VerlConfig:
     """
 
     def __init__(self, config: DictConfig) -> None:
+        unresolved: Any = OmegaConf.to_container(config)
+        if wrong := [group for group in _GROUPS if isinstance(unresolved.get(group), list)]:
+            raise ConfigError(f"{wrong[0]} is a group of settings, and must not be a list.")
         try:
-            if wrong := [group for group in _GROUPS if OmegaConf.is_list(config.get(group))]:
-                raise ConfigError(f"{wrong[0]} is a group of settings, and must not be a list.")
             self.plain: Any = OmegaConf.to_container(config, resolve=True)
         except OmegaConfBaseException as error:
             key = f"{error.full_key}: " if error.full_key else ""

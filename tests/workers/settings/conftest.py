@@ -184,12 +184,14 @@ class Draw:
         return copy.deepcopy(self._random.choice([*pool, True, False]))
 
 
-@pytest.fixture
-def configs(tmp_path, monkeypatch) -> dict[str, DictConfig]:
-    """The bases, whose files lie in a folder of the test's own."""
-    monkeypatch.setenv("VERL_VIP_DEMO_DIR", str(tmp_path))
-    monkeypatch.chdir(tmp_path)  # where a folder lies that is named relatively
-    return bases(tmp_path)
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory) -> Iterator[dict[str, DictConfig]]:
+    """The bases, whose files lie in a folder of the tests' own; not to be changed."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VERL_VIP_DEMO_DIR", str(folder))
+        patch.chdir(folder)  # where a folder lies that is named relatively
+        yield bases(folder)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from verl_vip.workers.session import session
 from verl_vip.workers.session.outcomes import Rollouts
 from verl_vip.workers.settings.verl_config import VerlConfig
 
-CASES = int(os.environ.get("VERL_VIP_FUZZ_CASES", "100"))
+CASES = int(os.environ.get("VERL_VIP_FUZZ_CASES", "65"))
 SEED = int(os.environ.get("VERL_VIP_FUZZ_SEED", "0"))
 #: Batches and groups beyond these are taken to work as those within do.
 MOST_PROMPTS, MOST_ROLLOUTS, MOST_AHEAD = 64, 4096, 3
