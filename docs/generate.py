@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import verl_vip.config
+from verl_vip.annotations import describe
 from verl_vip.by_name import locate
 from verl_vip.config import VipConfig
 from verl_vip.prediction.registry import PREDICTORS
@@ -38,8 +39,9 @@ def settings_page() -> str:
     for entry in fields(VipConfig):
         value = getattr(VipConfig(), entry.name)
         shown = json.dumps(list(value) if isinstance(value, tuple) else dict(value) if value == {} else value)
-        kind = inspect.formatannotation(entry.type).replace("collections.abc.", "").replace("typing.", "")
-        parts.append(f"\n## `{entry.name}`\n\nDefault `{shown}`, type `{kind}`.\n\n{texts[entry.name]}\n")
+        parts.append(
+            f"\n## `{entry.name}`\n\nDefault `{shown}`; takes {describe(entry.type)}.\n\n{texts[entry.name]}\n"
+        )
     return _NOTE + "".join(parts)
 
 
@@ -141,7 +143,7 @@ def _entry(kind: str, name: str, registry: Mapping[str, str]) -> str:
     text = inspect.cleandoc(constructor.__doc__ or "")
     body, _, arguments = text.partition("\nArgs:\n")
     settings = [
-        f"- `{argument.name}` (default `{argument.default!r}`)"
+        f"- `{argument.name}` (default `{argument.default!r}`, {describe(argument.annotation)})"
         for argument in inspect.signature(constructor).parameters.values()
         if argument.default is not argument.empty and argument.name != "objective"
     ]

@@ -37,10 +37,10 @@ def run_flow(name: str, /, **parameters: Any) -> int:
     Raises:
         VerlVipError: What went wrong, in a sentence; wrong parameters before any server is started.
     """
-    for kind in _MADE[name]:
-        made: object = from_parameters(kind, parameters)
-        if isinstance(made, TrainingRun):
-            made.check()
+    made: list[object] = [from_parameters(kind, parameters) for kind in _MADE[name]]
+    for one in made:  # composing a config takes seconds, and comes last
+        if isinstance(one, TrainingRun):
+            one.check()
     for part in ("flow_runs", "task_runs"):
         logging.getLogger(f"prefect.{part}").addFilter(_in_a_sentence)
     signal.signal(signal.SIGTERM, _raise)

@@ -73,7 +73,7 @@ def evaluate(
         ConfigError: If there is no such run.
         JobError: If there is no complete checkpoint, or one could not be evaluated, after all the others.
     """
-    run = EvaluationRun(name, root, benchmarks, n, options or [], cluster, environment or {}, python)
+    run = EvaluationRun(name, root, benchmarks, n, options or [], cluster, environment or {}, python, patience_s)
     logger = get_run_logger()
     if not follow and not run.run_folder.is_dir():
         raise ConfigError(f"there is no run {name} in {root}.")
@@ -91,9 +91,9 @@ def evaluate(
             else:
                 show_results(run)
         if not pending:
-            if not follow or (not live and time.monotonic() - last_seen > patience_s):
+            if not follow or (not live and time.monotonic() - last_seen > run.patience_s):
                 break
-            time.sleep(min(_LOOK_S, patience_s / 4))
+            time.sleep(min(_LOOK_S, run.patience_s / 4))
     if failed:
         raise JobError(f"{name}: {len(failed)} checkpoint(s) not evaluated, of steps {_listed(failed)}.")
     passed_over = run.passed_over().describe_unusable()

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from verl_vip.annotations import Range, check_fields
 from verl_vip.errors import ConfigError
 from verl_vip.evaluation.benchmarks import benchmark_name, require_different
 from verl_vip.evaluation.models import Checkpoints, find_checkpoints
@@ -31,29 +32,30 @@ class EvaluationRun:
         cluster: Address of a Ray dashboard; None for this machine.
         environment: Variables for the jobs.
         python: The interpreter of the jobs; None for this process's own on this machine, `python` on a cluster.
+        patience_s: How long the flow waits for a training that is away.
 
     Raises:
-        ConfigError: If `root` is relative, no benchmark is named, two have the same name, `n` is not positive, or a
-            variable for a cluster looks like a secret.
+        ConfigError: If a value is of another type or out of range, `root` is relative, no benchmark is named, two have
+            the same name, or a variable for a cluster looks like a secret.
         InvalidInputError: If the name cannot name a run, or that of a benchmark cannot name a folder.
     """
 
     name: str
     root: str
     benchmarks: Sequence[str]
-    n: int = 16
+    n: Annotated[int, Range(least=1, most=10**6)] = 16
     options: Sequence[str] = ()
     cluster: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     python: str | None = None
+    patience_s: Annotated[float, Range(least=0, most=1e9)] = 120.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not Path(self.root).is_absolute():
             raise ConfigError(f"root must be an absolute path, since other processes look there; got {self.root!r}.")
         if not self.benchmarks:
             raise ConfigError("name at least one benchmark, such as aime24.")
-        if self.n < 1:
-            raise ConfigError(f"n is the samples of each problem, at least 1; got {self.n}.")
         if self.cluster is not None:
             refuse_secrets(self.environment, self.cluster)
         require_name(self.name, "a run")

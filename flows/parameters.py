@@ -1,8 +1,10 @@
 """A flow's parameters as the objects that they make, checked before anything is started."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
+
+from verl_vip.errors import ConfigError
 
 Made = TypeVar("Made")
 
@@ -13,5 +15,9 @@ def from_parameters(kind: type[Made], parameters: Mapping[str, Any]) -> Made:
     Raises:
         VerlVipError: What is wrong with them, in a sentence.
     """
-    known = {entry.name for entry in fields(kind)}  # type: ignore[arg-type] # a dataclass
-    return kind(**{key: value for key, value in parameters.items() if key in known and value is not None})
+    known = fields(kind)  # type: ignore[arg-type] # a dataclass
+    given = {one.name: parameters[one.name] for one in known if parameters.get(one.name) is not None}
+    required = [one.name for one in known if one.default is MISSING and one.default_factory is MISSING]
+    if lacking := [name for name in required if name not in given]:
+        raise ConfigError(f"{lacking[0]} is missing; give it.")
+    return kind(**given)

@@ -91,12 +91,12 @@ def sweep(
             or overrides.
         JobError: If a trial failed; the others have had their turn.
     """
-    base = TrainingRun(recipe, name, root, overrides or (), cluster, environment or {}, python)
+    base = TrainingRun(recipe, name, root, overrides or (), cluster, environment or {}, python, retries)
     plan = SweepPlan(strategies, budgets, seeds, search, designs, concurrency, overrides or ())
     if unchecked := base.check():
         get_run_logger().info("%s", unchecked)
     with exclusive(base.folder / ".sweep.lock", f"the sweep in {base.folder}"):
-        drive = _Drive(base, plan, SweepState.read(base), retries)
+        drive = _Drive(base, plan, SweepState.read(base))
         try:
             drive.run()
         except BaseException as error:
@@ -164,7 +164,6 @@ class _Drive:
     base: TrainingRun
     plan: SweepPlan
     state: SweepState
-    retries: int
     measured: dict[Trial, Measurement] = field(default_factory=dict)
     failed: dict[Trial, str] = field(default_factory=dict)
     running: dict[Trial, "PrefectFuture[None]"] = field(default_factory=dict)
@@ -174,7 +173,7 @@ class _Drive:
         """Keep `concurrency` trials going, choosing designs as they are needed."""
         while True:
             while len(self.running) < self.plan.concurrency and (trial := self._next()) is not None:
-                task = attempt_training.with_options(retries=self.retries)
+                task = attempt_training.with_options(retries=self.base.retries)
                 self.running[trial] = task.submit(trial.run(self.base), shown=False)
             if not self.running:
                 return

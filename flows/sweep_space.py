@@ -4,8 +4,9 @@ import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from verl_vip.annotations import Range, check_fields
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.execution import fingerprint
 from verl_vip.flows.training_run import TrainingRun
@@ -14,6 +15,7 @@ from verl_vip.records.records import read_run
 from verl_vip.strategies.registry import build_strategy
 
 Search = Literal["grid", "botorch"]
+_Number = Annotated[int, Range(least=1, most=10**6)]
 
 _STRATEGY, _BUDGET, _SEED = "vip.strategy", "actor_rollout_ref.rollout.n", "data.seed"
 _AXES: Mapping[str, str] = {_STRATEGY: "--strategies", _BUDGET: "--budgets", _SEED: "--seeds"}
@@ -73,31 +75,27 @@ class SweepPlan:
         overrides: Of all trials.
 
     Raises:
-        ConfigError: If there is no strategy or no budget, one is there twice, a strategy is unknown, a number is not
-            positive, or an override sets what the sweep varies.
+        ConfigError: If a value is of another type or out of range, there is no strategy or no budget, one is there
+            twice, a strategy is unknown, or an override sets what the sweep varies.
     """
 
     strategies: Sequence[str]
-    budgets: Sequence[int]
-    seeds: int = 3
+    budgets: Sequence[_Number]
+    seeds: _Number = 3
     search: Search = "grid"
-    designs: int | None = None
-    concurrency: int = 1
+    designs: _Number | None = None
+    concurrency: _Number = 1
     overrides: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.strategies or not self.budgets:
             raise ConfigError("a sweep needs at least one strategy and one budget.")
         for axis, values in (("strategy", self.strategies), ("budget", self.budgets)):
             if twice := [value for value in values if list(values).count(value) > 1]:
                 raise ConfigError(f"{axis} {twice[0]!r} is named twice; name each once.")
-        if min(self.budgets) < 1:
-            raise ConfigError(f"a budget is the rollouts of a prompt on average, at least 1; got {min(self.budgets)}.")
-        for name, number in (("seeds", self.seeds), ("designs", self.designs), ("concurrency", self.concurrency)):
-            if number is not None and number < 1:
-                raise ConfigError(f"{name} must be at least 1; got {number}.")
         for strategy in self.strategies:
-            build_strategy(strategy, objective="rloo")  # refuses unknown names
+            build_strategy(strategy, "rloo")  # refuses unknown names
         for word in self.overrides:
             if (key := word.lstrip("+").partition("=")[0]) in _AXES:
                 raise ConfigError(f"{key} is what the sweep varies; leave {word} out and use {_AXES[key]}.")

@@ -69,10 +69,10 @@ def train(
     Raises:
         ConfigError: If a setting is wrong, or the run is finished and was trained with other settings.
     """
-    run = TrainingRun(recipe, name, root, overrides or (), cluster, environment or {}, python)
+    run = TrainingRun(recipe, name, root, overrides or (), cluster, environment or {}, python, retries)
     if unchecked := run.check():
         get_run_logger().info("%s", unchecked)
-    attempt_training.with_options(retries=retries)(run)
+    attempt_training.with_options(retries=run.retries)(run)
     return str(run.folder)
 
 

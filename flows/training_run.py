@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
 
+from verl_vip.annotations import Range, check_fields
 from verl_vip.errors import ConfigError
 from verl_vip.execution import Executor, Job, LocalExecutor
 from verl_vip.execution.ray_variables import refuse_secrets
@@ -30,10 +32,11 @@ class TrainingRun:
         cluster: Address of a Ray dashboard; None for this machine.
         environment: Variables for the job.
         python: The interpreter of the job; None for this process's own on this machine, `python` on a cluster.
+        retries: Further attempts of the flow when one is lost.
 
     Raises:
-        ConfigError: If the recipe is unknown, `root` is relative, an override is none or takes the run's folder away,
-            or a variable for a cluster looks like a secret.
+        ConfigError: If a value is of another type or out of range, the recipe is unknown, `root` is relative, an
+            override is none or takes the run's folder away, or a variable for a cluster looks like a secret.
         InvalidInputError: If the name cannot name a run.
     """
 
@@ -44,8 +47,10 @@ class TrainingRun:
     cluster: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     python: str | None = None
+    retries: Annotated[int, Range(least=0, most=1000)] = 2
 
     def __post_init__(self) -> None:
+        check_fields(self)
         known = recipes()
         if self.recipe not in known:
             nearest = difflib.get_close_matches(self.recipe, known, n=1)

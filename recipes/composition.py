@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from verl_vip.by_name import nearest
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError, VerlVipError
 from verl_vip.recipes.overrides import override
@@ -70,7 +71,7 @@ def compose_recipe(recipe: str, overrides: Sequence[str], elsewhere: bool = Fals
     for group in _GROUPS:
         if not isinstance(plain.get(group), dict):
             raise ConfigError(f"{group} is a group of settings, and the overrides make it {plain.get(group)!r}.")
-    _require_vip(plain["vip"])
+    _require_vip(plain["vip"], plain["algorithm"].get("adv_estimator"))
     return plain
 
 
@@ -86,12 +87,15 @@ def _without_import(search_path: Any) -> list[str]:
     return [f"file://{folders[0]}" if entry == _VERLS else entry for entry in search_path]
 
 
-def _require_vip(settings: dict[str, Any]) -> None:
+def _require_vip(settings: dict[str, Any], estimator: Any) -> None:
+    from verl_vip.advantages.compute import VERL_NAMES
     from verl_vip.prediction.registry import build_predictor
     from verl_vip.strategies.registry import build_strategy
 
+    if isinstance(estimator, str) and estimator.startswith("vip_") and estimator not in VERL_NAMES:
+        raise ConfigError(f"there is no algorithm.adv_estimator={estimator!r}; {nearest(estimator, VERL_NAMES)}")
     vip = VipConfig.from_mapping(settings)
-    build_strategy(vip.strategy, objective=vip.objective, **vip.strategy_settings)
+    build_strategy(vip.strategy, vip.objective, **vip.strategy_settings)
     build_predictor(vip.predictor, **vip.predictor_settings)
 
 

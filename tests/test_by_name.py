@@ -67,11 +67,11 @@ def register(folder, package, group, line):
 
 @pytest.mark.parametrize("name", ["targeted", "my_rollouts.targeted:Targeted"])
 def test_a_strategy_of_another_package_is_built_with_its_settings(importable, name):
-    strategy = build_strategy(name, objective="rloo", target=0.4)
+    strategy = build_strategy(name, "rloo", target=0.4)
     assert isinstance(strategy, Strategy)
     assert type(strategy).__module__ == "my_rollouts.targeted"
     with pytest.raises(ConfigError, match="has no setting 'tarjet'; did you mean 'target'"):
-        build_strategy(name, objective="rloo", tarjet=0.4)
+        build_strategy(name, "rloo", tarjet=0.4)
 
 
 def test_simulate_runs_a_strategy_and_a_predictor_of_another_package(installed, tmp_path):
@@ -137,6 +137,7 @@ def train(session, step, counts, earned):
         ("json:Decoder", "is not there: json has no Decoder"),
         ("json:decoder.Nothing", "is not there: json has no decoder.Nothing"),
         ("string:digits", "is no class that can be built"),
+        ("os:_exit", "needs the setting 'status'"),
         ("collections:OrderedDict", "is no class that can be built"),
         ("fractions:Fraction", "lacks pool_ratio, decides_beforehand, weighs, rounds, state_dict, load_state_dict"),
         ("vip:", "there is no strategy 'vip:'; did you mean 'vip'"),
@@ -148,7 +149,7 @@ def train(session, step, counts, earned):
 )
 def test_what_is_wrong_with_a_place_is_said(name, message):
     with pytest.raises(ConfigError, match=message):
-        build_strategy(name, objective="rloo")
+        build_strategy(name, "rloo")
 
 
 def test_a_predictor_that_lacks_a_method_is_refused_by_the_name_of_its_contract(module):
@@ -160,7 +161,7 @@ def test_a_predictor_that_lacks_a_method_is_refused_by_the_name_of_its_contract(
 def test_own_names_win_over_entry_points(module):
     folder = module("impostor", "raise AssertionError('imported')\n")
     register(folder, "impostor", "verl_vip.strategies", "uniform = impostor:Uniform")
-    assert type(build_strategy("uniform", objective="rloo")).__module__.startswith("verl_vip.")
+    assert type(build_strategy("uniform", "rloo")).__module__.startswith("verl_vip.")
 
 
 def test_a_name_that_two_packages_register_is_refused_with_both_places(module):
@@ -173,4 +174,4 @@ def test_a_name_that_two_packages_register_is_refused_with_both_places(module):
 
 def test_an_entry_point_is_suggested_for_a_name_that_is_nearly_its(importable):
     with pytest.raises(ConfigError, match="did you mean 'targeted'"):
-        build_strategy("targetted", objective="rloo")
+        build_strategy("targetted", "rloo")

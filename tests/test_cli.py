@@ -1,8 +1,12 @@
 """The command's door: words in any order, and a sentence instead of a traceback."""
 
 import os
+import random
+import signal
 import subprocess
 import sys
+from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -157,8 +161,8 @@ def test_budgets_that_are_no_numbers(asked, capsys, budgets):
         (["evaluate-run", "a", "--benchmark", "offline", "--options", "'"], "--options takes words as a shell does"),
         (["evaluate-run", "a", "--benchmark", "offline", "--options", "a\\"], "--options takes words as a shell does"),
         (["evaluate-run", "a", "--benchmark", "offline", "--options=--instruction \0"], "cannot hold '\\x00'"),
-        (["sweep", "demo", "--seeds", "0"], "seeds must be at least 1; got 0."),
-        (["evaluate-run", "a", "--benchmark", "offline", "--n", "0"], "--n must be at least 1."),
+        (["sweep", "demo", "--seeds", "0"], "seeds must be a whole number from 1 to 1e+06; got 0."),
+        (["evaluate-run", "a", "--benchmark", "offline", "--n", "0"], "--n must be at least 1 and at most a million."),
         (["evaluate-run", "a", "--benchmark", "aime99"], "there is no benchmark 'aime99'; give aime24"),
         (["pipeline", "demo", "--name", "../up", "--benchmark", "offline"], "cannot name a run"),
         (["train", "demo", "--name", "a" * 101], "cannot name a run"),
@@ -177,3 +181,87 @@ def test_what_a_flow_cannot_do_is_refused_before_a_server_is_started(capfd, word
     assert message in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
+
+
+#: A larger campaign sets these.
+FUZZ_CASES = int(os.environ.get("VERL_VIP_FUZZ_CASES", "300"))
+FUZZ_SEED = int(os.environ.get("VERL_VIP_FUZZ_SEED", "0"))
+ODD_WORDS = [
+    *("", " ", "0", "-1", "1", "2.5", "nan", "inf", "-inf", "1e400", "9" * 5000, "9" * 30, "²", "٣", "x", "=", "a=b"),
+    *("a=[", "é", "\udcff", "\0", "a\nb", "/", "/dev/null/x", "/dev/null", "../up", "a" * 300, "offline", "b=offline"),
+    *(",", "vip,vip", "vip,vipp", "oracle", "demo", "'", "--", "-x", "--help", "http://127.0.0.1:1", "${x}", "~"),
+    *("vip.upper=9", "~vip", "+a=", "dtype=float32", "dtype", "--n 2", "--n x", "pkg://json:dumps", "no.py:f"),
+]
+
+
+class StartedError(BaseException):
+    """Something that costs time was about to begin."""
+
+
+@pytest.fixture
+def nothing_begins(monkeypatch):
+    """Lets everything be checked, and ends with `StartedError` where sampling, simulating or a flow would begin."""
+    pytest.importorskip("prefect")
+    import verl_vip.evaluate
+    import verl_vip.simulation.comparison
+    from verl_vip.flows.training_run import TrainingRun
+
+    def begin(*_, **__):
+        raise StartedError
+
+    monkeypatch.setattr(verl_vip.evaluate.Evaluator, "run", begin)
+    monkeypatch.setattr(verl_vip.simulation.comparison, "simulate", begin)
+    monkeypatch.setattr(TrainingRun, "check", lambda _: "")  # composing takes seconds, and has tests of its own
+    for flow in ("train", "evaluate", "pipeline", "sweep"):
+        monkeypatch.setitem(sys.modules, f"verl_vip.flows.{flow}", SimpleNamespace(**{flow: begin}))
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+def odd_commands(seed, number, model):
+    """Yield commands that are right, with up to three options and words that are odd."""
+    draw = random.Random(seed)
+    right = {
+        "train": ["demo"],
+        "pipeline": ["demo", "--benchmark", "offline"],
+        "sweep": ["demo"],
+        "evaluate-run": ["a", "--benchmark", "offline"],
+        "evaluate": [str(model), "--benchmark", "offline", "--output", "out"],
+        "simulate": ["--output", "out"],
+        "report": ["nothing-here"],
+    }
+    (commands,) = (action.choices for action in cli._parser()._actions if isinstance(action.choices, dict))
+    for _ in range(number):
+        command = draw.choice(sorted(right))
+        options = [option for action in commands[command]._actions for option in action.option_strings[:1]]
+        words = [*right[command]]
+        for _ in range(draw.choice((1, 1, 2, 3))):
+            added = [draw.choice(options), draw.choice(ODD_WORDS)] if draw.random() < 0.85 else [draw.choice(ODD_WORDS)]
+            words += [f"{added[0]}={added[1]}"] if len(added) > 1 and draw.random() < 0.5 else added
+        yield [command, *words]
+
+
+def test_odd_words_are_answered_in_words(tmp_path, monkeypatch, capsys, nothing_begins):
+    monkeypatch.chdir(tmp_path)
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_text("weights")
+    seen = Counter()
+    for words in odd_commands(FUZZ_SEED, FUZZ_CASES, model):
+        try:
+            status = main(words)
+        except StartedError:
+            seen["started"] += 1
+        except SystemExit:  # argparse has said what is wrong, or printed the help
+            seen["usage"] += 1
+            said = capsys.readouterr()
+            assert "error: " in said.err or said.out.startswith("usage: verl-vip"), words
+        except Exception as error:
+            raise AssertionError(f"{words}: {error!r}") from error
+        else:
+            said = capsys.readouterr().err.splitlines()
+            assert status == 0 or (status, said[-1].partition(" ")[0]) == (2, "verl-vip:"), (words, said)
+            seen["refused"] += status == 2
+    assert min(seen["started"], seen["usage"], seen["refused"]) > 20, seen

@@ -13,6 +13,7 @@ ROOMS = ("verl_vip.workers", "verl_vip.flows", "verl_vip.recipes")
 #: The library's packages and modules, from the ground up: each may import those of earlier rows only.
 LEVELS = (
     ("errors",),
+    ("annotations",),
     ("by_name", "checks", "config", "durable_files", "json_lines", "names", "regular_files", "text"),
     ("state_file",),
     ("allocation", "execution", "statistics"),

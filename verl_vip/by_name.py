@@ -5,35 +5,16 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from importlib.metadata import entry_points
+from reprlib import repr as shortened
 from typing import Any
 
+from verl_vip.annotations import check_arguments
 from verl_vip.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class _Plain:
-    """A type that settings are checked for: what it is called, and which values have it."""
-
-    text: str
-    types: tuple[type, ...]
-
-    def holds(self, value: object) -> bool:
-        # To Python true and false are whole numbers.
-        return isinstance(value, self.types) and (bool in self.types or not isinstance(value, bool))
-
-
-_PLAIN: dict[Any, _Plain] = {
-    bool: _Plain("true or false", (bool,)),
-    int: _Plain("a whole number", (int,)),
-    float: _Plain("a number", (int, float)),
-    str: _Plain("text", (str,)),
-}
-
 
 #: The entry points with which other packages register what they bring.
 _GROUPS = {"strategy": "verl_vip.strategies", "predictor": "verl_vip.predictors"}
+_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _PLACE = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 
@@ -73,7 +54,7 @@ def _registered(kind: str, name: str, known: Mapping[str, str]) -> str:
     points = entry_points(group=_GROUPS[kind])
     places = sorted({point.value for point in points if point.name == name})
     if not places:
-        raise ConfigError(f"there is no {kind} {name!r}; {_nearest(name, {*known, *points.names})}")
+        raise ConfigError(f"there is no {kind} {shortened(name)}; {nearest(name, {*known, *points.names})}")
     if len(places) > 1:
         raise ConfigError(
             f"{kind} {name!r} is registered by several packages ({', '.join(places)}); give one of these places "
@@ -106,25 +87,31 @@ def build(kind: str, name: str, constructor: Any, fixed: Mapping[str, Any], sett
     Args:
         kind: What is built, for the message.
         name: What it goes by.
-        constructor: A class.
+        constructor: A class, whose settings are held against its annotations (see `verl_vip.annotations`).
         fixed: Arguments that are not a user's to set; those that the constructor does not take are left out.
         settings: A user's.
 
     Raises:
-        ConfigError: If a setting is unknown or fixed, or of the wrong type or out of range.
+        ConfigError: If a setting is unknown, fixed or missing, or of the wrong type or out of range.
     """
     known = inspect.signature(constructor).parameters
     free = known.keys() - fixed.keys() - {"args", "kwargs"}
-    for setting, value in settings.items():
+    for setting in settings:
         if setting not in free:
-            raise ConfigError(f"{kind} {name!r} has no setting {setting!r}; {_nearest(setting, free)}")
-        wanted = _PLAIN.get(known[setting].annotation)
-        if wanted is not None and not wanted.holds(value):
-            raise ConfigError(f"{kind} {name!r} takes {wanted.text} as {setting}; got {value!r}.")
-    return constructor(**{key: value for key, value in fixed.items() if key in known}, **settings)
+            raise ConfigError(f"{kind} {name!r} has no setting {shortened(setting)}; {nearest(setting, free)}")
+    given = {key: value for key, value in fixed.items() if key in known}
+    required = [key for key, one in known.items() if one.default is one.empty and one.kind not in _ANY_NUMBER]
+    if lacking := [key for key in required if key not in {*settings, *given}]:
+        raise ConfigError(f"{kind} {name!r} needs the setting {lacking[0]!r}; give it.")
+    try:
+        checked = check_arguments(getattr(constructor, "__init__", constructor), settings)
+        return constructor(**given, **checked)
+    except ConfigError as error:
+        raise ConfigError(f"{kind} {name!r}: {error}") from error
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence on a name that is none of those known: the nearest of them, or all."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}."

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from verl_vip import __version__
 from verl_vip.errors import ConfigError, VerlVipError
 from verl_vip.names import split_named
+from verl_vip.text import readable
 
 if TYPE_CHECKING:
     from verl_vip.evaluation.sampling import SamplingSettings
@@ -24,12 +25,20 @@ _INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = _options(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    # A path may hold bytes that are no text; it is printed as it is, and an error in which it stands is told.
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
     try:
+        if any("\0" in word for word in words):  # not from a shell, but from a program
+            raise ConfigError("the words of a command cannot hold '\\x00', which no process takes.")
+        options = _options(words)
         status: int = options.run(options)
         sys.stdout.flush()
     except VerlVipError as error:
-        print(f"verl-vip: {error}", file=sys.stderr)
+        # A name that was typed or read may hold a line break.
+        print(f"verl-vip: {readable(' '.join(str(error).splitlines()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("verl-vip: stopped.", file=sys.stderr)
@@ -45,8 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
+    if wrong := [word for word in arguments if word.startswith("-") and word.endswith("=--")]:
+        parser.error(f"{wrong[0]}: -- is no value")  # argparse would take it for an empty list
     options, rest = parser.parse_known_args(arguments)
     # argparse takes the overrides up to the first option that follows them, and calls the others unknown.
     if any(word.startswith("-") for word in rest) or (rest and "overrides" not in options):

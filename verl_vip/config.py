@@ -1,16 +1,23 @@
 """The `vip` group of a recipe: typed, documented, and checked before anything is started."""
 
 import difflib
-import math
-import types
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from reprlib import repr as shortened
+from typing import Annotated, Any, Literal
 
+from verl_vip.annotations import PathText, Range, Share, check, check_fields
 from verl_vip.errors import ConfigError
 
 EMBEDDING_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+#: Bounds far from any use; beyond them counts, weights and rewards are not exact, or not finite.
+_LARGEST_REWARD = 1e9
+_LEAST_WIDTH = 1e-6
+_LEAST_RELATIVE_WIDTH = 1e-4
+_Rollouts = Annotated[int, Range(least=1, most=10**6)]
 
 
 @dataclass(frozen=True)
@@ -27,22 +34,22 @@ class VipConfig:
     utility: Literal["success", "log_success", "sqrt_success", "arcsine"] = "success"
     """Which function G of the success probabilities p is ascended: p, log p, sqrt(p) or 2 arcsin sqrt(p). Its slope
     at the predicted p multiplies each prompt's gradient, and enters the minimised variance squared."""
-    utility_floor: float = 0.05
+    utility_floor: Annotated[float, Range(least=1e-6, below=0.5)] = 0.05
     """For that slope, p is taken to lie in [floor, 1 - floor]."""
-    prior_strength_cap: float = 16.0
+    prior_strength_cap: Annotated[float, Range(least=0.1, most=1e9)] = 16.0
     """With the predicted baseline: the most rollouts that a prediction may count for against the group's own. A
     predictor that gives no variance always counts for that many."""
-    score_coupling: float = 0.0
+    score_coupling: Share = 0.0
     """With the predicted baseline: how far the size of a rollout's score goes with its reward, from 0 to 1. 0 takes
     them for unrelated, as the paper's analysis does, and the baseline is p; 1 is for answers of a few tokens, where a
     right one moves the policy the less the likelier it was, and the baseline of least variance is
     p (1 - p) / (1 + p). Between them a part of the answer has nothing to do with the reward."""
-    lower: int = 3
+    lower: _Rollouts = 3
     """Least rollouts of a prompt. Dr.GRPO needs 3 for its variance to be convex, and the paper uses 3 for both
     estimators; RLOO can do with 2, the predicted baseline with 1."""
-    upper: int = 32
+    upper: _Rollouts = 32
     """Most rollouts of a prompt."""
-    budget: int | None = None
+    budget: Annotated[int, Range(least=1, most=10**12)] | None = None
     """Rollouts of one step; null for `data.train_batch_size * rollout.n`. Strategies that choose from a pool of
     prompts need it: `data.train_batch_size` is the pool then, and the budget serves a part of it. It has to be a
     multiple of `actor.ppo_mini_batch_size * rollout.n`, verl's optimiser step."""
@@ -67,17 +74,18 @@ class VipConfig:
     """What tells tasks of one wording apart, besides the wording: fields of the data set by dotted name, such as
     `[reward_model.ground_truth]` or `[extra_info.split]`. Without any, prompts of one wording are one prompt to the
     predictor. The embedding is that of the wording."""
-    cache_dir: str = "~/.cache/verl_vip"
+    cache_dir: PathText = "~/.cache/verl_vip"
     """Where prompt embeddings are kept between runs."""
     embed_at_start: bool = True
     """Whether the prompts that the run will serve are embedded before the first step, or each batch as it arrives."""
     on_missing_state: Literal["error", "fresh"] = "error"
     """What to do when a checkpoint has no usable predictor state: stop, or go on with an untrained predictor."""
-    poll_seconds: float = 0.1
+    poll_seconds: Annotated[float, Range(least=1e-3, most=3600)] = 0.1
     """How often finished rollouts are looked for (verl's own buffer: 2 s)."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.lower <= self.upper:
+        check_fields(self, "vip.")
+        if self.lower > self.upper:
             raise ConfigError(
                 f"vip.lower and vip.upper must satisfy 1 <= lower <= upper; got {self.lower} and {self.upper}."
             )
@@ -90,16 +98,11 @@ class VipConfig:
         _require_range("vip.reward_range", self.reward_range)
         for source, pair in self.reward_range_by_source.items():
             _require_range(f"vip.reward_range_by_source[{source!r}]", pair)
-        if not 0 < self.utility_floor < 0.5:
-            raise ConfigError(f"vip.utility_floor must be between 0 and 0.5; got {self.utility_floor}.")
-        if not self.prior_strength_cap >= 0.1:
-            raise ConfigError(f"vip.prior_strength_cap must be at least 0.1; got {self.prior_strength_cap}.")
-        if not 0 <= self.score_coupling <= 1:
-            raise ConfigError(f"vip.score_coupling must lie in [0, 1]; got {self.score_coupling}.")
-        if self.budget is not None and self.budget < 1:
-            raise ConfigError(f"vip.budget must be at least 1 rollout; got {self.budget}.")
-        if self.poll_seconds <= 0:
-            raise ConfigError(f"vip.poll_seconds must be positive; got {self.poll_seconds}.")
+        if self.predictor == "oracle":
+            raise ConfigError(
+                "vip.predictor=oracle tells what nobody knows of real prompts, and is for simulations; set "
+                "vip.predictor=drifting_gp."
+            )
 
     def range_of(self, source: str) -> tuple[float, float]:
         """Return the rewards of a failed and of a solved rollout of a data source."""
@@ -108,7 +111,7 @@ class VipConfig:
     @property
     def cache_path(self) -> Path:
         """`cache_dir` with `~` resolved."""
-        return Path(self.cache_dir).expanduser()
+        return Path(os.path.expanduser(self.cache_dir))  # unlike pathlib, it leaves unknown users' homes as they are
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> "VipConfig":
@@ -120,15 +123,14 @@ class VipConfig:
         Raises:
             ConfigError: If a key is unknown (the nearest valid name is given), or a value of the wrong type.
         """
-        known = {entry.name: entry for entry in fields(cls)}
-        hints = get_type_hints(cls)
-        values = {}
-        for key, value in settings.items():
+        known = [entry.name for entry in fields(cls)]
+        values = check("vip", settings, Mapping[str, Any])
+        for key in values:
             if key not in known:
-                nearest = difflib.get_close_matches(str(key), known, n=1)
+                nearest = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean vip.{nearest[0]}?" if nearest else f"known: {', '.join(sorted(known))}."
-                raise ConfigError(f"vip.{key} is not a setting; {hint}")
-            values[key] = _checked(f"vip.{key}", value, hints[key])
+                name = f"vip.{key}" if key.isprintable() else f"vip[{shortened(key)}]"
+                raise ConfigError(f"{name} is not a setting; {hint}")
         return cls(**values)
 
     def to_mapping(self) -> dict[str, Any]:
@@ -144,46 +146,10 @@ class VipConfig:
 
 def _require_range(name: str, pair: tuple[float, float]) -> None:
     low, high = pair
-    if not (low < high and math.isfinite(high - low)):
+    size = max(abs(low), abs(high))
+    # verl holds rewards in single precision, in which the two have to differ and their squares to be finite.
+    if not (size <= _LARGEST_REWARD and high - low >= max(_LEAST_WIDTH, _LEAST_RELATIVE_WIDTH * size)):
         raise ConfigError(
-            f"{name} must be [reward of a failure, reward of a success], two finite numbers with the first smaller; "
-            f"got {list(pair)}."
+            f"{name} must be [reward of a failure, reward of a success], two finite numbers with the first smaller, "
+            f"neither beyond {_LARGEST_REWARD:g} nor too close to be told apart; got {list(pair)}."
         )
-
-
-def _checked(name: str, value: Any, hint: Any) -> Any:
-    origin = get_origin(hint)
-    if origin is Literal:
-        choices = get_args(hint)
-        if value not in choices:
-            raise ConfigError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}.")
-        return value
-    if origin is types.UnionType:
-        (kind,) = (part for part in get_args(hint) if part is not types.NoneType)
-        return None if value is None else _plain(name, value, kind)
-    if origin is tuple:
-        return _tuple(name, value, get_args(hint))
-    if origin is not None:  # Mapping[str, ...]
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{name} must be a mapping; got {value!r}.")
-        kind = get_args(hint)[1]
-        if kind is Any:
-            return dict(value)
-        return {str(key): _checked(f"{name}[{str(key)!r}]", item, kind) for key, item in value.items()}
-    return _plain(name, value, hint)
-
-
-def _tuple(name: str, value: Any, kinds: Sequence[Any]) -> tuple[Any, ...]:
-    any_length = kinds[-1] is Ellipsis
-    if not isinstance(value, (list, tuple)) or not (any_length or len(value) == len(kinds)):
-        raise ConfigError(f"{name} must be a list{'' if any_length else f' of {len(kinds)} numbers'}; got {value!r}.")
-    due = [kinds[0]] * len(value) if any_length else kinds
-    return tuple(_checked(name, item, kind) for item, kind in zip(value, due, strict=True))
-
-
-def _plain(name: str, value: Any, kind: type) -> Any:
-    accepted: type | types.UnionType = (int | float) if kind is float else kind
-    # To Python, True is the integer 1.
-    if isinstance(value, bool) != (kind is bool) or not isinstance(value, accepted):
-        raise ConfigError(f"{name} must be of type {kind.__name__}; got {value!r}.")
-    return kind(value)

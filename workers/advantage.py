@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from verl.trainer.ppo.core_algos import register_adv_est
 
-from verl_vip.advantages.compute import ADVANTAGES, compute_advantages
+from verl_vip.advantages.compute import VERL_NAMES, compute_advantages
 from verl_vip.advantages.grouped_rewards import GroupedRewards
 from verl_vip.advantages.prompt_weight import PromptWeight
 from verl_vip.errors import IntegrationError
@@ -104,5 +104,5 @@ def _for_verl(estimator: str) -> Callable[..., tuple[Tensor, Tensor]]:
     return advantages_and_returns
 
 
-for _name in ADVANTAGES:
-    register_adv_est(f"vip_{_name}")(_for_verl(_name))
+for _verl_name, _name in VERL_NAMES.items():
+    register_adv_est(_verl_name)(_for_verl(_name))

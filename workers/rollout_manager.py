@@ -49,7 +49,7 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
         uids = [str(uid) for uid in prompts["uid"]]
         labels = [str(label) for label in prompts["data_source"]] if "data_source" in fields else [""] * len(uids)
         if "validate" in fields:
-            nominal = int(self.rollout_config.val_kwargs.n)
+            nominal = session.settings.validation_n
             samples = [int(n) for n in prompts[COUNT_FIELD]] if COUNT_FIELD in fields else [nominal] * len(uids)
             session.expect_validation(uids, labels, samples)
         else:

@@ -117,7 +117,7 @@ class Run:
         )
         self._stream = PromptStream(len(world.prompts), job.seed)
         self._generator = torch.Generator().manual_seed(job.seed)
-        self._strategy: Strategy = build_strategy(arm.strategy, objective=arm.objective, **arm.strategy_settings)
+        self._strategy: Strategy = build_strategy(arm.strategy, arm.objective, **arm.strategy_settings)
         self._predictor: Predictor = build_predictor(arm.predictor, **arm.predictor_settings)
         self._budget = Budget(arm.rollouts, arm.lower, arm.upper)
         self._clock = Clock()

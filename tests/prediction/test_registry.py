@@ -14,8 +14,10 @@ from verl_vip.prediction.registry import build_predictor
         ("zzz", {}, "known: beta_table, "),
         ("gaussian_process", {"lengthscal": 1}, "did you mean 'lengthscale'"),
         ("last_seen", {"window": 1}, "known: none"),
-        ("ridge", {"alpha": "much"}, "takes a number as alpha; got 'much'"),
-        ("drifting_gp", {"features": 1.5}, "takes a whole number as features; got 1.5"),
+        ("beta_table", {"name": 1}, "no setting 'name'"),
+        ("ridge", {"alpha": "much"}, "'ridge': alpha must be a finite number from 1e-08 to 1e\\+12; got 'much'"),
+        ("drifting_gp", {"features": 1.5}, "features must be a whole number of at least 1; got 1.5"),
+        ("gaussian_process", {"lengthscale": "mean"}, "lengthscale must be .* or 'median'; got 'mean'"),
     ],
 )
 def test_wrong_names_are_answered_with_the_nearest(name, settings, message):

@@ -33,7 +33,7 @@ def drawn_case(data):
 @given(data=st.data())
 def test_budget_and_bounds_hold_over_all_rounds(name, data, batch, play):
     p, variance, budget = drawn_case(data)
-    strategy = build_strategy(name, objective="rloo")
+    strategy = build_strategy(name, "rloo")
     for visit in range(2):
         step = play(strategy, *batch(p, variance), budget, success=p, seed=visit)
         totals = step.totals
@@ -60,7 +60,7 @@ def test_restored_strategy_continues_exactly(name, batch, play, tmp_path):
     p = torch.rand(24, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     p[:4], p[4:8] = 0.0, 1.0
     budget = Budget(24 * 8, 3, 32)
-    first, second = (build_strategy(name, objective="rloo") for _ in range(2))
+    first, second = (build_strategy(name, "rloo") for _ in range(2))
     for visit in range(3):
         play(first, *batch(p, 0.3 * p * (1 - p)), budget, success=p, seed=visit)
     torch.save(first.state_dict(), tmp_path / "state.pt")
@@ -80,7 +80,7 @@ def test_what_is_decided_beforehand_does_not_depend_on_rewards(name, batch, play
     budget = Budget(24 * 8, 3, 32)
     plans = []
     for success in (torch.zeros(24), torch.ones(24)):
-        strategy = build_strategy(name, objective="rloo")
+        strategy = build_strategy(name, "rloo")
         if not strategy.decides_beforehand:
             return
         for visit in range(3):
@@ -91,7 +91,7 @@ def test_what_is_decided_beforehand_does_not_depend_on_rewards(name, batch, play
 
 @pytest.mark.parametrize("name", sorted(STATEFUL))
 def test_state_of_another_strategy_is_refused(name):
-    strategy = build_strategy(name, objective="rloo")
+    strategy = build_strategy(name, "rloo")
     with pytest.raises(StateError, match=name):
         strategy.load_state_dict({"kind": "other", "version": 1, "values": {}})
     with pytest.raises(StateError, match="lacks"):
@@ -111,7 +111,7 @@ SETTINGS = [(name, {}) for name in sorted(STRATEGIES)] + [("prioritized", {"corr
 @pytest.mark.parametrize(("name", "settings"), SETTINGS)
 def test_a_strategy_weighs_what_it_says_it_weighs_and_no_more(name, settings, batch, play):
     p = torch.rand(24, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    strategy = build_strategy(name, objective="rloo", **settings)
+    strategy = build_strategy(name, "rloo", **settings)
     assert strategy.weighs <= set(get_args(Weighing))
     found = set()
     for visit, success in enumerate((p, torch.zeros(24), torch.ones(24))):
@@ -122,7 +122,7 @@ def test_a_strategy_weighs_what_it_says_it_weighs_and_no_more(name, settings, ba
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 def test_every_strategy_keeps_the_contract(name, batch):
-    strategy = build_strategy(name, objective="dr_grpo")
+    strategy = build_strategy(name, "dr_grpo")
     assert isinstance(strategy, Strategy)
     assert strategy.pool_ratio >= 1
     with pytest.raises(InvalidInputError):

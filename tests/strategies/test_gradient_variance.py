@@ -31,14 +31,14 @@ def test_the_predicted_baseline_has_each_prompts_own_strength():
 
 
 def test_the_arcsine_of_points_asks_for_uniform_counts(batch, play):
-    strategy = build_strategy("vip", objective=GradientVariance("rloo", "arcsine"))
+    strategy = build_strategy("vip", GradientVariance("rloo", "arcsine"))
     assert play(strategy, *batch([0.1, 0.3, 0.5, 0.8]), Budget(32, 2, 30)).totals.tolist() == [8] * 4
 
 
 def test_log_success_moves_rollouts_to_hard_prompts(batch, play):
     counts = {
         utility: play(
-            build_strategy("vip", objective=GradientVariance("rloo", utility)), *batch([0.1, 0.9]), Budget(16, 2, 14)
+            build_strategy("vip", GradientVariance("rloo", utility)), *batch([0.1, 0.9]), Budget(16, 2, 14)
         ).totals.tolist()
         for utility in ("success", "log_success")
     }
@@ -49,7 +49,7 @@ def test_log_success_moves_rollouts_to_hard_prompts(batch, play):
 def test_a_prompt_with_more_at_stake_gets_what_least_variance_asks_for(batch, play):
     prompts, prediction = batch([0.3, 0.3, 0.5])
     stake = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
-    strategy = build_strategy("vip", objective="rloo")
+    strategy = build_strategy("vip", "rloo")
     found = play(strategy, prompts, replace(prediction, stake=stake), Budget(24, 2, 20)).totals.tolist()
 
     def variance(counts):
@@ -61,7 +61,7 @@ def test_a_prompt_with_more_at_stake_gets_what_least_variance_asks_for(batch, pl
 
 
 def test_the_predicted_baseline_may_give_one_rollout(batch, play):
-    strategy = build_strategy("vip", objective="predicted_baseline")
+    strategy = build_strategy("vip", "predicted_baseline")
     counts = play(strategy, *batch([0.001, 0.5, 0.5]), Budget(9, 1, 9)).totals.tolist()
     assert counts == [1, 4, 4]
 

@@ -106,7 +106,7 @@ def test_every_strategy_goes_on_when_rollouts_are_lost(name, lost, seed, batch):
     generator = torch.Generator().manual_seed(seed)
     p = torch.rand(12, generator=generator, dtype=torch.float64)
     budget = Budget(12 * 8, 3, 24)
-    strategy = build_strategy(name, objective="rloo")
+    strategy = build_strategy(name, "rloo")
     step = Step(strategy, *batch(p, 0.3 * p * (1 - p)), budget, name=name)
     while step.counts is not None:
         step.receive(
@@ -155,7 +155,7 @@ def test_a_budget_is_integers_in_order(numbers):
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 def test_a_step_of_which_no_rollout_came_back_does_not_stop_the_next(batch, name):
-    strategy = build_strategy(name, objective="rloo")
+    strategy = build_strategy(name, "rloo")
     prompts, prediction = batch([0.2, 0.5, 0.8])
     for lost in (True, False):
         step = Step(strategy, prompts, prediction, BUDGET, name=name)
@@ -167,4 +167,4 @@ def test_a_step_of_which_no_rollout_came_back_does_not_stop_the_next(batch, name
 def test_states_of_something_else_are_refused(name):
     for state in ({"x": 1}, None, [1]):
         with pytest.raises(StateError):
-            build_strategy(name, objective="rloo").load_state_dict(state)
+            build_strategy(name, "rloo").load_state_dict(state)

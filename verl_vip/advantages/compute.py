@@ -24,6 +24,8 @@ ADVANTAGES: Mapping[str, AdvantageEstimator] = {
     "max_rl": max_rl,
     "reinforce": reinforce,
 }
+#: The same by what verl knows them by, `algorithm.adv_estimator`.
+VERL_NAMES: Mapping[str, str] = {f"vip_{name}": name for name in ADVANTAGES}
 
 
 def compute_advantages(

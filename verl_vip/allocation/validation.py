@@ -23,7 +23,7 @@ _REAL_KINDS = "biuf"
 #: Characters of a wrong value that an error message shows.
 _MOST_SHOWN = 80
 #: The largest budget. Up to here, a million prompts with all of it each can be added up in 64 bits.
-_MOST_ROLLOUTS = 2**40
+MOST_ROLLOUTS = 2**40
 
 
 def as_vector(values: Vector, name: str, *, finite: bool = True) -> Floats:
@@ -124,7 +124,7 @@ def require_bounds(lower: int, upper: int, least: int, objective: str) -> None:
 
 def require_countable(budget: int) -> None:
     """Raise `InvalidInputError` if sums of counts up to the budget might not fit 64 bits."""
-    if budget > _MOST_ROLLOUTS:
+    if budget > MOST_ROLLOUTS:
         raise InvalidInputError(f"budget must be at most 2^40 rollouts; got {budget}.")
 
 

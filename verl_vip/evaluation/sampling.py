@@ -44,11 +44,11 @@ class SamplingSettings:
             ConfigError: If a value is out of range, or several greedy samples are asked for.
         """
         for name, valid, range_ in (
-            ("n", self.n >= 1, "at least 1"),
+            ("n", 1 <= self.n <= 10**6, "at least 1 and at most a million"),
             ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
             ("top-p", 0 < self.top_p <= 1, "above 0 and at most 1"),
-            ("top-k", self.top_k == -1 or self.top_k >= 1, "at least 1, or -1 for all tokens"),
-            ("max-tokens", self.max_tokens >= 1, "at least 1"),
+            ("top-k", self.top_k == -1 or 1 <= self.top_k < 2**31, "at least 1 and below 2^31, or -1 for all tokens"),
+            ("max-tokens", 1 <= self.max_tokens < 2**31, "at least 1 and below 2^31"),
         ):
             if not valid:
                 raise ConfigError(f"--{name} must be {range_}.")

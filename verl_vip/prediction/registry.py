@@ -18,7 +18,7 @@ PREDICTORS: Mapping[str, str] = {
 }
 
 
-def build_predictor(name: str, **settings: Any) -> Predictor:
+def build_predictor(name: str, /, **settings: Any) -> Predictor:
     """Build a predictor from its name.
 
     Args:

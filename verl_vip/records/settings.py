@@ -59,7 +59,7 @@ def is_incidental(key: str) -> bool:
 def decisive_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run's records keep of verl's resolved config: what is set and moves a result, by dotted name."""
     flat = flatten(config)
-    return {key: _plain(value) for key, value in flat.items() if value not in (None, {}) and not is_incidental(key)}
+    return {key: as_json(value) for key, value in flat.items() if value not in (None, {}) and not is_incidental(key)}
 
 
 def require_same_settings(run: Path, config: Mapping[str, Any], step: int | None, last_step: int | None) -> None:
@@ -192,12 +192,12 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
-def _plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Return a value as JSON can hold it."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [as_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | None) else str(value)

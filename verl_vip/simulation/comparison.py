@@ -4,8 +4,10 @@ import logging
 from collections.abc import Sequence
 
 from verl_vip.errors import ConfigError, InvalidInputError
+from verl_vip.prediction.registry import build_predictor
 from verl_vip.simulation.run import Arm, RunSettings, simulate
 from verl_vip.simulation.summary import ArmSummary, summarize
+from verl_vip.strategies.registry import build_strategy
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,9 @@ def compare(arms: Sequence[Arm], settings: RunSettings, num_seeds: int) -> list[
     names = [arm.name for arm in arms]
     if len(set(names)) < len(names):
         raise InvalidInputError(f"arms need different names; got {', '.join(names)}.")
+    for arm in arms:  # the last is wrong rather now than when the others have taken minutes
+        build_strategy(arm.strategy, settings.objective, **arm.strategy_settings)
+        build_predictor(arm.predictor, **arm.predictor_settings)
     runs = {}
     for arm in arms:
         runs[arm.name] = [simulate(arm, settings, seed) for seed in range(num_seeds)]

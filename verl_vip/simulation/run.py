@@ -97,7 +97,7 @@ def simulate(arm: Arm, settings: RunSettings, seed: int) -> RunResult:
     world = make_world(settings.world, seed)
     learner = Learner(world, settings.learner, seed)
     stream = PromptStream(len(world), seed)
-    strategy = build_strategy(arm.strategy, objective=settings.objective, **arm.strategy_settings)
+    strategy = build_strategy(arm.strategy, settings.objective, **arm.strategy_settings)
     predictor = build_predictor(arm.predictor, **arm.predictor_settings)
     budget, nominal = settings.budget, settings.prompts_per_step
     success = learner.success()

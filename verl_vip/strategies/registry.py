@@ -41,7 +41,7 @@ FIXED: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def build_strategy(name: str, *, objective: GradientVariance | str, **settings: Any) -> Strategy:
+def build_strategy(name: str, objective: GradientVariance | str, /, **settings: Any) -> Strategy:
     """Build a strategy from its name.
 
     Args:

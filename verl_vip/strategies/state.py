@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from verl_vip.errors import ConfigError, StateError
+from verl_vip.errors import StateError
 from verl_vip.state_file import restoring
 
 #: Version of the layout of every strategy's state; raised when an older state can no longer be read.
@@ -67,13 +67,7 @@ def counts_by_prompt(values: Any) -> dict[str, int]:
 
 
 def seeded_generator(seed: int) -> torch.Generator:
-    """Return a generator on the CPU with this seed.
-
-    Raises:
-        ConfigError: If the seed is not an integer.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ConfigError(f"seed must be an integer; got {seed!r}.")
+    """Return a generator on the CPU with this seed, a whole number of 64 bits."""
     generator = torch.Generator()
     generator.manual_seed(seed)
     return generator

@@ -16,6 +16,10 @@ from verl_vip.strategies.step import Step
 
 logger = logging.getLogger("verl_vip")
 
+#: What a reward may miss its range by, in widths of it; and what it has lost of itself where verl stored it.
+_ROUNDING = 1e-6
+_SINGLE_PRECISION = 2.0**-23
+
 
 @dataclass
 class Plan:
@@ -109,7 +113,8 @@ def _success_share(reward: float, reward_range: tuple[float, float], source: str
     """Return where a reward lies between that of a failure (0) and that of a success (1); it must not lie outside."""
     low, high = reward_range
     share = (reward - low) / (high - low)
-    if not -1e-6 <= share <= 1 + 1e-6:
+    slack = _ROUNDING + _SINGLE_PRECISION * max(abs(low), abs(high)) / (high - low)
+    if not -slack <= share <= 1 + slack:
         raise InvalidInputError(
             f"a rollout of data source {source!r} earned {reward}, outside its range [{low}, {high}]; set "
             "vip.reward_range to the scorer's rewards of a failed and of a solved rollout, or "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from verl_vip.config import VipConfig
+from verl_vip.errors import ConfigError
 from verl_vip.prediction.contract import Prompts
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import fields_of, prompt_id, prompt_text
@@ -17,7 +18,7 @@ from verl_vip.strategies.step import Step
 from verl_vip.workers.session.outcomes import Plan
 from verl_vip.workers.session.run_state import RunState
 from verl_vip.workers.session.stopwatch import Stopwatch
-from verl_vip.workers.settings.run_settings import RunSettings
+from verl_vip.workers.settings.run_settings import RunSettings, usable_folder
 
 logger = logging.getLogger("verl_vip")
 
@@ -30,13 +31,20 @@ class Planner:
 
     Attributes:
         embedder: What turns prompts into vectors.
+
+    Raises:
+        ConfigError: If there is no such embedding model, or its cache cannot be kept.
     """
 
     def __init__(self, settings: RunSettings) -> None:
         vip = settings.vip
         self._settings = settings
         self._told_of_repetition = False
-        self.embedder = PromptEmbedder(vip.embedding_model, cache_dir=vip.cache_path)
+        cache = usable_folder("vip.cache_dir", vip.cache_path)
+        try:
+            self.embedder = PromptEmbedder(vip.embedding_model, cache_dir=cache)
+        except ConfigError as error:
+            raise ConfigError(f"vip.embedding_model: {error}") from error
 
     def plan(
         self,

@@ -69,7 +69,7 @@ class RunState:
             predictor_name=vip.predictor,
             predictor=build_predictor(vip.predictor, **vip.predictor_settings),
             strategy_name=vip.strategy,
-            strategy=build_strategy(vip.strategy, objective=objective, **vip.strategy_settings),
+            strategy=build_strategy(vip.strategy, objective, **vip.strategy_settings),
         )
 
     @classmethod

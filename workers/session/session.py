@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from verl_vip.errors import ConfigError, IntegrationError, StateError
+from verl_vip.errors import ConfigError, InfeasibleBudgetError, IntegrationError, StateError
 from verl_vip.execution.exclusive import hold
 from verl_vip.records.progress import format_groups, format_step
 from verl_vip.records.records import RecordWriter, RunHeader, StepRecord, ValidationRecord, read_run
@@ -33,7 +33,7 @@ from verl_vip.workers.session.run_state import RunState
 from verl_vip.workers.session.stopwatch import Stopwatch
 from verl_vip.workers.session.update_terms import UpdateTerms
 from verl_vip.workers.session.validation import ValidationTally
-from verl_vip.workers.settings.run_settings import RunSettings
+from verl_vip.workers.settings.run_settings import RunSettings, usable_folder
 from verl_vip.workers.settings.update_settings import selection_refusals
 
 logger = logging.getLogger("verl_vip")
@@ -68,7 +68,9 @@ class Session:
         settings: The checked settings of the run.
 
     Raises:
-        ConfigError: If a setting is wrong, or another process trains in the checkpoint folder.
+        ConfigError: If a predictor, a strategy or an embedding model cannot be built, the strategy does not go with
+            the rest, the run's folder cannot be written to, or another process trains in it.
+        InfeasibleBudgetError: If the bounds cannot hold the budget.
         StateError: If the embedding cache is damaged.
     """
 
@@ -81,6 +83,7 @@ class Session:
         self.state = RunState.fresh(vip, self._variance, self._embedding_model)
         self._require_budget()
         self._require_update()
+        usable_folder("trainer.default_local_dir", settings.checkpoint_dir)
         self.records = RecordWriter(settings.records_path)
         hold(settings.checkpoint_dir / LOCK_FILE, f"the training in {settings.checkpoint_dir}")
         self.sample_further: Sampler = _no_sampler
@@ -92,7 +95,13 @@ class Session:
     def _require_budget(self) -> None:
         settings, strategy = self.settings, self.state.strategy
         if strategy.decides_beforehand or settings.vip.budget is None:
-            settings.budget.require_feasible(settings.prompts_per_step)
+            try:
+                settings.budget.require_feasible(settings.prompts_per_step)
+            except InfeasibleBudgetError as error:
+                raise InfeasibleBudgetError(
+                    "vip.lower and vip.upper cannot hold the budget (vip.budget, or data.train_batch_size * "
+                    f"actor_rollout_ref.rollout.n): {error}"
+                ) from error
         if strategy.pool_ratio > 1 and settings.vip.budget is None:
             pool = settings.prompts_per_step * math.ceil(strategy.pool_ratio)
             raise ConfigError(

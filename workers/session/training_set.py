@@ -12,9 +12,11 @@ from omegaconf import DictConfig
 from verl.trainer.ppo.utils import create_rl_dataset, create_rl_sampler
 from verl.utils.config import omega_conf_to_dataclass
 
+from verl_vip.annotations import Range
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import fields_of, prompt_id, prompt_text
+from verl_vip.workers.settings.verl_config import VerlConfig
 
 logger = logging.getLogger("verl_vip")
 
@@ -65,15 +67,15 @@ def rows_to_serve(config: DictConfig, steps: int | None) -> Iterator[tuple[int, 
         config: verl's whole config.
         steps: The training step that verl ends with; None if unknown.
     """
-    data = config.data
+    data, read = config.data, VerlConfig(config)
     model = omega_conf_to_dataclass(config.actor_rollout_ref.model)
-    limit = data.get("train_max_samples", -1)
+    limit = read.whole("data.train_max_samples", Range())
     dataset = create_rl_dataset(
         data.train_files, data, model.tokenizer, model.processor, is_train=True, max_samples=limit
     )
     rows: Iterable[int] = range(len(dataset))
-    if steps is not None and (data.get("seed") is not None or not data.shuffle):
-        rows = islice(create_rl_sampler(data, dataset), steps * int(data.train_batch_size))
+    if steps is not None and (read.value("data.seed") is not None or not read.flag("data.shuffle")):
+        rows = islice(create_rl_sampler(data, dataset), steps * read.whole("data.train_batch_size"))
     for row in rows:
         yield int(row), dataset[int(row)]
 

@@ -1,20 +1,35 @@
 """What verl-vip reads from verl's config, and the combinations that it refuses."""
 
 import os
+import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from verl_vip.allocation.validation import MOST_ROLLOUTS
+from verl_vip.annotations import Range
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError
+from verl_vip.records.settings import as_json
 from verl_vip.strategies.contract import Budget
 from verl_vip.workers.settings.trainer_mode import async_notes, async_refusals, batches_ahead, is_async
-from verl_vip.workers.settings.update_settings import loss_divisor, update_notes, update_refusals
+from verl_vip.workers.settings.update_settings import (
+    is_ours,
+    loss_divisor,
+    rows_per_step,
+    update_notes,
+    update_refusals,
+)
+from verl_vip.workers.settings.verl_config import VerlConfig
 
 RECORDS_FILE = "vip_records.jsonl"
+
+_PROMPTS, _PER_PROMPT = "data.train_batch_size", "actor_rollout_ref.rollout.n"
 
 
 @dataclass(frozen=True)
@@ -27,12 +42,14 @@ class RunSettings:
         budget: Rollouts of one training batch, `B * rollout.n` if `vip.budget` does not say, and the bounds of one
             prompt.
         rollout_n: verl's own number of rollouts a prompt.
+        validation_n: verl's number of rollouts of a validation prompt.
         update_rows: What verl's loss divides a sum over the step's rows by; see `loss_divisor`.
         notes: What the user should know of settings that change what the analysis says.
         batches_ahead: Batches that verl samples before it trains on the first of them; 0 in the synchronous trainer.
         kl_in_reward: Whether verl subtracts a KL penalty from the rewards that advantages are made of.
         checkpoint_dir: verl's `trainer.default_local_dir`, absolute.
         save_freq: Steps between checkpoints; not positive when there are none.
+        last_step: The step that verl ends with, where its config says so.
         weighs_rows: Whether the configured advantage estimator is one of ours, which give rows their weights.
         resume_dir: The `global_step_N` folder that verl resumes from, or None for a fresh start.
         plain: The settings worth keeping with the run's records.
@@ -43,12 +60,14 @@ class RunSettings:
     prompts_per_step: int
     budget: Budget
     rollout_n: int
+    validation_n: int
     update_rows: int | None
     notes: tuple[str, ...]
     batches_ahead: int
     kl_in_reward: bool
     checkpoint_dir: Path
     save_freq: int
+    last_step: int | None
     weighs_rows: bool
     resume_dir: Path | None
     plain: dict[str, Any]
@@ -58,12 +77,6 @@ class RunSettings:
     def resume_step(self) -> int | None:
         """The step that verl resumes after, or None for a fresh start."""
         return None if self.resume_dir is None else int(self.resume_dir.name.removeprefix("global_step_"))
-
-    @property
-    def last_step(self) -> int | None:
-        """The step that verl ends with, where its config says so."""
-        steps = self.config["trainer"]["total_training_steps"]
-        return steps if isinstance(steps, int) else None
 
     @property
     def records_path(self) -> Path:
@@ -78,62 +91,65 @@ class RunSettings:
             ConfigError: If the `vip` group is missing or wrong, or verl is set to something that verl-vip
                 cannot keep its promises with.
         """
-        group = OmegaConf.select(config, "vip")
+        verl = VerlConfig(config)
+        group = verl.value("vip")
         if group is None:
             raise ConfigError(
                 "the config has no `vip` group; add hydra.searchpath=[pkg://verl_vip.recipes] +vip=rloo to the command."
             )
-        vip = VipConfig.from_mapping(OmegaConf.to_container(group, resolve=True))
-        _refuse_unsupported(config, vip)
-        prompts = int(config.data.train_batch_size)
-        per_prompt = int(config.actor_rollout_ref.rollout.n)
-        _require_whole_steps(config, vip)
-        total = prompts * per_prompt if vip.budget is None else vip.budget
-        checkpoint_dir = Path(os.path.abspath(config.trainer.default_local_dir))
+        vip = VipConfig.from_mapping(group)
+        _refuse_unsupported(verl, vip)
+        _require_data(verl)
+        prompts, per_prompt = verl.whole(_PROMPTS), verl.whole(_PER_PROMPT)
+        total = _budget(verl, vip, prompts * per_prompt)
+        checkpoint_dir = Path(os.path.abspath(verl.path("trainer.default_local_dir")))
         return cls(
             vip=vip,
             prompts_per_step=prompts,
             budget=Budget(total=total, lower=vip.lower, upper=vip.upper),
             rollout_n=per_prompt,
-            update_rows=loss_divisor(config, total),
-            notes=tuple(async_notes(config) + update_notes(config, vip)),
-            batches_ahead=int(batches_ahead(config)),
-            kl_in_reward=bool(config.algorithm.use_kl_in_reward),
+            validation_n=verl.whole("actor_rollout_ref.rollout.val_kwargs.n"),
+            update_rows=loss_divisor(verl, total),
+            notes=tuple(async_notes(verl) + update_notes(verl, vip, total)),
+            batches_ahead=int(batches_ahead(verl)),
+            kl_in_reward=verl.flag("algorithm.use_kl_in_reward"),
             checkpoint_dir=checkpoint_dir,
-            save_freq=int(config.trainer.save_freq),
-            weighs_rows=str(config.algorithm.adv_estimator).startswith("vip_"),
-            resume_dir=_resume_dir(config, checkpoint_dir),
-            plain=_plain(config, vip),
-            config=OmegaConf.to_container(config, resolve=True),
+            save_freq=verl.whole("trainer.save_freq", Range()),
+            last_step=verl.whole_if_any("trainer.total_training_steps", Range(least=0)),
+            weighs_rows=is_ours(verl),
+            resume_dir=_resume_dir(verl, checkpoint_dir),
+            plain=_plain(verl, vip),
+            config=verl.plain,
         )
 
 
-def _refuse_unsupported(config: DictConfig, vip: VipConfig) -> None:
+def _refuse_unsupported(config: VerlConfig, vip: VipConfig) -> None:
+    batch, chunk = config.whole(_PROMPTS), config.whole_if_any("data.gen_batch_size")
+    reward_model = "reward.reward_model"
     refusals = [
         (
-            not config.trainer.use_v1,
+            not config.flag("trainer.use_v1"),
             "verl's legacy trainer repeats every prompt the same number of times; set trainer.use_v1=True.",
         ),
         (
-            bool(OmegaConf.select(config, "algorithm.filter_groups.enable")),
+            config.flag("algorithm.filter_groups.enable", absent=False),
             "algorithm.filter_groups samples beyond the budget and is ignored by custom replay buffers; "
             "set algorithm.filter_groups.enable=False.",
         ),
         (
-            bool(OmegaConf.select(config, "trainer.v1.sampler.sync_refill_failed_groups")),
+            config.flag("trainer.v1.sampler.sync_refill_failed_groups", absent=False),
             "trainer.v1.sampler.sync_refill_failed_groups is ignored by custom replay buffers, and would sample beyond "
             "the budget; set trainer.v1.sampler.sync_refill_failed_groups=False (a failed group has no rows then).",
         ),
         (
-            bool(OmegaConf.select(config, "reward.reward_model.enable"))
-            and not bool(OmegaConf.select(config, "reward.reward_model.enable_resource_pool")),
+            config.flag(f"{reward_model}.enable", absent=False)
+            and not config.flag(f"{reward_model}.enable_resource_pool", absent=False),
             "a colocated reward model scores after the predictor has to learn; "
             "set reward.reward_model.enable_resource_pool=True.",
         ),
         (
-            not is_async(config) and config.data.get("gen_batch_size") not in (None, config.data.train_batch_size),
-            f"data.gen_batch_size={config.data.get('gen_batch_size')} splits the batch that the budget belongs to; "
-            "leave data.gen_batch_size=null.",
+            not is_async(config) and chunk not in (None, batch),
+            f"data.gen_batch_size={chunk} splits the batch that the budget belongs to; leave data.gen_batch_size=null.",
         ),
     ]
     for message in (
@@ -142,24 +158,59 @@ def _refuse_unsupported(config: DictConfig, vip: VipConfig) -> None:
         raise ConfigError(message)
 
 
-def _require_whole_steps(config: DictConfig, vip: VipConfig) -> None:
+def _require_data(config: VerlConfig) -> None:
+    # verl reads these, and `training_set` after it, when models are loaded already.
+    config.flag("data.shuffle")
+    config.whole_if_any("data.seed", Range())
+    config.whole("data.train_max_samples", Range())
+
+
+def _budget(config: VerlConfig, vip: VipConfig, nominal: int) -> int:
     # verl pads a batch to whole optimiser steps. Rows that a strategy leaves out are padded for; a budget that is
     # itself no whole number of them would cost a step that nobody asked for.
-    rows = int(config.actor_rollout_ref.actor.ppo_mini_batch_size) * int(config.actor_rollout_ref.rollout.n)
+    rows = rows_per_step(config)
     if vip.budget is not None and vip.budget % rows:
         raise ConfigError(
             f"vip.budget={vip.budget} is not a multiple of the {rows} rollouts of an optimiser step "
             "(actor.ppo_mini_batch_size * rollout.n); change one of them."
         )
+    total = nominal if vip.budget is None else vip.budget
+    if total > MOST_ROLLOUTS:
+        raise ConfigError(
+            f"{_PROMPTS} times {_PER_PROMPT}, or vip.budget, is {total} rollouts a step, and at most {MOST_ROLLOUTS} "
+            "can be counted; lower one of them."
+        )
+    return total
 
 
-def _resume_dir(config: DictConfig, checkpoint_dir: Path) -> Path | None:
+def usable_folder(key: str, path: str | Path) -> Path:
+    """Return an absolute path that is a folder that can be written to, or can be made one.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    folder = Path(os.path.abspath(path))
+    for place in (folder, *folder.parents):
+        try:
+            is_folder = stat.S_ISDIR(os.stat(place).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise ConfigError(f"{key}={shortened(str(path))} cannot be used: {error.strerror}.") from error
+        if not is_folder or not os.access(place, os.W_OK | os.X_OK):
+            reason = "cannot be written to" if is_folder else "is no folder"
+            raise ConfigError(f"{key}={shortened(str(path))} cannot be used: {shortened(str(place))} {reason}.")
+        break
+    return folder
+
+
+def _resume_dir(config: VerlConfig, checkpoint_dir: Path) -> Path | None:
     # Mirrors PPOTrainer._load_checkpoint, which offers no hook for the folder it chose.
-    mode = config.trainer.resume_mode
+    mode = config.one_of("trainer.resume_mode", ("auto", "disable", "resume_path"))
     if mode == "disable":
         return None
     if mode == "resume_path":
-        return Path(os.path.abspath(config.trainer.resume_from_path))
+        return _named_checkpoint(config)
     from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
 
     try:
@@ -173,7 +224,19 @@ def _resume_dir(config: DictConfig, checkpoint_dir: Path) -> Path | None:
     return None if latest is None else Path(latest)
 
 
-def _plain(config: DictConfig, vip: VipConfig) -> dict[str, Any]:
+def _named_checkpoint(config: VerlConfig) -> Path:
+    text = config.value("trainer.resume_from_path")
+    # verl takes the step from the end of the text.
+    named = isinstance(text, str) and re.fullmatch(r"(.*/)?global_step_[0-9]+", text, re.DOTALL)
+    if not named or not os.path.isdir(text):
+        raise ConfigError(
+            "trainer.resume_mode=resume_path needs a checkpoint, a folder global_step_N that is there, as "
+            f"trainer.resume_from_path; got {shortened(text)}."
+        )
+    return Path(os.path.abspath(text))
+
+
+def _plain(config: VerlConfig, vip: VipConfig) -> dict[str, Any]:
     keys = (
         "actor_rollout_ref.model.path",
         "actor_rollout_ref.rollout.n",
@@ -194,4 +257,4 @@ def _plain(config: DictConfig, vip: VipConfig) -> dict[str, Any]:
         "trainer.project_name",
         "trainer.experiment_name",
     )
-    return {"vip": vip.to_mapping(), **{key: OmegaConf.select(config, key) for key in keys}}
+    return {"vip": vip.to_mapping(), **{key: as_json(config.value(key)) for key in keys}}

@@ -11,44 +11,49 @@ A checkpoint holds the batches in flight. verl writes their prompts and finished
 folder, and samples anew on resume what was not finished; `vip_state.pt` holds their counts, which stay.
 """
 
-from omegaconf import DictConfig
+from verl_vip.annotations import Range
+from verl_vip.workers.settings.verl_config import VerlConfig
+
+_MODES = ("sync", "colocate_async", "separate_async")
+_AHEAD = "trainer.v1.colocate_async.num_warmup_batches"
+_OLDEST = "trainer.v1.sampler.max_off_policy_threshold"
 
 
-def is_async(config: DictConfig) -> bool:
+def is_async(config: VerlConfig) -> bool:
     """Whether verl samples prompts while it trains on others, which it then fetches one by one."""
-    return bool(config.trainer.v1.trainer_mode != "sync")
+    return config.one_of("trainer.v1.trainer_mode", _MODES) != "sync"
 
 
-def batches_ahead(config: DictConfig) -> float:
+def batches_ahead(config: VerlConfig) -> float:
     """Return how many batches verl has in flight besides the one that it trains on next."""
-    return float(config.trainer.v1.colocate_async.num_warmup_batches) if is_async(config) else 0.0
+    return config.number(_AHEAD, Range(most=1000)) if is_async(config) else 0.0
 
 
-def async_refusals(config: DictConfig) -> list[str]:
+def async_refusals(config: VerlConfig) -> list[str]:
     """Return what is wrong with the trainer's mode, one sentence each with what to set instead."""
-    mode, ahead = config.trainer.v1.trainer_mode, batches_ahead(config)
+    mode = config.one_of("trainer.v1.trainer_mode", _MODES)
     if mode not in ("sync", "colocate_async"):
         return [
             f"trainer.v1.trainer_mode={mode} trains on parts of a batch, to which no budget belongs; "
             "set trainer.v1.trainer_mode=colocate_async, or sync."
         ]
+    ahead, oldest = batches_ahead(config), config.whole_if_any(_OLDEST)
     found = []
     if ahead < 0 or ahead % 1:
         found.append(
-            f"trainer.v1.colocate_async.num_warmup_batches={ahead:g} is no number of whole batches, which are planned "
-            f"and trained on as one; set trainer.v1.colocate_async.num_warmup_batches={max(round(ahead), 0)}."
+            f"{_AHEAD}={ahead:g} is no number of whole batches, which are planned and trained on as one; "
+            f"set {_AHEAD}={max(round(ahead), 0)}."
         )
-    oldest = config.trainer.v1.sampler.max_off_policy_threshold
     if ahead and oldest is not None and oldest < ahead + 1:
         found.append(
-            f"trainer.v1.sampler.max_off_policy_threshold={oldest} forbids rollouts that wait for {ahead:g} updates, "
+            f"{_OLDEST}={oldest} forbids rollouts that wait for {ahead:g} updates, "
             "and a budget holds for all that was planned; "
-            f"set trainer.v1.sampler.max_off_policy_threshold={int(ahead) + 1}, or fewer num_warmup_batches."
+            f"set {_OLDEST}={int(ahead) + 1}, or fewer num_warmup_batches."
         )
     return found
 
 
-def async_notes(config: DictConfig) -> list[str]:
+def async_notes(config: VerlConfig) -> list[str]:
     """Return what the user should know of batches that are sampled ahead."""
     ahead = batches_ahead(config)
     if not ahead:

@@ -16,24 +16,47 @@ whole step.
 """
 
 from collections.abc import Collection
+from reprlib import repr as shortened
 
-from omegaconf import DictConfig, OmegaConf
-
-from verl_vip.advantages.compute import ADVANTAGES
+from verl_vip.advantages.compute import VERL_NAMES
+from verl_vip.annotations import Range
+from verl_vip.by_name import nearest
 from verl_vip.config import VipConfig
 from verl_vip.strategies.contract import Weighing
+from verl_vip.workers.settings.verl_config import VerlConfig
 
 #: Advantage estimators of `workers.advantage` by the objective whose variance they have.
 ESTIMATORS = {name: f"vip_{name}" for name in ("rloo", "dr_grpo", "predicted_baseline")}
+#: verl's ways to sum a loss up.
+LOSS_MODES = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm")
 #: What needs neither a group nor a prediction, and so goes with every objective.
 _REINFORCE = "vip_reinforce"
-_OURS = {f"vip_{name}" for name in ADVANTAGES}
+#: Estimators of verl's that end a run at its first update, and why.
+_UNUSABLE = {
+    "gdpo": "needs the parts of each reward, which verl's trainer does not hand to it",
+    "optimal_token_baseline": "needs the sums of squared token probabilities, which verl's trainer does not hand to it",
+    "remax": "needs the rewards of greedy responses, which verl's trainer does not hand to it",
+    "tir_optimal_token_baseline": "needs sums of squared token probabilities, which verl's trainer does not hand to it",
+}
+_ESTIMATOR, _KL_IN_REWARD = "algorithm.adv_estimator", "algorithm.use_kl_in_reward"
+_ACTOR = "actor_rollout_ref.actor"
 
 
-def update_refusals(config: DictConfig, vip: VipConfig) -> list[str]:
+def is_ours(config: VerlConfig) -> bool:
+    """Whether the advantage estimator is one of ours, which give rows their weights."""
+    return config.text(_ESTIMATOR) in VERL_NAMES
+
+
+def loss_mode(config: VerlConfig) -> str:
+    """Return how verl sums the loss up."""
+    return config.one_of(f"{_ACTOR}.loss_agg_mode", LOSS_MODES)
+
+
+def update_refusals(config: VerlConfig, vip: VipConfig) -> list[str]:
     """Return what is wrong with the update's settings, one sentence each with what to set instead."""
-    estimator, actor = config.algorithm.adv_estimator, config.actor_rollout_ref.actor
-    found = []
+    estimator = config.text(_ESTIMATOR)
+    scale = config.number_if_any(f"{_ACTOR}.loss_scale_factor", Range(above=0, most=1e12))
+    found = _estimator_refusals(config, estimator)
     if estimator in ESTIMATORS.values() and estimator != ESTIMATORS[vip.objective]:
         found.append(
             f"algorithm.adv_estimator={estimator} does not have the variance that vip.objective={vip.objective} "
@@ -45,13 +68,13 @@ def update_refusals(config: DictConfig, vip: VipConfig) -> list[str]:
             "vip.objective=predicted_baseline makes; set algorithm.adv_estimator=vip_predicted_baseline or "
             f"{_REINFORCE}."
         )
-    if actor.loss_agg_mode == "seq-mean-token-sum-norm" and actor.loss_scale_factor is None:
+    if loss_mode(config) == "seq-mean-token-sum-norm" and scale is None:
         found.append(
             "actor.loss_agg_mode=seq-mean-token-sum-norm divides by the width of each micro-batch, so that a prompt's "
             "weight depends on which rows lie beside it; set "
             "actor_rollout_ref.actor.loss_scale_factor=${data.max_response_length}."
         )
-    if vip.utility != "success" and estimator not in _OURS:
+    if vip.utility != "success" and estimator not in VERL_NAMES:
         found.append(
             f"algorithm.adv_estimator={estimator} does not apply the weight of vip.utility={vip.utility}; set "
             f"algorithm.adv_estimator={ESTIMATORS[vip.objective]}, or vip.utility=success."
@@ -61,12 +84,26 @@ def update_refusals(config: DictConfig, vip: VipConfig) -> list[str]:
             "algorithm.adv_estimator=vip_max_rl has a utility of its own, which vip.utility would multiply; "
             "set vip.utility=success."
         )
-    if estimator == "vip_max_rl" and config.algorithm.use_kl_in_reward:
+    if config.flag(_KL_IN_REWARD) and estimator == "vip_max_rl":
         found.append(
             "algorithm.adv_estimator=vip_max_rl divides by the group's mean reward, which a KL penalty takes to zero "
             "and below; set algorithm.use_kl_in_reward=False, and actor_rollout_ref.actor.use_kl_loss=True if need be."
         )
     return found
+
+
+def _estimator_refusals(config: VerlConfig, estimator: str) -> list[str]:
+    """Return why verl would find no such estimator, or not give it what it needs, when it is first asked."""
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+
+    known = VERL_NAMES.keys() | ADV_ESTIMATOR_REGISTRY.keys()
+    if estimator not in known:
+        return [f"there is no algorithm.adv_estimator={shortened(estimator)}; {nearest(estimator, known)}"]
+    if estimator in _UNUSABLE:
+        return [f"algorithm.adv_estimator={estimator} {_UNUSABLE[estimator]}; choose another estimator."]
+    if estimator == "gae" and not config.flag("critic.enable", absent=True):
+        return ["algorithm.adv_estimator=gae needs a critic's values; set critic.enable=True, or another estimator."]
+    return []
 
 
 def selection_refusals(vip: VipConfig, weighs: Collection[Weighing], *, ours: bool, kl_in_reward: bool) -> list[str]:
@@ -93,10 +130,16 @@ def selection_refusals(vip: VipConfig, weighs: Collection[Weighing], *, ours: bo
     return found
 
 
-def update_notes(config: DictConfig, vip: VipConfig) -> list[str]:
-    """Return what the user should know of settings that work but change what the analysis says."""
-    estimator, actor = config.algorithm.adv_estimator, config.actor_rollout_ref.actor
-    ours, equal = estimator in _OURS, vip.prompt_weight == "equal"
+def update_notes(config: VerlConfig, vip: VipConfig, budget: int) -> list[str]:
+    """Return what the user should know of settings that work but change what the analysis says.
+
+    Args:
+        config: verl's whole config.
+        vip: The settings of the run.
+        budget: Rollouts of a batch.
+    """
+    estimator = config.text(_ESTIMATOR)
+    ours, equal = estimator in VERL_NAMES, vip.prompt_weight == "equal"
     found = []
     if not ours:
         found.append(
@@ -107,25 +150,29 @@ def update_notes(config: DictConfig, vip: VipConfig) -> list[str]:
         found.append(
             f"no variance of {estimator} is known; a strategy that minimises one takes vip.objective={vip.objective}"
         )
-    if ours and equal and actor.loss_agg_mode == "token-mean":
+    if ours and equal and loss_mode(config) == "token-mean":
         found.append(
             "actor.loss_agg_mode=token-mean: prompts weigh alike, a rollout counts with the sum over its tokens, and "
             "the step shrinks as the batch's mean response grows"
         )
-    if ours and equal and (actor.use_kl_loss or actor.entropy_coeff != 0):
+    entropy = config.number(f"{_ACTOR}.entropy_coeff", Range())
+    if (config.flag(f"{_ACTOR}.use_kl_loss") or entropy != 0) and ours and equal:
         found.append("the KL and entropy losses still weigh rows alike, hence a prompt by its count")
-    if config.algorithm.use_kl_in_reward:
+    if config.flag(_KL_IN_REWARD):
         found.append("counts are chosen for the variance of the scorer's rewards, without that of the KL penalty")
-    rows = actor.ppo_mini_batch_size * config.actor_rollout_ref.rollout.n
-    steps = (vip.budget or config.data.train_batch_size * config.actor_rollout_ref.rollout.n) // rows
-    if steps > 1:
+    if (steps := budget // rows_per_step(config)) > 1:
         found.append(
             f"{steps} optimiser steps a batch: counts minimise the variance of their sum at the policy that sampled"
         )
     return found
 
 
-def loss_divisor(config: DictConfig, budget: int) -> int | None:
+def rows_per_step(config: VerlConfig) -> int:
+    """Return how many rows verl's optimiser steps take, each but for padding."""
+    return config.whole(f"{_ACTOR}.ppo_mini_batch_size") * config.whole("actor_rollout_ref.rollout.n")
+
+
+def loss_divisor(config: VerlConfig, budget: int) -> int | None:
     """Return what verl's loss divides the sum over a batch's rows by, all of its mini-batches together.
 
     Args:
@@ -135,4 +182,4 @@ def loss_divisor(config: DictConfig, budget: int) -> int | None:
     Returns:
         That number of rows, however many came back; None where the divisor follows the rows that did.
     """
-    return None if OmegaConf.select(config, "actor_rollout_ref.actor.loss_agg_mode") == "token-mean" else budget
+    return None if loss_mode(config) == "token-mean" else budget

@@ -91,9 +91,9 @@ def test_without_two_different_prompts_the_lengthscale_is_one_and_this_is_said(c
     [
         ({"lengthscale": "mean"}, "lengthscale must be"),
         ({"lengthscale": 0.0}, "lengthscale must be"),
-        ({"eps": 0.5}, "eps must lie"),
-        ({"jitter": 0.0}, "jitter must be positive"),
-        ({"prior_mean": float("inf")}, "finite logit"),
+        ({"eps": 0.5}, "eps must be"),
+        ({"jitter": 0.0}, "jitter must be"),
+        ({"prior_mean": float("inf")}, "prior_mean must be"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

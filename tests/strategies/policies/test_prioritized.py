@@ -103,4 +103,4 @@ def test_groups_have_the_size_asked_and_keep_to_the_budget(batch, play):
 )
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
-        build_strategy("prioritized", objective="rloo", **settings)
+        build_strategy("prioritized", "rloo", **settings)

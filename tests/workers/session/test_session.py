@@ -552,7 +552,7 @@ def may_start(settings, name, **strategy_settings):
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 def test_what_the_update_cannot_follow_is_refused_before_anything_is_sampled(settings, name):
-    needs = build_strategy(name, objective="rloo").weighs
+    needs = build_strategy(name, "rloo").weighs
     assert may_start(settings, name) is None
     refused = may_start(dataclasses.replace(settings, weighs_rows=False), name)
     assert ("set algorithm.adv_estimator=vip_rloo" in (refused or "")) == bool(needs)

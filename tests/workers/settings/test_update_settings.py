@@ -7,7 +7,9 @@ import re
 import pytest
 import torch
 from hydra import compose, initialize_config_module
-from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla
+from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla, get_adv_estimator_fn
+from verl.trainer.ppo.ray_trainer import compute_advantage
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.workers.config import ActorConfig, FSDPActorConfig
 
 from verl_vip.prediction.contract import Prediction
@@ -16,10 +18,10 @@ from verl_vip.workers.advantage import row_advantages
 from verl_vip.workers.session.row_weights import RowWeights
 from verl_vip.workers.session.update_terms import UpdateTerms
 from verl_vip.workers.settings.run_settings import RunSettings
+from verl_vip.workers.settings.update_settings import LOSS_MODES
 
 COUNTS = {"a": 1, "b": 3, "c": 5, "d": 7}
 SCALE = 32
-MODES = ["token-mean", "token-sum", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"]
 
 
 def batch(seed, missing=0):
@@ -89,7 +91,7 @@ def analysed(mode, rewards, uids, lengths):
     return found
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LOSS_MODES)
 @pytest.mark.parametrize(("micro_batches", "dp_size"), [(1, 1), (4, 1), (16, 1), (4, 2)])
 @pytest.mark.parametrize("missing", [0, 3])
 def test_verls_loss_has_the_analysed_weights(mode, micro_batches, dp_size, missing):
@@ -141,11 +143,21 @@ def test_without_a_scale_the_weights_would_follow_the_micro_batches():
     assert weight_of_the_first_row(8) == pytest.approx(weight_of_the_first_row(4) / 2)
 
 
+def test_estimators_that_are_called_starved_are():
+    source = inspect.getsource(PPOTrainer._compute_advantage) + inspect.getsource(compute_advantage)
+    fetched = re.search(r"fields = \[(.*?)\]", source)[1]
+    for name, needed in {"remax": "reward_baselines", "optimal_token_baseline": "sum_pi_squared"}.items():
+        assert f'"{needed}"' in source
+        assert f'"{needed}"' not in fetched
+        assert needed in inspect.signature(get_adv_estimator_fn(name)).parameters
+    assert "non_tensor_batch" in inspect.signature(get_adv_estimator_fn("gdpo")).parameters
+
+
 def test_verl_has_no_other_loss_mode():
     source = inspect.getsource(ActorConfig.__post_init__)
     listed = re.search(r"valid_loss_agg_modes = \[(.*?)\]", source, flags=re.DOTALL)
     assert listed is not None
-    assert sorted(re.findall(r'"([\w-]+)"', listed[1])) == sorted(MODES)
+    assert sorted(re.findall(r'"([\w-]+)"', listed[1])) == sorted(LOSS_MODES)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """A discounted Beta distribution for every prompt."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
-from verl_vip.errors import ConfigError
+from verl_vip.annotations import Range, Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.prediction.observations import pool
 from verl_vip.prediction.state import pack, require, unpack
@@ -28,13 +28,13 @@ class BetaTable:
         ConfigError: If a setting is out of range.
     """
 
-    def __init__(self, prior_mean: float = 0.5, prior_strength: float = 2.0, decay: float = 0.5) -> None:
-        if not 0 < prior_mean < 1:
-            raise ConfigError(f"prior_mean must lie between 0 and 1; got {prior_mean}.")
-        if not prior_strength > 0:
-            raise ConfigError(f"prior_strength must be positive; got {prior_strength}.")
-        if not 0 <= decay <= 1:
-            raise ConfigError(f"decay must lie in [0, 1]; got {decay}.")
+    @checked_settings
+    def __init__(
+        self,
+        prior_mean: Annotated[float, Range(above=0, below=1)] = 0.5,
+        prior_strength: Annotated[float, Range(least=1e-6, most=1e9)] = 2.0,
+        decay: Share = 0.5,
+    ) -> None:
         self._settings = {"prior_mean": prior_mean, "prior_strength": prior_strength, "decay": decay}
         self._prior = {"a": prior_mean * prior_strength, "b": (1 - prior_mean) * prior_strength}
         self._decay = decay

@@ -3,12 +3,12 @@
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
-from verl_vip.errors import ConfigError
+from verl_vip.annotations import Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts, require_width
 from verl_vip.prediction.observations import Observations, pool
 from verl_vip.prediction.state import copied, pack, require, unpack
@@ -56,22 +56,15 @@ class GaussianProcess:
         ConfigError: If a setting is out of range.
     """
 
+    @checked_settings
     def __init__(
         self,
-        prior_mean: float = 0.0,
-        lengthscale: float | str = "median",
-        eps: float = 1e-6,
-        jitter: float = 1e-4,
+        prior_mean: Annotated[float, Range(least=-30, most=30)] = 0.0,
+        lengthscale: Annotated[float, Range(least=1e-6, most=1e6)] | Literal["median"] = "median",
+        eps: Annotated[float, Range(least=1e-12, below=0.5)] = 1e-6,
+        jitter: Annotated[float, Range(least=1e-9, most=1e6)] = 1e-4,
         observation_noise: bool = False,
     ) -> None:
-        if not math.isfinite(prior_mean):
-            raise ConfigError(f"prior_mean must be a finite logit; got {prior_mean}.")
-        if lengthscale != "median" and not (isinstance(lengthscale, (int, float)) and lengthscale > 0):
-            raise ConfigError(f'lengthscale must be "median" or a positive number; got {lengthscale!r}.')
-        if not 0 < eps < 0.5:
-            raise ConfigError(f"eps must lie between 0 and 0.5; got {eps}.")
-        if not jitter > 0:
-            raise ConfigError(f"jitter must be positive; got {jitter}.")
         self._settings = {
             "prior_mean": prior_mean,
             "lengthscale": lengthscale,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verl_vip.errors import ConfigError
+from verl_vip.annotations import Count, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.prediction.observations import pool
 from verl_vip.prediction.state import pack, require, unpack
@@ -26,9 +26,8 @@ class MovingAverage:
         ConfigError: If the window is not positive.
     """
 
-    def __init__(self, window: int = 2) -> None:
-        if window < 1:
-            raise ConfigError(f"window must be at least 1 step; got {window}.")
+    @checked_settings
+    def __init__(self, window: Count = 2) -> None:
         self._settings = {"window": window}
         self._steps: deque[tuple[float, int]] = deque(maxlen=window)
 

@@ -1,12 +1,12 @@
 """Ridge regression of success rates on embeddings."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from verl_vip.errors import ConfigError
+from verl_vip.annotations import Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts, require_width
 from verl_vip.prediction.observations import pool
 from verl_vip.prediction.state import copied, pack, require, unpack
@@ -23,12 +23,11 @@ class Ridge:
         alpha: Weight of the penalty.
 
     Raises:
-        ConfigError: If alpha is not positive.
+        ConfigError: If alpha is not positive, or far from any use.
     """
 
-    def __init__(self, alpha: float = 1.0) -> None:
-        if not alpha > 0:
-            raise ConfigError(f"alpha must be positive; got {alpha}.")
+    @checked_settings
+    def __init__(self, alpha: Annotated[float, Range(least=1e-8, most=1e12)] = 1.0) -> None:
         self._settings = {"alpha": alpha}
         self._coefficients = torch.zeros(0, dtype=torch.float64)
         self._intercept = 0.5

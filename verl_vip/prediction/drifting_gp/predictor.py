@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verl_vip.errors import ConfigError
+from verl_vip.annotations import Count, checked_settings
 from verl_vip.prediction.baselines.gaussian_process import median_distance
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.prediction.drifting_gp.clusters import Clusters
@@ -85,11 +85,8 @@ class DriftingGaussianProcess:
         ConfigError: If a setting is out of range.
     """
 
-    def __init__(self, features: int = 256, refit_every: int = 16) -> None:
-        if features < 1:
-            raise ConfigError(f"features must be at least 1; got {features}.")
-        if refit_every < 1:
-            raise ConfigError(f"refit_every must be at least 1 step; got {refit_every}.")
+    @checked_settings
+    def __init__(self, features: Count = 256, refit_every: Count = 16) -> None:
         self._settings = {"features": features, "refit_every": refit_every}
         self._limit, self._refit_every = features, refit_every
         self._step = 0

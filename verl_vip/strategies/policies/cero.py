@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from verl_vip.annotations import Count, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.groups import affordable_groups, same_counts
@@ -32,7 +33,8 @@ class Cero(Stateless):
 
     pool_ratio = 2.0
 
-    def __init__(self, group_size: int = 8, steps: int = 500, saturation: int = 64) -> None:
+    @checked_settings
+    def __init__(self, group_size: Count = 8, steps: Count = 500, saturation: Count = 64) -> None:
         self._group_size, self._saturation = group_size, saturation
         self._step_size = 1 / math.sqrt(steps)
         self._price = 0.0

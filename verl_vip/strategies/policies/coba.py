@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from verl_vip.allocation.allocate import allocate
 from verl_vip.allocation.values import CobaValue
-from verl_vip.errors import ConfigError
+from verl_vip.annotations import Count, Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.state import pack, unpack
@@ -24,18 +24,15 @@ class Coba(Stateless):
     stands in.
 
     Args:
-        kappa: alpha + beta, above 2.
+        kappa: alpha + beta; above 2, so that both can be at least 1.
         window: How many steps the failure rate is averaged over.
 
     Raises:
         ConfigError: If a setting is out of range.
     """
 
-    def __init__(self, kappa: float = 11.0, window: int = 3) -> None:
-        if kappa <= 2:
-            raise ConfigError(f"kappa must be above 2, so that alpha and beta can be at least 1; got {kappa}.")
-        if window < 1:
-            raise ConfigError(f"window must be at least 1 step; got {window}.")
+    @checked_settings
+    def __init__(self, kappa: Annotated[float, Range(above=2, most=1e6)] = 11.0, window: Count = 3) -> None:
         self._kappa, self._window = kappa, window
         self._failure_rates: list[float] = []
 

@@ -1,5 +1,8 @@
 """Sampling until enough prompt groups carry signal (DAPO, arXiv 2503.14476)."""
 
+from typing import Annotated
+
+from verl_vip.annotations import Count, Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.groups import affordable_groups, same_counts
@@ -18,7 +21,8 @@ class Dapo(Stateless):
         oversampling: How many groups the budget buys for each that the update wants. Chosen here.
     """
 
-    def __init__(self, group_size: int = 8, oversampling: float = 2.0) -> None:
+    @checked_settings
+    def __init__(self, group_size: Count = 8, oversampling: Annotated[float, Range(least=1)] = 2.0) -> None:
         self._group_size = group_size
         self._oversampling = oversampling
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from verl_vip.allocation.exact import level
+from verl_vip.annotations import Count, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.outcomes import has_signal, join, keep_groups, reward_means
@@ -25,7 +26,8 @@ class Dars(Stateless):
         schedule: "equal" or "hard".
     """
 
-    def __init__(self, first_stage: int = 4, schedule: Literal["equal", "hard"] = "equal") -> None:
+    @checked_settings
+    def __init__(self, first_stage: Count = 4, schedule: Literal["equal", "hard"] = "equal") -> None:
         self._first_stage, self._schedule = first_stage, schedule
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002

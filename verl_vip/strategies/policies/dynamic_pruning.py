@@ -1,17 +1,20 @@
 """Random pruning of prompts and rollouts with weights that undo it (in the style of arXiv 2603.04135)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from verl_vip.errors import ConfigError
+from verl_vip.annotations import Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless, Weighing
 from verl_vip.strategies.groups import same_counts
 from verl_vip.strategies.outcomes import reward_means
 from verl_vip.strategies.state import pack, restored_generator, seeded_generator, unpack
+
+#: What is left out for sure can never be weighed up.
+_Pruning = Annotated[float, Range(least=0, below=1)]
 
 
 class DynamicPruning(Stateless):
@@ -35,10 +38,8 @@ class DynamicPruning(Stateless):
 
     weighs: frozenset[Weighing] = frozenset({"prompt_weight", "rollout_weight", "baseline"})
 
-    def __init__(self, prompt_pruning: float = 0.5, rollout_pruning: float = 0.5, seed: int = 0) -> None:
-        for name, value in (("prompt_pruning", prompt_pruning), ("rollout_pruning", rollout_pruning)):
-            if not 0 <= value < 1:
-                raise ConfigError(f"{name} must lie in [0, 1); got {value}.")
+    @checked_settings
+    def __init__(self, prompt_pruning: _Pruning = 0.5, rollout_pruning: _Pruning = 0.5, seed: int = 0) -> None:
         self._prompt_pruning, self._rollout_pruning = prompt_pruning, rollout_pruning
         self._generator = seeded_generator(seed)
 

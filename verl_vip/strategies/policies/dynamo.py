@@ -2,6 +2,7 @@
 
 import torch
 
+from verl_vip.annotations import Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.policies.reciprocal import proportional_counts
@@ -20,7 +21,8 @@ class Dynamo(Stateless):
 
     decides_beforehand = True
 
-    def __init__(self, solved_from: float = 0.85) -> None:
+    @checked_settings
+    def __init__(self, solved_from: Share = 0.85) -> None:
         self._solved_from = solved_from
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from verl_vip.annotations import Count, Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.groups import affordable_groups, same_counts
@@ -34,8 +35,9 @@ class Greso(Stateless):
 
     pool_ratio = 1.5
 
+    @checked_settings
     def __init__(
-        self, group_size: int = 8, easy_share: float = 0.25 / 3, hard_share: float = 0.5 / 3, seed: int = 0
+        self, group_size: Count = 8, easy_share: Share = 0.25 / 3, hard_share: Share = 0.5 / 3, seed: int = 0
     ) -> None:
         self._group_size = group_size
         self._shares = {"easy": easy_share, "hard": hard_share}

@@ -1,7 +1,10 @@
 """Rollouts for rejection sampling with least gradient variance (GVM, arXiv 2505.02391)."""
 
+from typing import Annotated
+
 import torch
 
+from verl_vip.annotations import Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.policies.reciprocal import proportional_counts
@@ -20,7 +23,12 @@ class Gvm(Stateless):
 
     decides_beforehand = True
 
-    def __init__(self, alpha: float = 1e-3, beta: float = 2.0) -> None:
+    @checked_settings
+    def __init__(
+        self,
+        alpha: Annotated[float, Range(least=0, most=1e6)] = 1e-3,
+        beta: Annotated[float, Range(least=0, most=10)] = 2.0,
+    ) -> None:
         self._alpha, self._beta = alpha, beta
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:

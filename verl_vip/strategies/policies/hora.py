@@ -4,6 +4,7 @@ import torch
 
 from verl_vip.allocation.allocate import allocate
 from verl_vip.allocation.values import HoraValue
+from verl_vip.annotations import Count, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.outcomes import reward_means
@@ -19,7 +20,8 @@ class Hora(Stateless):
         probe: Rollouts of the probe; no more than the budget's even share.
     """
 
-    def __init__(self, probe: int = 4) -> None:
+    @checked_settings
+    def __init__(self, probe: Count = 4) -> None:
         self._probe = probe
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002

@@ -1,11 +1,13 @@
 """Rollouts where a group is likely to carry signal on a hard prompt (Knapsack RL, arXiv 2509.25849)."""
 
 import math
+from typing import Annotated
 
 import torch
 
 from verl_vip.allocation.exact import exact_counts, level
 from verl_vip.allocation.values import KnapsackValue
+from verl_vip.annotations import Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 
@@ -25,7 +27,8 @@ class Knapsack(Stateless):
 
     decides_beforehand = True
 
-    def __init__(self, confidence: float = 0.9) -> None:
+    @checked_settings
+    def __init__(self, confidence: Annotated[float, Range(above=0, below=1)] = 0.9) -> None:
         self._confidence = confidence
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from verl_vip.annotations import Count, Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.groups import affordable_groups, even_counts
@@ -26,7 +27,8 @@ class Mopps(Stateless):
 
     pool_ratio = 16.0
 
-    def __init__(self, group_size: int = 8, target: float = 0.5, seed: int = 0) -> None:
+    @checked_settings
+    def __init__(self, group_size: Count = 8, target: Share = 0.5, seed: int = 0) -> None:
         self._group_size, self._target = group_size, target
         self._generator = seeded_generator(seed)
 

@@ -1,10 +1,12 @@
 """A few rollouts to look at each prompt, the rest for those worth it (Pilot-Commit, arXiv 2605.26606)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
+from verl_vip.annotations import Count, Range, Share, checked_settings
+from verl_vip.errors import ConfigError
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.groups import affordable_groups, same_counts
@@ -27,19 +29,27 @@ class PilotCommit(Stateless):
         commit: Further rollouts of a survivor.
         lowest: Least pilot success rate of a survivor.
         highest: Largest pilot success rate of a survivor.
-        exclude_from: Pilot success rate from which a prompt is excluded.
+        exclude_from: Pilot success rate from which a prompt is excluded; above 1 for none.
+
+    Raises:
+        ConfigError: If a setting is out of range, or a prompt would be excluded that survives.
     """
 
     pool_ratio = 3.0
 
+    @checked_settings
     def __init__(
         self,
-        pilot: int = 4,
-        commit: int = 12,
-        lowest: float = 0.125,
-        highest: float = 0.75,
+        pilot: Count = 4,
+        commit: Annotated[int, Range(least=0)] = 12,
+        lowest: Share = 0.125,
+        highest: Share = 0.75,
         exclude_from: float = 1.0,
     ) -> None:
+        if not lowest <= highest <= exclude_from:
+            raise ConfigError(
+                f"lowest, highest and exclude_from must not fall; got {lowest}, {highest} and {exclude_from}."
+            )
         self._pilot, self._commit = pilot, commit
         self._lowest, self._highest, self._exclude_from = lowest, highest, exclude_from
         self._excluded: set[str] = set()

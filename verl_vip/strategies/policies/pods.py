@@ -1,9 +1,11 @@
 """Down-sampling after generation to the rollouts whose rewards vary most (PODS, arXiv 2504.13818)."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from verl_vip.errors import ConfigError
+from verl_vip.annotations import Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.groups import even_counts
@@ -22,9 +24,8 @@ class Pods(Stateless):
         ConfigError: If `kept` is below 2, which leaves no variance.
     """
 
-    def __init__(self, kept: int = 4) -> None:
-        if kept < 2:
-            raise ConfigError(f"kept must be at least 2 rollouts; got {kept}.")
+    @checked_settings
+    def __init__(self, kept: Annotated[int, Range(least=2)] = 4) -> None:
         self._kept = kept
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002

@@ -1,13 +1,12 @@
 """Prompts drawn from a pool of candidates, the more likely the more their rewards are expected to vary."""
 
-import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from verl_vip.errors import ConfigError
+from verl_vip.annotations import Count, Range, Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Weighing
 from verl_vip.strategies.groups import affordable_groups, same_counts
@@ -44,23 +43,16 @@ class Prioritized:
 
     decides_beforehand = False
 
+    @checked_settings
     def __init__(
         self,
-        pool_ratio: float = 3.0,
-        exponent: float = 0.5,
-        correction: float = 0.0,
-        group_size: int = 1,
+        pool_ratio: Annotated[float, Range(least=1, most=1e6)] = 3.0,
+        exponent: Annotated[float, Range(least=0, most=4)] = 0.5,
+        correction: Share = 0.0,
+        group_size: Count = 1,
         seed: int = 0,
-        even_share: float = 0.0,
+        even_share: Share = 0.0,
     ) -> None:
-        if not (math.isfinite(pool_ratio) and pool_ratio >= 1):
-            raise ConfigError(f"pool_ratio must be at least 1; got {pool_ratio}.")
-        if not (0 <= exponent <= 4 and 0 <= correction <= 1):
-            raise ConfigError(f"exponent must lie in [0, 4] and correction in [0, 1]; got {exponent} and {correction}.")
-        if not 0 <= even_share <= 1:
-            raise ConfigError(f"even_share must lie in [0, 1]; got {even_share}.")
-        if group_size < 1:
-            raise ConfigError(f"group_size must be at least 1; got {group_size}.")
         self.pool_ratio = pool_ratio
         self.weighs: frozenset[Weighing] = frozenset({"prompt_weight"} if correction > 0 else ())
         self._exponent, self._correction, self._group_size = exponent, correction, group_size

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from verl_vip.annotations import checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.gradient_variance import EstimatorName, GradientVariance
@@ -22,6 +23,7 @@ class RandomPermutation(Stateless):
 
     decides_beforehand = True
 
+    @checked_settings
     def __init__(self, objective: GradientVariance | EstimatorName = "rloo", seed: int = 0) -> None:
         self._vip = Vip(objective)
         self._generator = seeded_generator(seed)

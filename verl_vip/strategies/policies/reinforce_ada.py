@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from verl_vip.annotations import Count, Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless, Weighing
 from verl_vip.strategies.groups import affordable_groups, same_counts
@@ -29,12 +30,13 @@ class ReinforceAda(Stateless):
 
     weighs: frozenset[Weighing] = frozenset({"baseline"})
 
+    @checked_settings
     def __init__(
         self,
-        round_size: int = 8,
-        max_rounds: int = 4,
-        kept: int = 4,
-        positive_above: float = 0.7,
+        round_size: Count = 8,
+        max_rounds: Count = 4,
+        kept: Count = 4,
+        positive_above: Share = 0.7,
         exit_rule: Literal["positive", "balanced"] = "balanced",
     ) -> None:
         self._round_size, self._max_rounds, self._kept = round_size, max_rounds, kept

@@ -1,5 +1,6 @@
 """Doubling what the most varied half of the prompts get, round by round (VIGOR, arXiv 2607.22002)."""
 
+from verl_vip.annotations import Count, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.groups import same_counts
@@ -18,7 +19,8 @@ class Vigor(Stateless):
         num_rounds: Rounds in all.
     """
 
-    def __init__(self, num_rounds: int = 4) -> None:
+    @checked_settings
+    def __init__(self, num_rounds: Count = 4) -> None:
         self._num_rounds = num_rounds
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002

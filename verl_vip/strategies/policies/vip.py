@@ -3,6 +3,7 @@
 from typing import Literal
 
 from verl_vip.allocation.allocate import Method, allocate
+from verl_vip.annotations import checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.gradient_variance import EstimatorName, GradientVariance
@@ -20,6 +21,7 @@ class Vip(Stateless):
 
     decides_beforehand = True
 
+    @checked_settings
     def __init__(
         self,
         objective: GradientVariance | EstimatorName = "rloo",

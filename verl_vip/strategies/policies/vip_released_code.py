@@ -6,6 +6,7 @@ from scipy.optimize import minimize
 
 from verl_vip.allocation.exact import exact_counts
 from verl_vip.allocation.validation import Floats
+from verl_vip.annotations import Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
 from verl_vip.strategies.policies.reciprocal import Reciprocal
@@ -26,7 +27,8 @@ class VipReleasedCode(Stateless):
 
     decides_beforehand = True
 
-    def __init__(self, solved_from: float = 0.8) -> None:
+    @checked_settings
+    def __init__(self, solved_from: Share = 0.8) -> None:
         self._solved_from = solved_from
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:

@@ -1,0 +1,235 @@
+"""Settings held against the types and ranges that their annotations declare.
+
+A declaration is a type annotation: `bool`, `int`, `float`, `str`, `Any`, a `Literal`, a union of these, a tuple,
+`Sequence[...]` or `Mapping[str, ...]`; whatever fits another. `Annotated` adds a `Range`. Numbers are finite, and whole
+ones fit into 64 bits.
+"""
+
+import functools
+import inspect
+import math
+import os
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from reprlib import repr as shortened
+from typing import Annotated, Any, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
+
+from verl_vip.errors import ConfigError
+
+P = ParamSpec("P")
+
+#: Whole numbers of this size and above are refused: nothing here counts so far, and tensors cannot hold them.
+_TOO_LARGE = 2**63
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number; those that are None do not hold.
+
+    Attributes:
+        least: The number may be this or more.
+        above: It must be more than this.
+        most: It may be this or less.
+        below: It must be less than this.
+    """
+
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Return whether a number lies within the bounds."""
+        return (
+            (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.most is None or value <= self.most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        if self.least is not None and self.most is not None:
+            return f"from {self.least:g} to {self.most:g}"
+        bounds = {"of at least": self.least, "above": self.above, "of at most": self.most, "below": self.below}
+        return " and ".join(f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None)
+
+
+class _Path:
+    def holds(self, value: str) -> bool:
+        try:
+            return bool(value) and b"\0" not in os.fsencode(value)
+        except UnicodeEncodeError:
+            return False
+
+    def __str__(self) -> str:
+        return "that can be a path"
+
+
+#: The path of a file or folder, whether that is there or not.
+PathText = Annotated[str, _Path()]
+#: A number of things of which there is at least one.
+Count = Annotated[int, Range(least=1)]
+#: A probability, or a part of a whole.
+Share = Annotated[float, Range(least=0, most=1)]
+
+
+def check(name: str, value: Any, declared: Any) -> Any:
+    """Return a value as its declaration has it.
+
+    Whole numbers become floats where floats are declared, lists become tuples where tuples are, and keys of a mapping
+    become text.
+
+    Args:
+        name: The setting, for the message.
+        value: What was set.
+        declared: A type annotation; see above.
+
+    Raises:
+        ConfigError: If the value is of another type or out of range; one sentence that names the setting.
+    """
+    kind, parts = _kind(declared), get_args(declared)
+    if kind is Mapping and isinstance(value, Mapping):
+        return {str(key): check(f"{name}[{shortened(str(key))}]", item, parts[1]) for key, item in value.items()}
+    if kind is Sequence and isinstance(value, list | tuple):
+        items = [check(f"{name}[{index}]", item, parts[0]) for index, item in enumerate(value)]
+        return tuple(items) if isinstance(value, tuple) else items
+    fitting = _fitting(value, declared)
+    if not fitting:
+        raise ConfigError(f"{name} must be {describe(declared)}; got {shortened(value)}.")
+    return fitting[0]
+
+
+def check_fields(instance: Any, prefix: str = "") -> None:
+    """Check every field of a dataclass against its annotation, from its `__post_init__`.
+
+    Args:
+        instance: A dataclass, which may be frozen; its fields become what `check` returns.
+        prefix: Stands before the fields' names in messages.
+
+    Raises:
+        ConfigError: As `check`.
+    """
+    declared = get_type_hints(type(instance), include_extras=True)
+    for entry in fields(instance):
+        value = check(f"{prefix}{entry.name}", getattr(instance, entry.name), declared[entry.name])
+        object.__setattr__(instance, entry.name, value)
+
+
+def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as the annotations of a function have them; those without one, or with another, are kept.
+
+    Args:
+        function: What is going to be called; of a class its `__init__`.
+        arguments: By name.
+
+    Raises:
+        ConfigError: As `check`.
+    """
+    try:
+        declared = get_type_hints(function, include_extras=True)
+    except NameError:  # what is imported for type checkers only
+        declared = {}
+    return {name: check(name, value, declared.get(name, Any)) for name, value in arguments.items()}
+
+
+def checked_settings(constructor: Callable[P, None]) -> Callable[P, None]:
+    """Make an `__init__` check its arguments against their annotations; it raises `ConfigError` as `check` does."""
+    signature = inspect.signature(constructor)
+
+    @functools.wraps(constructor)
+    def checking(*args: P.args, **kwargs: P.kwargs) -> None:
+        bound = signature.bind(*args, **kwargs)
+        bound.arguments.update(check_arguments(constructor, bound.arguments))
+        constructor(*bound.args, **bound.kwargs)
+
+    return checking
+
+
+def describe(declared: Any) -> str:
+    """Return in words what a declaration takes."""
+    words = _DESCRIPTIONS.get(_kind(declared))
+    return str(declared) if words is None else words(get_args(declared))
+
+
+def _kind(declared: Any) -> Any:
+    return get_origin(declared) or declared
+
+
+def _fitting(value: Any, declared: Any) -> list[Any]:
+    """Return the value as declared, in a list; nothing if it does not fit."""
+    fit = _FITS.get(_kind(declared))
+    return [value] if fit is None else fit(value, get_args(declared))
+
+
+def _fit_limits(value: Any, parts: tuple[Any, ...]) -> list[Any]:
+    found = _fitting(value, parts[0])
+    return found if found and all(limit.holds(found[0]) for limit in parts[1:]) else []
+
+
+def _fit_any(value: Any, parts: tuple[Any, ...]) -> list[Any]:
+    return next((found for part in parts if (found := _fitting(value, part))), [])
+
+
+def _fit_one_of(value: Any, parts: tuple[Any, ...]) -> list[Any]:
+    return [value] if any(type(value) is type(part) and value == part for part in parts) else []
+
+
+def _fit_tuple(value: Any, parts: tuple[Any, ...]) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        return []
+    due = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
+    if len(due) != len(value):
+        return []
+    items = [_fitting(item, part) for item, part in zip(value, due, strict=True)]
+    return [tuple(item[0] for item in items)] if all(items) else []
+
+
+def _fit_whole(value: Any, _: object) -> list[Any]:
+    # To Python, true and false are whole numbers.
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        return []
+    return [int(value)] if abs(int(value)) < _TOO_LARGE else []
+
+
+def _fit_finite(value: Any, _: object) -> list[Any]:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return []
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number that no float can hold
+        return []
+    return [number] if math.isfinite(number) else []
+
+
+_PLURALS: Mapping[Any, str] = {float: "finite numbers", str: "texts"}
+_FITS: Mapping[Any, Callable[[Any, tuple[Any, ...]], list[Any]]] = {
+    Annotated: _fit_limits,
+    Literal: _fit_one_of,
+    Union: _fit_any,
+    types.UnionType: _fit_any,
+    tuple: _fit_tuple,
+    bool: lambda value, _: [value] if isinstance(value, bool) else [],
+    int: _fit_whole,
+    float: _fit_finite,
+    str: lambda value, _: [value] if isinstance(value, str) else [],
+    types.NoneType: lambda value, _: [value] if value is None else [],
+    # What `check` did not find to be such.
+    Mapping: lambda _, __: [],
+    Sequence: lambda _, __: [],
+}
+_DESCRIPTIONS: Mapping[Any, Callable[[tuple[Any, ...]], str]] = {
+    Annotated: lambda parts: " ".join(filter(None, [describe(parts[0]), *map(str, parts[1:])])),
+    Literal: lambda parts: f"one of {', '.join(map(repr, parts))}" if len(parts) > 1 else repr(parts[0]),
+    Union: lambda parts: " or ".join(map(describe, parts)),
+    types.UnionType: lambda parts: " or ".join(map(describe, parts)),
+    tuple: lambda parts: f"a list of {'' if parts[-1] is Ellipsis else f'{len(parts)} '}{_PLURALS[parts[0]]}",
+    Mapping: lambda _: "a mapping",
+    Sequence: lambda _: "a list",
+    bool: lambda _: "true or false",
+    int: lambda _: "a whole number",
+    float: lambda _: "a finite number",
+    str: lambda _: "text",
+    types.NoneType: lambda _: "null",
+}
