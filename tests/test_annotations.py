@@ -23,7 +23,7 @@ DECLARED = [
 ]
 
 
-@pytest.mark.parametrize("declared", DECLARED, ids=str)
+@pytest.mark.parametrize("declared", DECLARED, ids=lambda one: str(one).partition(" object at")[0])
 @given(value=ANYTHING)
 def test_a_value_fits_for_good_or_is_refused_in_one_line_with_its_name(declared, value):
     message = ""
