@@ -31,7 +31,7 @@ def test_a_value_fits_for_good_or_is_refused_in_one_line_with_its_name(declared,
         assert check("some.key", found := check("some.key", value, declared), declared) == found
     except ConfigError as error:
         message = str(error)
-    assert not message or (message.startswith("some.key") and len(message.splitlines()) == 1 and len(message) < 300)
+    assert not message or (message.startswith("some.key") and len(message.splitlines()) == 1 and len(message) < 400)
 
 
 @given(value=ANYTHING)

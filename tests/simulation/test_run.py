@@ -42,7 +42,7 @@ def test_arms_of_one_seed_meet_the_same_first_batch(small):
 def test_arm_settings_reach_strategy_and_predictor(small):
     with pytest.raises(ConfigError, match="has no setting 'probes'"):
         simulate(Arm("hora", "beta_table", strategy_settings={"probes": 2}), small, 0)
-    with pytest.raises(ConfigError, match="decay must lie"):
+    with pytest.raises(ConfigError, match="decay must be a finite number from 0 to 1"):
         simulate(Arm("vip", "beta_table", predictor_settings={"decay": 2.0}), small, 0)
 
 
