@@ -18,9 +18,9 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(READY)
 	@$(BIN)/python -m verl_vip.recipes.demo $(ARGS)
 
-# All tests. Those that train are side by side two at a time: a start of verl keeps little more than one core busy.
+# All tests: first those that train nothing, then the end-to-end ones, one at a time.
 test: quick
-	$(BIN)/python -m pytest -m end_to_end -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m end_to_end
 
 # The tests that train nothing.
 quick: $(READY)
