@@ -156,7 +156,7 @@ def test_budgets_that_are_no_numbers(asked, capsys, budgets):
         (["train", "dmeo"], "did you mean demo?"),
         (["train", "demo", "vip.uper=3"], "Could not override 'vip.uper'"),
         (["pipeline", "demo", "a=b=c", "--benchmark", "offline"], "if its value is text, quote it"),
-        (["sweep", "demo", "vip.lower=0"], "1 <= lower <= upper; got 0"),
+        (["sweep", "demo", "vip.lower=0"], "vip.lower must be a whole number from 1 to 1e+06; got 0"),
         (["train", "demo", "--env", "=x"], "cannot have the environment variable ''='x'"),
         (["evaluate-run", "a", "--benchmark", "offline", "--options", "'"], "--options takes words as a shell does"),
         (["evaluate-run", "a", "--benchmark", "offline", "--options", "a\\"], "--options takes words as a shell does"),

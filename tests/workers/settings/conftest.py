@@ -90,14 +90,16 @@ class Case:
     def names(self, bases: dict[str, DictConfig]) -> set[str]:
         """Return the words of which a refusal has to say one: the last part of a key that is changed.
 
-        Or that of a key whose value is made from one that is, or the strategy that a setting is of.
+        Or that of a key whose value is made from one that is, or what a setting is of.
         """
         keys = set(self.changes)
         for key, value in _leaves("", OmegaConf.to_container(bases[self.base])):
             used = re.findall(r"[\w.]+", value) if isinstance(value, str) and "${" in value else []
             if any(f"{use}.".startswith(f"{change}.") for use in used for change in self.changes):
                 keys.add(key)
-        owners = {"strategy" for key in keys if key.startswith("vip.strategy_settings")}
+        owners = {
+            one for one in ("strategy", "predictor") if any(key.startswith(f"vip.{one}_settings") for key in keys)
+        }
         return {key.rpartition(".")[2] for key in keys} | owners
 
 
