@@ -192,14 +192,17 @@ def test_a_reward_that_is_none(tmp_path, body, message):
 
 #: One reward, and all that Python can make of a function.
 CALLABLES = """
+from __future__ import annotations
+
+import dataclasses
 import functools
 
 def reward(data_source, solution_str, ground_truth, extra_info=None, right=1.0):
     return right * (solution_str == ground_truth) * extra_info["index"]
 
+@dataclasses.dataclass
 class Reward:
-    def __init__(self, right):
-        self.right = right
+    right: float
 
     def __call__(self, data_source, solution_str, ground_truth, extra_info=None):
         return reward(data_source, solution_str, ground_truth, extra_info, self.right)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import re
+import sys
 
 import pytest
 
@@ -159,7 +160,8 @@ def test_corrected_answers_are_graded_anew_and_nothing_is_sampled(tmp_path, mode
     assert again.asked == []
 
 
-def test_a_changed_grader_file_grades_anew(tmp_path, model, sums, recite):
+def test_a_changed_grader_file_grades_anew(tmp_path, model, sums, recite, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # a cache of a file of the same size and second is stale
     reward = tmp_path / "reward.py"
     for code, mean in (("1.0", 1.0), ("0.0", 0.0), ("1.0 ", 1.0)):
         reward.write_text(REWARD.format(code))

@@ -193,7 +193,7 @@ def test_a_run_that_is_not_there_or_was_never_saved(settings, tmp_path):
     [
         ({"root": "runs"}, "must be an absolute path"),
         ({"benchmarks": []}, "at least one"),
-        ({"n": 0}, "at least 1; got 0"),
+        ({"n": 0}, "n must be a whole number from 1 to .*; got 0"),
         ({"benchmarks": ["offline", "offline"]}, "two benchmarks have the same name"),
         ({"benchmarks": [f"../x={__file__}"]}, "cannot name a benchmark"),
         ({"benchmarks": ["model=/a.jsonl"]}, "cannot name a benchmark"),

@@ -7,12 +7,13 @@ import contextlib
 import functools
 import hashlib
 import importlib
-import importlib.util
+import importlib.machinery
 import inspect
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from verl_vip.errors import ConfigError
@@ -67,6 +68,17 @@ class RewardFunction:
             ) from error
 
 
+class _UncachedLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the file itself, so that what runs is what was hashed.
+
+    Python's bytecode cache takes a file of the same size, saved again within the same second, for the old one.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def _load(place: str, spec: str) -> ModuleType:
     """Import the module; whatever goes wrong in code that is not ours becomes a sentence."""
     try:
@@ -74,11 +86,12 @@ def _load(place: str, spec: str) -> ModuleType:
             return importlib.import_module(place.removeprefix("pkg://"))
         if not Path(place).is_file():
             raise ConfigError(f"--grader {spec}: there is no file {place}.")
-        found = importlib.util.spec_from_file_location(f"verl_vip_grader_{Path(place).stem}", place)
-        if found is None or found.loader is None:
+        if Path(place).suffix != ".py":
             raise ConfigError(f"--grader {spec}: {place} is no Python file.")
-        module = importlib.util.module_from_spec(found)
-        found.loader.exec_module(module)
+        module = ModuleType(f"verl_vip_grader_{Path(place).stem}")
+        module.__file__ = place
+        sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
+        _UncachedLoader(module.__name__, place).exec_module(module)
     except ConfigError:
         raise
     except Exception as error:

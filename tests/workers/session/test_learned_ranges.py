@@ -10,7 +10,7 @@ from verl_vip.config import VipConfig
 from verl_vip.workers.session.learned_ranges import LearnedRanges
 
 REWARDS = st.floats(width=32)  # verl's are float32; NaN and infinity are among them
-PAIRS = st.tuples(st.floats(-100, 100), st.floats(0.01, 100)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+PAIRS = st.tuples(st.floats(-100, 100), st.floats(0.1, 100)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
 
 def learned(*rewards, **vip):
