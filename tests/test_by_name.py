@@ -5,9 +5,9 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from fixtures import ROOT
 from hydra import compose, initialize_config_module
 
 from verl_vip.errors import ConfigError
@@ -17,8 +17,6 @@ from verl_vip.strategies.registry import build_strategy
 from verl_vip.workers.session.outcomes import Rollouts
 from verl_vip.workers.session.session import Session
 from verl_vip.workers.settings.run_settings import RunSettings
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")

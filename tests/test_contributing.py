@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from fixtures import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 TREE = TEXT.partition("## The tree")[2].partition("\n## ")[0]
 

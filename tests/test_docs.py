@@ -6,12 +6,10 @@ import re
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 import yaml
-
-ROOT = Path(__file__).resolve().parents[1]
+from fixtures import ROOT
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:

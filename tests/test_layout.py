@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from fixtures import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 OUTER = ("verl", "vllm", "ray", "transfer_queue", "prefect")
 ROOMS = ("verl_vip.workers", "verl_vip.flows", "verl_vip.recipes")
 #: The library's packages and modules, from the ground up: each may import those of earlier rows only.

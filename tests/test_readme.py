@@ -4,11 +4,10 @@ import doctest
 import importlib
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
+from fixtures import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 

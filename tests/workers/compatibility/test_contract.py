@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from fixtures import ROOT
 
 from verl_vip.workers.compatibility.contract import TRANSFER_QUEUE, VERL
 from verl_vip.workers.compatibility.reliance import Reliance
@@ -39,7 +39,7 @@ def test_installed_releases_keep_the_contract_of_the_cpu_platform_and_of_samplin
 @pytest.mark.end_to_end
 @pytest.mark.timeout(900)
 def test_other_releases_break_what_is_known_to_break():
-    script = Path(__file__).resolve().parents[2] / "environment" / "contract.py"
+    script = ROOT / "environment" / "contract.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=880, check=False)
     if done.returncode == 3:
         pytest.skip(f"no package index within reach: {done.stdout}")
