@@ -14,13 +14,38 @@ from verl_vip.errors import ConfigError
 #: that joins a running cluster has that cluster's addresses all the same. Ray reads it when it is imported.
 PRIVATE_RAY: Mapping[str, str] = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
-_SECRET = re.compile(r"(TOKEN|KEYS?|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH)(?=_|$)|AUTHORIZATION")
+_END = r"(?:[_.-]?\d+)?(?=[_.-]|$)"  # of a word in a name: API_KEY_FILE, HF_TOKEN2
+#: TOKENS may also be what a model reads: see `_COUNTED`.
+_SECRET = re.compile(
+    rf"(?:TOKEN|KEYS?|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASES?|CREDENTIALS?|CREDS|AUTH|JWTS?|BEARER|COOKIES?){_END}"
+    rf"|AUTHORIZATION|(?P<tokens>(?:^|[_.-])TOKENS{_END})|(?:^|[_.-])(?:PATS?|SIG|SIGNATURE){_END}"
+    r"|(?<!COM)(?<!BY)PASS(?:[_.-]?\d+)?$|(?<=[_.-])PWD\d*$"  # but PASS_AT_K, and a shell's PWD
+)
 _ABOUT_ONE = re.compile(r"(PATH|FILE|DIR|FOLDER|HOME|MODE)$")  # where a secret lies, or how it is used
-_URL_WITH_PASSWORD = re.compile(r"://[^/\s@]*:[^/\s@]+@")
+_COUNTED = re.compile(r"(?:^|[_.-])(?:MAX|MIN|NUM|N|NEW|TOTAL|COUNT|BATCHED|PER|LIMIT)(?=[_.-]|$)")  # MAX_TOKENS
+
+#: With a password, or over HTTP with a user alone, who may well be a token.
+_URL_WITH_USER = re.compile(r"://[^/\s@]*:[^/\s@]+@|https?://[^/?#\s@]+@", re.IGNORECASE)
+#: As in `https://host/?token=x` and `host=db password=x`.
+_ASSIGNED = re.compile(r"(?<![\w.-])([\w.-]+)=[^\s&;,]")
+#: How well-known services begin what they issue, with as much behind it as hf_transfer and sk-learn do not have.
+_ISSUED = re.compile(
+    r"(?<![A-Za-z\d])(?:"
+    r"(?:hf_|api_org_|[sr]k-(?:[a-z\d]+-){0,3})(?:(?=[a-z]*[A-Z\d])[A-Za-z\d]{12,}|[A-Za-z\d]{16,})"
+    r"|sk-(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{16,}"
+    r"|(?:gh[opsur]_|github_pat_|glpat-|xox[abeoprs]-|npm_|pypi-|pn[ub]_|wandb_v1_)\w{6,}"
+    r"|A[KS]IA[A-Z\d]{16}|AIza[\w-]{30,}"
+    r"|eyJ[\w-]{6,}\.[\w-]+"  # a JSON web token
+    r"|(?:[Bb]earer|[Bb]asic)\s+\S|-----BEGIN [A-Z ]*PRIVATE KEY)"
+)
 
 
 def secrets_among(variables: Mapping[str, str]) -> list[str]:
-    """Return the names of the variables that look like secrets, by their name or by a password in a URL."""
+    """Return the names of the variables that look like secrets.
+
+    Either by their name (HF_TOKEN, DB_PASS), or by their value: a user or password in a URL, an assignment to such a
+    name (`https://host/?token=x`), or the form in which a well-known service issues its secrets (`hf_...`, `ghp_...`).
+    """
     return sorted(name for name, value in variables.items() if _looks_secret(name, value))
 
 
@@ -43,7 +68,13 @@ def refuse_secrets(variables: Mapping[str, str], cluster: str) -> None:
 
 
 def _looks_secret(name: str, value: str) -> bool:
-    if _URL_WITH_PASSWORD.search(value):
-        return True
+    names = [name, *_ASSIGNED.findall(value)]
+    return any(map(_names_secret, names)) or bool(_URL_WITH_USER.search(value) or _ISSUED.search(value))
+
+
+def _names_secret(name: str) -> bool:
     upper = name.upper()
-    return bool(_SECRET.search(upper)) and not _ABOUT_ONE.search(upper)
+    if _ABOUT_ONE.search(upper):
+        return False
+    counted = _COUNTED.search(upper) is not None
+    return any(not (found["tokens"] and counted) for found in _SECRET.finditer(upper))
