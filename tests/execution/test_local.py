@@ -171,7 +171,6 @@ def test_a_keeper_that_is_asked_to_stop_before_it_begins_starts_nothing(tmp_path
     folder = tmp_path / "run"
     folder.mkdir()
     specification = {
-        "folder": str(folder),
         "command": ["touch", str(folder / "started")],
         "environment": {},
         "fingerprint": "a",
@@ -180,8 +179,9 @@ def test_a_keeper_that_is_asked_to_stop_before_it_begins_starts_nothing(tmp_path
     # In a process of its own, since a keeper takes its process's signals and children.
     code = f"""
 import os, signal
+from pathlib import Path
 from verl_vip.execution.keeper import Keeper, _new_entry
-keeper = Keeper({specification!r})
+keeper = Keeper(Path({str(folder)!r}), {specification!r})
 keeper.heed_signals()
 os.kill(os.getpid(), signal.SIGTERM)
 keeper.run(_new_entry(keeper._folder, "a"))

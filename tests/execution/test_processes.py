@@ -15,8 +15,16 @@ import pytest
 
 from verl_vip.errors import JobError
 from verl_vip.execution import Job, JobState, LocalExecutor
-from verl_vip.execution.files import ENTRY_FILE, KEEPER, LOCK_FILE, is_locked, lock_holder, read_entry
-from verl_vip.execution.processes import MARK, Process, descendants, end, family, mark_of, runs_module
+from verl_vip.execution.files import (
+    ENTRY_FILE,
+    LOCK_FILE,
+    is_locked,
+    keeper_command,
+    lock_holder,
+    other_work,
+    read_entry,
+)
+from verl_vip.execution.processes import MARK, Process, command_line, descendants, end, family, mark_of
 
 SLEEP = ("sleep", "60")
 
@@ -166,15 +174,49 @@ def test_a_stranger_that_holds_the_lock_is_left_alone(executor, spawn, tmp_path)
     assert stranger.poll() is None
 
 
-def test_a_keeper_is_known_by_its_module(executor, spawn, tmp_path):
-    executor.start(job_in(tmp_path / "run"))
-    keeper = Process.of(lock_holder(tmp_path / "run"))
-    assert runs_module(keeper, KEEPER)
-    stranger = Process.of(spawn(sys.executable, "-c", "input()", KEEPER).pid)
-    assert not runs_module(stranger, KEEPER)
-    executor.stop(job_in(tmp_path / "run"))
-    while runs_module(keeper, KEEPER):  # it lets the lock go with its last breath
+def test_a_copy_by_hard_links_does_not_command_the_job_either(executor, tmp_path):
+    """The two have one lock file."""
+    job, copy = job_in(tmp_path / "run"), job_in(tmp_path / "copy")
+    executor.start(job)
+    subprocess.run(["cp", "-al", str(job.folder), str(copy.folder)], timeout=30, check=True)
+    keeper, running = lock_holder(job.folder), family(mark_of(job.folder))
+    assert lock_holder(copy.folder) == keeper
+    for use in (executor.stop, executor.start):
+        with pytest.raises(JobError, match=rf"is locked by process {keeper}, which keeps the job of {job.folder}, of"):
+            use(copy)
+    assert executor.status(copy).state is JobState.LOST
+    assert executor.status(job).state is JobState.RUNNING
+    assert (lock_holder(job.folder), family(mark_of(job.folder))) == (keeper, running)
+    executor.stop(job)
+    assert executor.start(copy).attempt == 2  # nobody holds the lock any more
+    executor.stop(copy)
+
+
+def test_a_folder_is_the_same_by_whatever_path(executor, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    job, same = job_in(tmp_path / "real" / "run"), job_in(tmp_path / "link" / "." / "run")
+    executor.start(job)
+    assert executor.start(same).attempt == 1
+    executor.stop(same)
+    assert executor.status(job).state is JobState.STOPPED
+
+
+def test_a_keeper_is_known_by_its_whole_command(executor, spawn, tmp_path):
+    folder = tmp_path / "run"
+    executor.start(job_in(folder))
+    keeper = Process.of(lock_holder(folder))
+    assert command_line(keeper.pid) == keeper_command(folder)
+    assert other_work(keeper.pid, folder) == ""
+    words = keeper_command(folder)[1:]
+    for strange in (words, words[1:], words[:-1], [words[-2]], [*words, "x"], ["x", *words]):
+        stranger = spawn(sys.executable, "-c", "print(1, flush=True); input()", *strange)
+        assert stranger.stdout.readline() == "1\n"
+        assert other_work(stranger.pid, folder) == "keeps no job"
+    executor.stop(job_in(folder))
+    while command_line(keeper.pid):  # it lets the lock go with its last breath
         time.sleep(0.02)
+    assert other_work(keeper.pid, folder) is None
 
 
 def test_marks_that_only_resemble_a_jobs(executor, spawn, tmp_path):

@@ -4,6 +4,8 @@ import fcntl
 import json
 import os
 import struct
+import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,15 @@ from typing import Any
 from verl_vip.durable_files import open_lock, replace_json
 from verl_vip.errors import StateError
 from verl_vip.execution.job import JobState
+from verl_vip.execution.processes import command_line
 from verl_vip.regular_files import read_regular
 
 ENTRY_FILE = "job.json"
 LOCK_FILE = ".job.lock"
 LOG_FILE = "job.log"
 
-#: The module that keeps a job, and the word in the command line that tells its processes from others.
-KEEPER = "verl_vip.execution.keeper"
+#: How Python is told to keep the job of the folder that follows. -P: nothing is imported from the folder one stands in.
+_KEEPER_WORDS = ("-P", "-m", "verl_vip.execution.keeper")
 
 #: `struct flock` of Linux on 64-bit machines: type, whence, start, length, process.
 _FLOCK = struct.Struct("@hhqqi0q")
@@ -121,5 +124,30 @@ def lock_holder(folder: Path) -> int | None:
 
 
 def is_locked(folder: Path) -> bool:
-    """Return whether a keeper holds the folder; see `lock_holder`."""
+    """Return whether anybody holds the folder's lock; see `lock_holder`."""
     return lock_holder(folder) is not None
+
+
+def keeper_command(folder: Path) -> list[str]:
+    """Return the command that keeps the job of a folder; others know a keeper and its folder by it."""
+    return [sys.executable, *_KEEPER_WORDS, str(folder)]
+
+
+def other_work(holder: int, folder: Path) -> str | None:
+    """Return what the holder of a folder's lock does instead of keeping the folder's job.
+
+    Two folders have one lock if one is a copy of the other by hard links.
+
+    Returns:
+        In words; empty if it keeps the job, and None if it cannot be looked at: it is about to end, or elsewhere.
+    """
+    words = command_line(holder) if holder > 0 else []
+    if not words:
+        return None
+    if tuple(words[1:-1]) != _KEEPER_WORDS:
+        return "keeps no job"
+    kept = Path(words[-1])
+    with suppress(OSError):
+        if kept.samefile(folder):
+            return ""
+    return f"keeps the job of {kept}, of which {folder} is a copy by hard links (make one without them)"

@@ -1,6 +1,6 @@
 """The process that keeps one local job: starts it, outlives who asked for it, and writes down how it ended.
 
-    python -m verl_vip.execution.keeper < SPECIFICATION
+    python -P -m verl_vip.execution.keeper FOLDER < SPECIFICATION
 
 It holds a lock on the job's folder as long as it lives, so that of two keepers started at once one gives way.
 When the keeper is killed the kernel kills the job's process with it, and the freed lock tells that it is gone. What
@@ -39,12 +39,13 @@ class Keeper:
     """Runs one attempt at a job.
 
     Args:
-        specification: `folder`, `command`, `environment`, `fingerprint` and `grace_s`: the seconds between asking
-            the processes to end and killing them.
+        folder: The job's.
+        specification: `command`, `environment`, `fingerprint` and `grace_s`: the seconds between asking the processes
+            to end and killing them.
     """
 
-    def __init__(self, specification: dict[str, Any]) -> None:
-        self._folder = Path(specification["folder"])
+    def __init__(self, folder: Path, specification: dict[str, Any]) -> None:
+        self._folder = folder
         self._command: list[str] = specification["command"]
         self._environment: dict[str, str] = specification["environment"]
         self._fingerprint: str = specification["fingerprint"]
@@ -125,8 +126,8 @@ def main() -> None:
     if os.fork():
         os._exit(0)  # whoever asked is waiting for this process; the answer comes from the other one
     os.setsid()
-    folder = Path(specification["folder"])
-    keeper = Keeper(specification)
+    folder = Path(sys.argv[1])
+    keeper = Keeper(folder, specification)
     keeper.heed_signals()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,13 +5,21 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 from verl_vip.errors import ConfigError, JobError
-from verl_vip.execution.files import KEEPER, LOCK_FILE, LOG_FILE, Entry, is_locked, lock_holder, read_entry
+from verl_vip.execution.files import (
+    LOCK_FILE,
+    LOG_FILE,
+    Entry,
+    is_locked,
+    keeper_command,
+    lock_holder,
+    other_work,
+    read_entry,
+)
 from verl_vip.execution.job import Job, JobState, JobStatus
-from verl_vip.execution.processes import MARK, Process, end, family, mark_of, runs_module
+from verl_vip.execution.processes import MARK, Process, end, family, mark_of
 from verl_vip.regular_files import open_regular
 
 _HANDSHAKE_S = 60.0
@@ -54,7 +62,7 @@ class LocalExecutor:
         entry = read_entry(job.folder)
         if entry is None:
             return None
-        if entry.state.is_live and not is_locked(job.folder):
+        if entry.state.is_live and not _is_kept(job):
             entry = read_entry(job.folder) or entry  # it may have ended between the two looks
             if entry.state.is_live:
                 entry = entry.change(state=JobState.LOST, message=_why_lost(job))
@@ -83,46 +91,33 @@ class LocalExecutor:
             if remains := end(lambda: _remains(job), signal.SIGKILL, _REMAINS_S):
                 raise JobError(f"process {remains[0].pid} of {job.name} does not end.")
             return
-        self._ask_to_end(job, holder)
+        if holder <= 0:
+            raise JobError(f"{job.name} is run by another machine or container; stop it there.")
+        asked = False
         deadline = time.monotonic() + self._grace_s + 30
         while lock_holder(job.folder) == holder:
+            asked = asked or _ask_to_end(job, holder)
             if time.monotonic() > deadline:
                 raise JobError(f"{job.name} does not end; its keeper is process {holder}.")
             time.sleep(0.05)
-
-    def _ask_to_end(self, job: Job, holder: int) -> None:
-        """Send the keeper a signal: whoever holds the job's lock at this moment, and is one."""
-        if holder <= 0:
-            raise JobError(f"{job.name} is run by another machine or container; stop it there.")
-        process = Process.of(holder)
-        if process is None or lock_holder(job.folder) != holder:
-            return
-        if not runs_module(process, KEEPER):
-            raise JobError(
-                f"{job.folder / LOCK_FILE} is locked by process {holder}, which keeps no job; see what it is."
-            )
-        try:
-            process.send(signal.SIGTERM)
-        except PermissionError as error:
-            raise JobError(f"{job.name} is another user's, whose process {holder} keeps it.") from error
 
     def _newer_than(self, before: Entry | None, job: Job) -> JobStatus | None:
         """Return the live attempt, or one that began after `before`; None if a keeper ended without an attempt."""
         least = 1 if before is None else before.attempt + 1
         deadline = time.monotonic() + _HANDSHAKE_S
         while time.monotonic() < deadline:
-            held = is_locked(job.folder)
+            holder = lock_holder(job.folder)
             status = self.status(job)
             if status is not None and (status.state.is_live or status.attempt >= least):
                 return status
-            if not held:
+            if holder is None:
                 return None
+            _require_keeper(job, holder)
             time.sleep(0.05)  # a keeper has the lock and has not written its entry yet
         raise JobError(f"{job.folder} is locked, but no job says so; look for a stuck keeper process.")
 
     def _ask_keeper(self, job: Job) -> str:
         specification = {
-            "folder": str(job.folder),
             "command": list(job.command),
             "environment": dict(job.environment),
             "fingerprint": job.fingerprint,
@@ -130,7 +125,7 @@ class LocalExecutor:
         }
         try:
             asked = subprocess.run(
-                [sys.executable, "-P", "-m", KEEPER],  # -P: nothing is imported from the folder one stands in
+                keeper_command(job.folder),
                 input=json.dumps(specification),
                 # The keeper of a job that another job starts does not belong to that one.
                 env={name: value for name, value in os.environ.items() if name != MARK},
@@ -145,6 +140,40 @@ class LocalExecutor:
         if not asked.stdout.strip():
             raise JobError(f"the keeper of {job.name} did not start: {asked.stderr.strip()[-500:]}")
         return asked.stdout.strip()
+
+
+def _is_kept(job: Job) -> bool:
+    """Return whether a keeper of this job is alive."""
+    holder = lock_holder(job.folder)
+    return holder is not None and not other_work(holder, job.folder)
+
+
+def _require_keeper(job: Job, holder: int) -> bool:
+    """Return whether the holder of the lock is seen to keep this job; False if it cannot be looked at.
+
+    Raises:
+        JobError: If it does anything else.
+    """
+    work = other_work(holder, job.folder)
+    if work:
+        raise JobError(f"{job.folder / LOCK_FILE} is locked by process {holder}, which {work}; it is left alone.")
+    return work is not None
+
+
+def _ask_to_end(job: Job, holder: int) -> bool:
+    """Send a signal to the holder of the job's lock if it keeps the job; returns whether one was sent.
+
+    Raises:
+        JobError: If it does anything else, or is another user's.
+    """
+    process = Process.of(holder)
+    if process is None or not _require_keeper(job, holder) or lock_holder(job.folder) != holder:
+        return False
+    try:
+        process.send(signal.SIGTERM)
+    except PermissionError as error:
+        raise JobError(f"{job.name} is another user's, whose process {holder} keeps it.") from error
+    return True
 
 
 def _remains(job: Job) -> list[Process]:

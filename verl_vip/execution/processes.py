@@ -1,6 +1,5 @@
 """Processes of this machine: known by number and start, and recognised as a job's by a mark in their environment."""
 
-import itertools
 import os
 import time
 from collections.abc import Callable
@@ -73,13 +72,13 @@ def family(mark: str) -> list[Process]:
     return [Process(pid, table[pid].start) for pid in found if pid != os.getpid() and not table[pid].is_zombie]
 
 
-def runs_module(process: Process, module: str) -> bool:
-    """Return whether a process was started as `python -m MODULE`."""
+def command_line(pid: int) -> list[str]:
+    """Return the words that a process was started with; none if it is gone or cannot be looked at."""
     try:
-        words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return False
-    return (b"-m", module.encode()) in itertools.pairwise(words)
+        return []
+    return [os.fsdecode(word) for word in words.removesuffix(b"\0").split(b"\0")] if words else []
 
 
 def descendants(pid: int) -> list[Process]:
