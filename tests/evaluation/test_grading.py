@@ -1,11 +1,15 @@
 """Graders, and where scorers disagree."""
 
 import math
+import re
 import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from verl_vip.errors import ConfigError, InvalidInputError
+from verl_vip.evaluation import grading
 from verl_vip.evaluation.benchmarks import Problem
 from verl_vip.evaluation.grading import Grade, IntegerGrader, make_grader
 
@@ -74,13 +78,14 @@ def test_the_table_holds_what_it_is_about():
         (r"$x = \boxed{7}$ or $x = \boxed{33}$", Grade("7, 33", False, False)),
         (r"\boxed{x=7 \text{ or } x=33}", Grade(r"x=7 \text{ or } x=33", False, False)),
         (r"\boxed{n >= 33}", Grade("n >= 33", False, False)),
+        (r"\boxed{33 \text{ lakh}}", Grade(r"33 \text{ lakh}", False, True)),
     ],
 )
 def test_integer_grader(response, grade):
     assert make_grader("integer").grade(response, problem()) == grade
 
 
-@pytest.mark.parametrize("answer", [33, 33.0, "33.0", r"33^\circ", "$33$"])
+@pytest.mark.parametrize("answer", [33, 33.0, "33.0", r"33^\circ", "$33$", np.int64(33), np.float32(33)])
 def test_integer_grader_takes_every_spelling_of_a_true_answer(answer):
     grader = make_grader("integer")
     grader.check(problem(answer))
@@ -286,3 +291,6 @@ def test_the_integer_graders_identity_follows_its_source():
     assert described["name"] == "integer"
     assert len(described["sha256"]) == 64
     assert described["math_verify"]
+    sources = {name: Path(grading.__file__).with_name(name).read_text() for name in grading._READERS}
+    imported = re.findall(r"^from verl_vip\.evaluation\.(\w+) import", "".join(sources.values()), re.MULTILINE)
+    assert {f"{module}.py" for module in imported} <= set(sources)

@@ -2,9 +2,11 @@
 
 import math
 from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from verl_vip.evaluation.benchmarks import Problem
@@ -74,6 +76,24 @@ ACCEPTED = [
     ("x_1 = 33", 33),
     ("f(2, 3) = 33", 33),
     ("|S| = 33", 33),
+    (r"\theta = 33^\circ", 33),
+    (r"\angle ABC = 33^\circ", 33),
+    (r"\overline{AB} = 33", 33),
+    ("[ABC] = 33", 33),
+    ("x' = 33", 33),
+    ("x^* = 33", 33),
+    ("x_{\\max} = 33", 33),
+    ("x_1 + x_2 = 33", 33),
+    ("xy = 33", 33),
+    ("x^2 + y^2 = 33", 33),
+    (r"\frac{m}{n} = 33", 33),
+    (r"E[X] = 33", 33),
+    (r"\det(A) = 33", 33),
+    (r"A = s^2 = 36", 36),
+    (r"\text{Area of } ABC = 33", 33),
+    (r"\text{Thus } x = 33", 33),
+    (r"\binom{10}{2} = 45", 45),
+    (r"\sqrt{1089} = 33", 33),
     ("5! = 120", 120),
     (r"x = 30 + 3 = 33", 33),
     ("x = 30 + 3\n = 33", 33),
@@ -82,6 +102,14 @@ ACCEPTED = [
     (r"P(X \ge 5) = 1", 1),
     (r"\text{Area} = 33 \text{ cm}^2", 33),
     (r"\text{Area = 33 square units}", 33),
+    (r"33 \text{ distinct ordered pairs}", 33),
+    (r"33 \text{ litres of water}", 33),
+    (r"33 \text{ people}", 33),
+    (r"33 \text{ USD}", 33),
+    (r"33 \text{ meters per second}", 33),
+    (r"1 \text{ apple}", 1),
+    ("33 degrees", 33),
+    ("33 square units", 33),
     (r"\mathbf{x = 33}", 33),
     (r"33 \text{ cm}", 33),
     (r"33\,\text{apples}", 33),
@@ -159,6 +187,32 @@ REFUSED = [
     r"33 \text{ ft } 4 \text{ in}",
     "x = y",
     "33 = x",
+    "x^2 = 33",
+    "x² = 33",
+    "x_1^2 = 33",
+    "2x = 33",
+    r"2 \cdot x = 33",
+    "-x = 33",
+    "x + 1 = 33",
+    "x/2 = 33",
+    r"\frac{x}{2} = 33",
+    "n! = 33",
+    r"\sqrt{x} = 33",
+    r"\sqrt x=33",
+    r"\log_2 x = 33",
+    "log x = 33",
+    r"\pi r^2 = 33",
+    r"|x| = 33",
+    r"|x - 2| = 33",
+    r"\lfloor x \rfloor = 33",
+    "x(x+1) = 33",
+    "f(x) = 33",
+    r"\phi(n) = 33",
+    r"\text{Area}^2 = 33",
+    r"2 \cdot \text{Area} = 33",
+    r"\text{Thus } x^2 = 33",
+    r"&= 2x = 33",
+    "x^2 = 3 \\cdot 11 = 33",
     "n >= 5",
     "n => 5",
     r"n \ge 5",
@@ -207,6 +261,20 @@ REFUSED = [
     r"\text{at least } 33",
     r"33 \text{ if } n \text{ is even}",
     r"33 \text{ below zero}",
+    "33 false",
+    r"33 \text{ false}",
+    r"33 \text{ lakh}",
+    "33 lakhs",
+    r"33 \text{ crore}",
+    r"33 \text{ max}",
+    "33 maximum",
+    r"33 \text{ max points}",
+    r"33 \text{ wrong answers}",
+    r"33 \text{ hours before noon}",
+    r"33 \text{rd}",
+    r"33\text{-fold}",
+    r"33 \text{ is}",
+    r"33 \text{错}",
     r"\text{not } 33",
     r"33\ldots",
     "",
@@ -285,11 +353,12 @@ SIGNS = ("-", "\u2212", "\u2013", "- ", r"-\,", "{-}", r"-\$", r"\$-", "-€")
 WRAPPERS = ("%s", " %s ", r"\text{%s}", r"\mathbf{%s}", r"\left(%s\right)", "(%s)", r"\displaystyle %s", "{%s}", "$%s$")
 UNITS = ("", "", r"^\circ", r"^{\circ}", "°", r"\%", "%", " cm", r"\,\text{cm}^2", r"\ \mathrm{m/s}", r"\$", ".", r"\;")
 LEFTS = ("", "", "x = ", "x_{1}=", "m + n = ", "f(2,3) = ", r"\text{Area} = ", "|S| =", r"2^{5} + 1 = ")
-WORDS = st.lists(
-    st.sampled_from(["apples", "solutions", "square", "positive", "integer", "cups", "of", "red", "hours"]),
-    min_size=1,
-    max_size=3,
-).map(lambda words: rf" \text{{ {' '.join(words)}}}")
+THINGS = ("apples", "solutions", "cups", "hours")
+WORDS = (
+    st.lists(st.sampled_from([*THINGS, "square", "positive", "integer", "of", "red"]), min_size=1, max_size=3)
+    .filter(lambda words: any(word in THINGS for word in words))  # a number of something
+    .map(lambda words: rf" \text{{ {' '.join(words)}}}")
+)
 
 
 @st.composite
@@ -363,6 +432,47 @@ QUALIFIERS = (
 )
 
 
+UNSOLVED = (
+    *("%s^2", "%s^{3}", "2%s", "3 %s", "-%s", "%s + 1", "10 - %s", "%s/2", "%s!", r"\sqrt{%s}", r"\sqrt[3]{%s}", "%s²"),
+    *(r"\frac{%s}{2}", r"\log %s", r"\sin(%s)", r"2^{%s}", "2^%s", "(%s)^2", "f(%s)", r"\left\lfloor %s\right\rfloor"),
+    *("2(%s + 1)", "%s^2 + 1", r"\binom{%s}{2}", "sqrt(%s)", r"\mathbf{%s}^2", r"\text{so } 2%s", r"7 \times %s"),
+)
+UNKNOWN = st.one_of(
+    st.sampled_from("abcdhjklmnopqrstuvwxyz"), st.sampled_from(["x_1", "x_{12}", r"\theta ", r"\lambda ", "a_n"])
+)
+
+
+@given(st.sampled_from(UNSOLVED), UNKNOWN, statements(lefts=("",)))
+def test_an_equation_for_an_unknown_states_nothing(form, unknown, right):
+    assert as_integer(f"{form % unknown} = {right[0]}") is None
+    assert as_integer(f"{unknown} = {right[0]}") == right[1]
+
+
+@given(
+    st.integers(2, 999),
+    st.text("abcdefghijklmnopqrstuvwxyz", min_size=4, max_size=12),
+    st.sampled_from([" %s", r"\text{ %s}"]),
+)
+def test_a_word_that_counts_nothing_makes_no_statement(number, word, form):
+    known = (
+        "unit",
+        "degree",
+        "percent",
+        "point",
+        "dollar",
+        "cent",
+        "euro",
+        "pound",
+        "yuan",
+        "rupee",
+        "inch",
+        "foot",
+        "feet",
+    )
+    assume(not word.endswith("s") and word not in known)
+    assert as_integer(f"{number}{form % word}") is None
+
+
 @given(statements(), st.sampled_from(QUALIFIERS))
 def test_a_qualified_number_is_not_read(stated, qualifier):
     assert as_integer(stated[0].rstrip(".") + qualifier) is None
@@ -392,14 +502,22 @@ def test_no_text_raises(text):
 
 
 @pytest.mark.parametrize(
-    "answer", [336, 336.0, "336", r"336^\circ", "336.0", r"$336$", Decimal("336.00"), r"\boxed{336}"]
+    "answer",
+    [
+        *(336, 336.0, "336", r"336^\circ", "336.0", r"$336$", Decimal("336.00"), r"\boxed{336}", Fraction(672, 2)),
+        *(np.int64(336), np.uint16(336), np.float32(336), np.float64(336), np.float16(336)),
+    ],
 )
 def test_an_integer_answer_of_a_benchmark(answer):
     assert integer_answer(answer) == 336
 
 
 @pytest.mark.parametrize(
-    "answer", [None, True, "", "abc", 3.5, "3.5", math.nan, math.inf, Decimal("NaN"), Decimal("0.5"), [336], "1 or 2"]
+    "answer",
+    [
+        *(None, True, "", "abc", 3.5, "3.5", math.nan, math.inf, Decimal("NaN"), Decimal("0.5"), [336], "1 or 2"),
+        *(np.float32(3.5), np.float32("nan"), np.float64("inf"), np.bool_(True), np.array([336])),
+    ],
 )
 def test_other_answers_of_a_benchmark(answer):
     assert integer_answer(answer) is None

@@ -19,6 +19,9 @@ from verl_vip.json_lines import valid_text
 #: A reward above this means right: verl's scorers pay 1 for it, and 0, -1 or a little for the format otherwise.
 _RIGHT_ABOVE = 0.5
 
+#: Modules that read an integer answer; a verdict depends on them.
+_READERS = ("boxed.py", "integers.py", "left_sides.py", "units.py")
+
 
 @dataclass(frozen=True)
 class Grade:
@@ -178,7 +181,7 @@ def make_grader(spec: str) -> Grader:
 
 def _own_source() -> str:
     """Return the hash of what reads and judges an integer answer."""
-    paths = [Path(__file__), *(Path(__file__).with_name(name) for name in ("boxed.py", "integers.py"))]
+    paths = [Path(__file__), *(Path(__file__).with_name(name) for name in _READERS)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 

@@ -3,7 +3,8 @@ r"""Reads the integer that an answer states, if it states one and nothing else.
 An answer states an integer as `[NAME =] VALUE [UNIT]`, with the value written in digits or as a fraction of integers:
 `033`, `33.0`, `\text{33}`, `33^\circ`, `x = 33`, `\frac{66}{2}`, `1{,}234` and `33 \text{ cm}^2` do. What states a
 second value, a relation, a condition or a scale stays unread: `x = 7 \text{ or } x = 2`, `n \ge 5`, `3 \quad 4`,
-`33 \text{ thousand}`. So does what takes algebra, such as a sum or a power; a second opinion may read those.
+`33 \text{ thousand}`, and so does an equation that is yet to be solved: `x^2 = 33`, `2x = 33`. So does what takes
+algebra, such as a sum or a power; a second opinion may read those.
 """
 
 import re
@@ -11,12 +12,15 @@ import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
+from numbers import Real
 from typing import Any
+
+from verl_vip.evaluation.left_sides import names_a_value
+from verl_vip.evaluation.units import TEXT, TEXT_END, is_unit
 
 #: Longer answers state no integer that a benchmark asks for.
 _LONGEST = 400
 _THIN, _WIDE = "\u2009", "\u2003"  # spaces: one groups digits, the other separates statements
-_TEXT, _TEXT_END = "\ue000", "\ue001"  # around upright text, which holds units
 _RATIO = "\ue002"  # before a fraction, written a/b
 
 _CHARACTERS = {
@@ -51,7 +55,7 @@ _FIXED = re.compile(
 _REPLACED = {"line": ";", "comma": ",", "thin": _THIN, "wide": _WIDE, "gone": "", "space": " "}
 _EMPTY = re.compile(r"(?<=\d)\{\s*\}")
 _EXPONENT = re.compile(r"\^\s*\{\s*([+-]?\d+)\s*\}")
-_OR = re.compile(rf"{_TEXT}\s*,?\s*(?:and|or)\s*{_TEXT_END}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
+_OR = re.compile(rf"{TEXT}\s*,?\s*(?:and|or)\s*{TEXT_END}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
 
 _NUMBER = rf"(?:[1-9]\d{{0,2}}(?:,\d{{3}}(?:,\d{{3}})*|{_THIN}\d{{3}}(?:{_THIN}\d{{3}})*)|\d+)(?:\.\d*)?(?!\d)"
 _SIGNED = rf"[+-]?\s*{_NUMBER}"
@@ -70,52 +74,29 @@ _GROUP = re.compile(
 )
 _UPRIGHT = re.compile(r"text\w*|mbox|hbox|operatorname|unit|mathrm|mathsf|emph|underline")
 
-_WORD = r"[^\W\d_]+"
-_UNIT_TEXT = re.compile(rf"(?:[\s/.'’()·°%-]|{_WORD}(?:\^[+-]?\d+)?|\\cdot(?![A-Za-z]))*")
-_UNIT = re.compile(
-    r"\s+|\.\s*\Z"
-    r"|(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\degrees?|°)(?![A-Za-z])(?:\s*[CF](?![A-Za-z]))?"
-    r"|\\?%"
-    rf"|(?:(?:/|\\cdot|·)\s*)?(?:{_TEXT}(?P<text>[^{_TEXT_END}]*){_TEXT_END}|(?P<bare>{_WORD}))(?:\s*\^\s*[+-]?\d+)?"
-)
-_SYMBOLS = frozenset("msghlLANJWVCFT")
-_BARE_UNITS = re.compile("[mck]m|kg|lb|ft|min|sec|hr|mph")
-#: Words after a number that make it another number, one of several, a bound, or true on a condition alone.
-_NO_UNIT = re.compile(
-    r"and|n?or|not?|none|if|when(?:ever)?|unless|except|otherwise|where|for|since|because|but|either|both|respectively"
-    r"|to|through|between|about|approx(?:imately)?|around|roughly|nearly|almost|than|least|most|more|less|fewer"
-    r"|(?:great|larg|small)er|below|under|above|over|negative|minus|plus|divided|mod(?:ulo)?|base|remainder"
-    r"|squared|cubed|factorial|root|twice|double|triple|pi|ln|log|sin|cos|tan|sqrt|frac|d[xy]"
-    r"|alpha|beta|gamma|delta|epsilon|theta|lambda|sigma|omega|infinit[ey]"
-    r"|(?:hundred|thousand|million|billion|trillion|dozen)s?|half|halves"
-    r"|(?:third|fourth|quarter|fifth|sixth|eighth|tenth|hundredth|thousandth)s"
-    r"|zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
-    r"|(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty",
-    re.IGNORECASE,
-)
-_NO_UNIT_CJK = re.compile("[或和与及且至到约万千百十亿兆半倍以]")
-
 _RELATION = re.compile(
     r"\\(?:leq?|leqslant|geq?|geqslant|lt|gt|neq?|not|approx|sim|simeq|cong|equiv|in|ni|notin|subset|subseteq|to"
     r"|(?:long)?(?:left)?rightarrow|(?:Long)?(?:Left)?[Rr]ightarrow|implies|iff|propto|pm|mp)(?![A-Za-z])"
     r"|[<>≤≥≠≈≡∼∈∉→⇒⇔±∓]|(?<=\s)!="
 )
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
-_OPENING, _CLOSING = frozenset("([{" + _TEXT) | {r"\{"}, frozenset(")]}" + _TEXT_END) | {r"\}"}
+_OPENING, _CLOSING = frozenset("([{" + TEXT) | {r"\{"}, frozenset(")]}" + TEXT_END) | {r"\}"}
 _SEPARATORS = ",;:" + _WIDE
 #: `7 x`, as between the signs of `y = 7 x = 2`; `100 m + n` is a name.
-_TWO_STATEMENTS = re.compile(rf"\s*{_VALUE.pattern}(?:\s+[A-Za-z]|\s*{_TEXT})[^+-]*")
+_TWO_STATEMENTS = re.compile(rf"\s*{_VALUE.pattern}(?:\s+[A-Za-z]|\s*{TEXT})[^+-]*")
 
 
 def integer_answer(answer: Any) -> int | None:
     """Return the integer that a benchmark gives as the true answer, None if it gives anything else.
 
     Args:
-        answer: An integer, a float or decimal without a fractional part, or text that `as_integer` reads.
+        answer: An integer, a float or decimal without a fractional part, NumPy's among them, or text that `as_integer`
+            reads.
     """
     if isinstance(answer, str):
         return as_integer(answer)
-    if isinstance(answer, bool) or not isinstance(answer, (int, float, Decimal)):
+    is_number = isinstance(answer, (Real, Decimal)) and not isinstance(answer, bool)
+    if not is_number:
         return None
     try:
         value = int(answer)
@@ -136,6 +117,9 @@ def as_integer(answer: str) -> int | None:
     if value is None or value.denominator != 1 or not all(_names(part, value) for part in left):
         return None
     if len(left) > 1 and any(len(_pieces(part)) > 1 for part in left):
+        return None
+    # What stands first is what has the value; from there on, as in `A = s^2 = 36`, it is computed.
+    if not names_a_value(next(filter(str.strip, left), "")):
         return None
     return int(value)
 
@@ -178,11 +162,11 @@ def _without_group(match: "re.Match[str]") -> str:
     number = _VALUE.match(inside.lstrip())
     if number is not None:
         rest = inside.lstrip()[number.end() :]
-        marked = rest.strip() and _TEXT not in rest and _UPRIGHT.fullmatch(match["font"])
-        return f" {number[0]} {_TEXT}{rest}{_TEXT_END} " if marked else f" {number[0]}{rest} "
-    if "=" in inside or _TEXT in inside or not _UPRIGHT.fullmatch(match["font"]):
+        marked = rest.strip() and TEXT not in rest and _UPRIGHT.fullmatch(match["font"])
+        return f" {number[0]} {TEXT}{rest}{TEXT_END} " if marked else f" {number[0]}{rest} "
+    if "=" in inside or TEXT in inside or not _UPRIGHT.fullmatch(match["font"]):
         return f" {inside} "
-    return f"{_TEXT}{inside}{_TEXT_END}"
+    return f"{TEXT}{inside}{TEXT_END}"
 
 
 def _sides(text: str) -> list[str] | None:
@@ -225,47 +209,11 @@ def _quantity(text: str) -> Fraction | None:
     """Return the value of a number with or without a unit; None for anything else."""
     text = text.strip()
     match = _VALUE.match(text)
-    if match is None or not _is_unit(text[match.end() :]):
+    if match is None:
         return None
     above, below = match["above"] or match["number"], match["below"] or match["divisor"] or "1"
     dividend, divisor = (Fraction(re.sub(r"[^\d.+-]", "", number).rstrip(".")) for number in (above, below))
     if divisor == 0:
         return None
-    return dividend / divisor * (-1 if match["sign"] == "-" else 1)
-
-
-def _is_unit(text: str) -> bool:
-    place = 0
-    while place < len(text):
-        match = _UNIT.match(text, place)
-        if match is None:
-            return False
-        if match["text"] is not None and not _is_unit_text(match["text"]):
-            return False
-        if match["bare"] is not None and not _is_bare_unit(match["bare"], text[place - 1 : place]):
-            return False
-        place = match.end()
-    return True
-
-
-def _is_unit_text(text: str) -> bool:
-    return _UNIT_TEXT.fullmatch(text) is not None and all(map(_is_unit_word, re.findall(_WORD, text)))
-
-
-def _is_unit_word(word: str) -> bool:
-    letters = word.rstrip("²³")
-    if not letters.isalpha() or _NO_UNIT.fullmatch(letters) or _NO_UNIT_CJK.search(letters):
-        return False
-    return len(letters) > 1 or letters in _SYMBOLS or _is_uncased(letters)
-
-
-def _is_bare_unit(word: str, before: str) -> bool:
-    """Return whether letters in a formula are a unit, not variables: a usual symbol, or a word after a space."""
-    letters = word.rstrip("²³")
-    usual = bool(_BARE_UNITS.fullmatch(letters)) or _is_uncased(letters)
-    return (usual or (len(letters) > 3 and before.isspace())) and _is_unit_word(word)
-
-
-def _is_uncased(word: str) -> bool:
-    """Return whether a word is in a script such as Chinese, whose letters are no variables."""
-    return bool(word) and all(unicodedata.category(letter) == "Lo" for letter in word)
+    value = dividend / divisor * (-1 if match["sign"] == "-" else 1)
+    return value if is_unit(text[match.end() :], one=abs(value) == 1) else None
