@@ -15,7 +15,7 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from verl_vip.durable_files import replace_json
-from verl_vip.errors import ConfigError, JobError, StateError, VerlVipError
+from verl_vip.errors import ConfigError, InvalidInputError, JobError, StateError, VerlVipError
 from verl_vip.execution import fingerprint
 from verl_vip.execution.exclusive import exclusive
 from verl_vip.flows.artifacts import show_picture, show_progress, show_table, slug
@@ -224,11 +224,17 @@ class _Drive:
 
 
 def show_sweep(base: TrainingRun, trials: Iterable[Trial]) -> None:
-    """Write table and picture of what is there, and show them."""
+    """Write table and picture of what is there, and show them; what cannot be read is left out and said so."""
     folders = {trial: trial.run(base).folder for trial in trials}
     if not folders:
         return
-    report = write_sweep_report(base.folder, folders)
+    try:
+        report = write_sweep_report(base.folder, folders)
+    except InvalidInputError as error:
+        get_run_logger().warning("no trial can be shown: %s", error)
+        return
+    for sentence in report.left_out:
+        get_run_logger().warning("%s", sentence)
     key = slug(base.name)
     show_table(f"pareto-{key}", report.rows, f"Sweep {base.name}; in brackets 95 % intervals over seeds")
     show_picture(f"pareto-{key}-picture", report.picture, f"Sweep {base.name}: accuracy against rollouts")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from verl_vip.durable_files import replace_file
+from verl_vip.errors import InvalidInputError, VerlVipError
 from verl_vip.flows.sweep_space import Trial
 from verl_vip.records.records import RunRecords, read_run
 from verl_vip.reporting.pareto import Outcome, outcomes, plot_pareto
@@ -15,30 +17,40 @@ from verl_vip.reporting.style import draw, save_png
 
 @dataclass(frozen=True)
 class SweepReport:
-    """Where a sweep's results were written, and the table's rows."""
+    """Where a sweep's results were written, the table's rows, and a sentence on each trial that could not be read."""
 
     table: Path
     picture: Path
     rows: list[dict[str, Any]]
+    left_out: list[str]
 
 
 def write_sweep_report(folder: Path, trials: Mapping[Trial, Path]) -> SweepReport:
-    """Write `pareto.md` and `pareto.png` into a folder.
+    """Write `pareto.md` and `pareto.png` into a folder. Trials that cannot be read are left out and named.
 
     Args:
         folder: The sweep's.
         trials: Run folders of finished trials, at least one.
 
     Raises:
+        InvalidInputError: If no trial can be read.
         OSError: If they cannot be written.
     """
     groups: dict[str, list[RunRecords]] = {}
+    left_out: list[str] = []
     for trial in sorted(trials):
         name = f"{trial.design.strategy} (n={trial.design.budget})"
-        groups.setdefault(name, []).append(read_run(trials[trial]))
-    results = outcomes(groups)
-    report = SweepReport(folder / "pareto.md", folder / "pareto.png", [_row(result) for result in results])
-    report.table.write_text(_markdown(report.rows), encoding="utf-8")
+        try:
+            groups.setdefault(name, []).append(read_run(trials[trial]))
+        except VerlVipError as error:
+            left_out.append(f"{trials[trial].name} is left out: {error}")
+    results = outcomes({name: runs for name, runs in groups.items() if runs})
+    if not results:
+        raise InvalidInputError(" ".join(left_out) or "no trial was validated.")
+    rows = [_row(result) for result in results]
+    report = SweepReport(folder / "pareto.md", folder / "pareto.png", rows, left_out)
+    notes = "".join(f"\n{sentence}\n" for sentence in left_out)
+    replace_file(report.table, (_markdown(rows) + notes).encode(errors="backslashreplace"))
     save_png(draw(plot_pareto, results), report.picture, "Accuracy against rollouts")
     return report
 

@@ -1,6 +1,9 @@
 import json
+import math
 import os
+import re
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,6 +21,48 @@ def test_a_file_is_replaced_with_its_permissions_and_nothing_is_left_beside_it(t
     assert json.loads(path.read_text()) == {"a": [2, "é"]}
     assert path.stat().st_mode & 0o777 == 0o600
     assert os.listdir(path.parent) == ["data.json"]
+
+
+def refuse_constant(name):
+    raise AssertionError(f"{name} is no JSON")
+
+
+def without_infinities(value):
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: without_infinities(one) for key, one in value.items()}
+    return [without_infinities(one) for one in value] if isinstance(value, list) else value
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(VALUES)
+def test_a_json_file_is_strict_and_what_is_no_number_is_null(tmp_path_factory, value):
+    path = tmp_path_factory.mktemp("json") / "data.json"
+    replace_json(path, value)
+    assert json.loads(path.read_text(), parse_constant=refuse_constant) == without_infinities(value)
+
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_no_other_code_writes_json_files():
+    """Lines of JSON are appended by those who own the file; whole files are written in one place."""
+    written = re.compile(
+        r"json\.dump\(|write_(?:text|bytes)\([^\n]*json\.dumps|replace_file\([^\n]*json\.dumps\([^\n]*indent"
+    )
+    sources = [path for room in ("verl_vip", "workers", "flows", "recipes") for path in (ROOT / room).rglob("*.py")]
+    assert len(sources) > 100
+    found = [path.relative_to(ROOT) for path in sources if written.search(path.read_text())]
+    assert set(found) == {Path("verl_vip/durable_files.py")}
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,27 @@ def test_a_run_is_evaluated_compared_and_reported(tmp_path, inputs, recite):
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
     assert "http://" not in page.replace("http://www.w3.org/", "")
+
+
+def test_models_compared_on_one_problem_have_strict_json_and_no_limits(tmp_path, inputs, recite):
+    run, path = inputs
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+
+    def second_is_right(prompt, seed):
+        return answer(prompt, seed=1 if len(sampler.asked) > 4 else 0)
+
+    sampler = recite(second_is_right)
+    evaluate([str(run)], [str(path)], tmp_path / "out", SamplingSettings(n=4), sampler, lambda *_: None)
+    files = list((tmp_path / "out").rglob("*.json"))
+    assert len(files) == 5
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    read = {file.relative_to(tmp_path): json.loads(file.read_text(), parse_constant=refuse) for file in files}
+    (comparison,) = read[Path("out/metrics.json")]["comparisons"]
+    difference = comparison["mean"]["difference"]
+    assert difference == {"value": 1.0, "low": None, "high": None}
 
 
 def test_later_evaluations_join_the_same_report(tmp_path, inputs, recite):

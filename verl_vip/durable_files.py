@@ -3,9 +3,11 @@
 import errno
 import fcntl
 import json
+import math
 import os
 import stat
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,8 +41,22 @@ def replace_file(path: Path, payload: bytes) -> None:
 
 
 def replace_json(path: Path, value: Any) -> None:
-    """Write a JSON file completely or not at all; see `replace_file`."""
-    replace_file(path, (json.dumps(value, indent=1) + "\n").encode())
+    """Write a JSON file completely or not at all; see `replace_file`.
+
+    JSON knows no NaN and no infinity, and most readers refuse them: null stands for a number that there is none of,
+    such as a limit of an interval that has no end.
+    """
+    replace_file(path, (json.dumps(_strict(value), indent=1, allow_nan=False) + "\n").encode())
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _strict(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(one) for one in value]
+    return value
 
 
 def open_lock(path: Path, create: bool = True, for_good: bool = False) -> BinaryIO:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from verl_vip.durable_files import replace_json
 from verl_vip.execution.job import fingerprint
 
 _FINGERPRINT_FILE = "fingerprint.json"
@@ -41,7 +42,7 @@ def build_once(output: Path, settings: Any, build: Callable[[Path], None]) -> bo
         fresh = Path(scratch) / "fresh"
         fresh.mkdir()
         build(fresh)
-        (fresh / _FINGERPRINT_FILE).write_text(json.dumps({"sha256": expected, "settings": settings}, indent=1))
+        replace_json(fresh / _FINGERPRINT_FILE, {"sha256": expected, "settings": settings})
         if output.exists():
             shutil.rmtree(output)
         os.replace(fresh, output)

@@ -1,11 +1,11 @@
 """A comparison as a table, as data and as pictures."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from verl_vip.durable_files import replace_json
 from verl_vip.reporting.simulation_plots import plot_measure, plot_success
 from verl_vip.reporting.style import draw, save_png
 from verl_vip.simulation.run import RunSettings
@@ -40,7 +40,7 @@ def write_comparison(summaries: Sequence[ArmSummary], settings: RunSettings, num
     """
     folder.mkdir(parents=True, exist_ok=True)
     data = comparison_data(summaries, settings, num_seeds)
-    (folder / "simulation.json").write_text(json.dumps(data, indent=2) + "\n")
+    replace_json(folder / "simulation.json", data)
     save_png(draw(plot_success, summaries, height=3.6), folder / "success.png", "Success against rollouts")
     for measure, (title, least) in _PICTURES.items():
         shown = [summary for summary in summaries if summary.measures[measure] is not None]

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from verl_vip.durable_files import replace_json
 from verl_vip.errors import IntegrationError
 from verl_vip.evaluation.models import ModelSource
 
@@ -56,7 +57,7 @@ def merged_model(model: ModelSource, target: Path) -> Path:
                 log,
                 f"the LoRA adapter in {model.path} is of no use",
             )
-        (fresh / _MARKER).write_text(json.dumps(content))
+        replace_json(fresh / _MARKER, content)
         if target.exists():
             shutil.rmtree(target)
         fresh.replace(target)
