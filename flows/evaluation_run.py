@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from verl_vip.annotations import Range, check_fields
+from verl_vip.annotations import PathText, Range, check_fields
 from verl_vip.errors import ConfigError
 from verl_vip.evaluation.benchmarks import benchmark_name, require_different
 from verl_vip.evaluation.models import Checkpoints, find_checkpoints
@@ -41,13 +41,13 @@ class EvaluationRun:
     """
 
     name: str
-    root: str
+    root: PathText
     benchmarks: Sequence[str]
     n: Annotated[int, Range(least=1, most=10**6)] = 16
     options: Sequence[str] = ()
     cluster: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
-    python: str | None = None
+    python: PathText | None = None
     patience_s: Annotated[float, Range(least=0, most=1e9)] = 120.0
 
     def __post_init__(self) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from verl_vip.annotations import Range, check_fields
+from verl_vip.annotations import PathText, Range, check_fields
 from verl_vip.errors import ConfigError
-from verl_vip.execution import Executor, Job, LocalExecutor
+from verl_vip.execution import Executor, Job, LocalExecutor, is_complete
 from verl_vip.execution.ray_variables import refuse_secrets
 from verl_vip.names import require_name
 from verl_vip.recipes.run import RecipeRun
@@ -42,11 +42,11 @@ class TrainingRun:
 
     recipe: str
     name: str
-    root: str
+    root: PathText
     overrides: Sequence[str] = ()
     cluster: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
-    python: str | None = None
+    python: PathText | None = None
     retries: Annotated[int, Range(least=0, most=1000)] = 2
 
     def __post_init__(self) -> None:
@@ -84,7 +84,8 @@ class TrainingRun:
             Why it cannot be checked, or nothing.
 
         Raises:
-            ConfigError: If an override is wrong, or the run is finished and was trained with other settings.
+            ConfigError: If an override is wrong, the run is finished and was trained with other settings, or a file
+                that it is to read on this machine is not there.
         """
         composed = self._recipe_run.compose(None if self.cluster is None else self._python_here())
         if composed.config is None:
@@ -92,6 +93,8 @@ class TrainingRun:
         if composed.config["trainer"].get("default_local_dir") != str(self.folder):
             raise ConfigError(f"{_OWN} follows from the run's root and name ({self.folder}); leave it as it is.")
         require_unfinished_or_same(self.folder, composed.config)
+        if self.cluster is None and not is_complete(self.folder, self.job().fingerprint):
+            _require_files(composed.config)
         return ""
 
     def _python_here(self) -> str:
@@ -124,6 +127,33 @@ def connect(cluster: str | None) -> Executor:
     from verl_vip.flows.ray_jobs import RayExecutor
 
     return RayExecutor(cluster)
+
+
+def _require_files(config: Mapping[str, Any]) -> None:
+    """Look for the files that a job of this machine reads first: it would take a minute to miss them.
+
+    Raises:
+        ConfigError: If one is not there.
+    """
+    data = config["data"]
+    own_dataset = isinstance(data.get("custom_cls"), Mapping) and data["custom_cls"].get("path") is not None
+    named = [] if own_dataset else [(f"data.{key}", data.get(key)) for key in ("train_files", "val_files")]
+    model = config["actor_rollout_ref"].get("model")
+    named.append(("actor_rollout_ref.model.path", model.get("path") if isinstance(model, Mapping) else None))
+    for key, value in named:
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, str) and _is_local(key, path) and not os.path.exists(os.path.expanduser(path)):
+                raise ConfigError(
+                    f"{key} names {path}, which is not there; correct it, or make it first (`make demo` makes what the "
+                    "recipe demo reads, in demo_dir)."
+                )
+
+
+def _is_local(key: str, path: str) -> bool:
+    """Return whether verl reads this file of the machine: not a place elsewhere, a pattern, or a model of the Hub."""
+    if "://" in path or any(character in path for character in "*?[") or "\0" in path:
+        return False
+    return key.startswith("data.") or path.startswith(("/", "~", "."))
 
 
 def recipes() -> list[str]:

@@ -1,4 +1,5 @@
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -8,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_vip.annotations import Count, PathText, Range, Share, check, check_fields, checked_settings, describe
+from verl_vip.annotations import (
+    Count,
+    PathText,
+    Range,
+    Share,
+    check,
+    check_fields,
+    checked_settings,
+    describe,
+    require_paths,
+)
 from verl_vip.errors import ConfigError
 
 ANYTHING = st.recursive(
@@ -117,3 +128,19 @@ def test_fields_and_arguments_are_checked_wherever_they_come_from():
         Built(0)
     with pytest.raises(TypeError, match="missing"):
         Built()
+
+
+@given(st.text(st.characters() | st.sampled_from("\0/")).filter(bool))
+def test_a_path_is_refused_if_and_only_if_no_file_can_have_it(path):
+    possible = True
+    try:
+        os.stat(path)
+    except OSError:  # no such file
+        pass
+    except ValueError:  # a UnicodeEncodeError is one
+        possible = False
+    if possible:
+        require_paths(output=path)
+    else:
+        with pytest.raises(ConfigError, match=r"^output must be text that can be a path; got"):
+            require_paths(output=path)

@@ -30,6 +30,27 @@ def test_the_site_builds_without_a_broken_link(tmp_path):
     assert (tmp_path / "site" / "settings" / "index.html").stat().st_size > 10_000
 
 
+def test_the_characters_that_need_quotes_are_those_of_hydra():
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    page = (ROOT / "docs" / "workflows.md").read_text()
+    free, quoted = re.search(r"the characters\s`(\S(?: \S)+)`\..*?each of\s``(\S(?: \S)+) ``", page, re.DOTALL).groups()
+    parser = OverridesParser.create()
+
+    def is_free(character):
+        text = f"/a{character}b"
+        try:
+            return parser.parse_overrides([f"key={text}"])[0].value() == text
+        except HydraException:
+            return False
+
+    others = {character for character in map(chr, range(33, 127)) if not character.isalnum()}
+    assert set(free.split()) == set(filter(is_free, others))
+    assert set(quoted.split()) == others - set(free.split())
+    assert not is_free("é")
+
+
 def test_the_hooks_on_the_page_are_those_of_the_preset():
     (shown,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "verl.md").read_text(), re.MULTILINE | re.DOTALL)
     preset = yaml.safe_load((ROOT / "recipes" / "vip" / "rloo.yaml").read_text())

@@ -192,3 +192,10 @@ def test_bad_words_get_one_sentence(tmp_path, capsys, model, words, message):
     assert error.startswith("verl-vip: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_an_output_that_can_be_no_path_is_refused_before_anything_is_sampled(inputs, recite):
+    sampler = recite(answer)
+    with pytest.raises(ConfigError, match=r"^output must be text that can be a path; got "):
+        run_all(inputs, Path("/out\0put"), sampler)
+    assert not sampler.asked

@@ -101,6 +101,19 @@ def check(name: str, value: Any, declared: Any) -> Any:
     return fitting[0]
 
 
+def require_paths(**paths: str | os.PathLike[str]) -> None:
+    """Refuse what no file system can have as a path, such as one with a NUL in it; Python's own functions crash on it.
+
+    Args:
+        **paths: Each by the name that the message gives it.
+
+    Raises:
+        ConfigError: As `check`.
+    """
+    for name, path in paths.items():
+        check(name, os.fspath(path), PathText)
+
+
 def check_fields(instance: Any, prefix: str = "") -> None:
     """Check every field of a dataclass against its annotation, from its `__post_init__`.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from verl_vip.annotations import require_paths
 from verl_vip.durable_files import replace_json
 from verl_vip.errors import ConfigError, StateError
 from verl_vip.evaluation.benchmarks import INSTRUCTION, load_benchmark
@@ -52,6 +53,7 @@ def evaluate(
     Raises:
         VerlVipError: What is wrong with the input, in a sentence.
     """
+    require_paths(output=output)
     judge = make_grader(grader)
     tasks = [Task(load_benchmark(spec, instruction), judge) for spec in benchmarks]
     sources = find_models(models, steps)

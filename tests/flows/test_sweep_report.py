@@ -52,5 +52,5 @@ def test_a_design_without_a_readable_trial_has_no_row(trials, tmp_path):
 def test_a_sweep_without_any_readable_trial_says_so(trials, tmp_path):
     for folder in trials.values():
         (folder / RECORDS_FILE).unlink()
-    with pytest.raises(InvalidInputError, match="uniform-seed1 is left out: .* vip-seed2 is left out: "):
+    with pytest.raises(InvalidInputError, match=r"uniform-seed1 is left out: .* vip-seed2 is left out: "):
         write_sweep_report(tmp_path, trials)

@@ -8,10 +8,12 @@ import time
 import pytest
 
 from verl_vip.errors import ConfigError, InvalidInputError, VerlVipError
+from verl_vip.execution import mark_complete
 from verl_vip.execution.job import environment_of
 from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.training_run import TrainingRun, recipes
+from verl_vip.recipes.overrides import override
 
 
 def make(**changes) -> TrainingRun:
@@ -85,8 +87,65 @@ def test_a_name_that_leads_elsewhere_or_is_too_long_for_what_follows_the_trainin
 ODD = "a =,([{'\"~#&!;$}])é語\\"
 
 
-def test_a_root_of_odd_characters_arrives_where_it_should(tmp_path):
-    assert make(root=str(tmp_path / ODD), overrides=["vip.upper=9"]).check() == ""
+@pytest.fixture
+def demo_dir(tmp_path_factory):
+    """An override that names a folder in which all is that the demo reads."""
+    folder = tmp_path_factory.mktemp(f"demo {ODD.replace('$', '')}")
+    (folder / "data").mkdir()
+    (folder / "model").mkdir()
+    for name in ("train", "validation"):
+        (folder / "data" / f"{name}.parquet").touch()
+    return override("demo_dir", str(folder))
+
+
+def test_a_root_of_odd_characters_arrives_where_it_should(tmp_path, demo_dir):
+    assert make(root=str(tmp_path / ODD), overrides=["vip.upper=9", demo_dir]).check() == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["demo_dir=/no/such"], "data.train_files names /no/such/data/train.parquet, which is not there; correct it"),
+        (["data.val_files=/no/such.parquet"], "data.val_files names /no/such.parquet, which"),
+        (["data.train_files=[/no/a.parquet,/no/b.parquet]"], "data.train_files names /no/a.parquet, which"),
+        (["data.train_files=relative.parquet"], "data.train_files names relative.parquet, which"),
+        (["data.train_files='~/no/such.parquet'"], "data.train_files names ~/no/such.parquet, which"),
+        (["actor_rollout_ref.model.path=/no/model"], "actor_rollout_ref.model.path names /no/model, which"),
+    ],
+)
+def test_a_file_that_is_not_there_is_missed_before_a_job_is_started(tmp_path, demo_dir, overrides, message):
+    run = make(root=str(tmp_path / "runs"), overrides=[demo_dir, *overrides])
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        run.check()
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"overrides": ["data.train_files=hdfs://there/train.parquet", "data.val_files='parts/*.parquet'"]},
+        {"overrides": ["actor_rollout_ref.model.path=Qwen/Qwen2.5-0.5B"]},
+        {"overrides": ["data.train_files=none", "data.custom_cls.path=mine.py"]},
+        {"overrides": ["demo_dir=/on/the/nodes"], "cluster": "http://head:8265", "python": sys.executable},
+    ],
+)
+def test_what_cannot_be_looked_for_here_is_left_to_the_job(tmp_path, demo_dir, changes):
+    run = make(root=str(tmp_path / "runs"), **{**changes, "overrides": [demo_dir, *changes["overrides"]]})
+    assert run.check() == ""
+
+
+def test_a_finished_run_needs_its_files_no_longer(tmp_path):
+    run = make(root=str(tmp_path), overrides=["demo_dir=/no/such"])
+    mark_complete(run.folder, run.job().fingerprint)
+    assert run.check() == ""
+
+
+@pytest.mark.parametrize("name", ["root", "python"])
+@pytest.mark.parametrize("kind", [TrainingRun, EvaluationRun])
+def test_what_can_be_no_path_is_refused(kind, name):
+    given = {"recipe": "demo", "name": "a", "root": "/runs", "benchmarks": ["offline"], name: "/a\0b"}
+    with pytest.raises(ConfigError, match=f"{name} must be text that can be a path"):
+        from_parameters(kind, given)
 
 
 def test_a_root_that_verl_cannot_hold(tmp_path):
@@ -115,10 +174,11 @@ def test_a_wrong_override_is_refused_within_seconds(tmp_path, override, message)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_job_is_given_is_what_is_checked(tmp_path):
-    run = make(root=str(tmp_path), overrides=["data.seed=${oc.env:MY_SEED}"], environment={"MY_SEED": "5"})
+def test_what_the_job_is_given_is_what_is_checked(tmp_path, demo_dir):
+    overrides = [demo_dir, "data.seed=${oc.env:MY_SEED}"]
+    run = make(root=str(tmp_path), overrides=overrides, environment={"MY_SEED": "5"})
     assert run.check() == ""
-    unset = make(root=str(tmp_path), overrides=["data.seed=${oc.env:MY_SEED}"])
+    unset = make(root=str(tmp_path), overrides=overrides)
     with pytest.raises(ConfigError, match="MY_SEED"):
         unset.check()
     # A cluster has variables of its own.

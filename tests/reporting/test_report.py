@@ -3,11 +3,12 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
 
-from verl_vip.errors import InvalidInputError
+from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.records.records import RECORDS_FILE, read_run
 from verl_vip.reporting.report import write_report
 
@@ -186,3 +187,9 @@ def test_long_and_hostile_text_stays_within_the_page(write_run, write_evaluation
     assert inner == width
     assert scrolled <= inner
     assert scripts == 1
+
+
+@pytest.mark.parametrize(("run", "output", "name"), [("/a\0b", "/x", "run"), ("/a", "/x\0y", "output")])
+def test_what_can_be_no_path_is_refused(run, output, name):
+    with pytest.raises(ConfigError, match=f"^{name} must be text that can be a path; got "):
+        write_report([Path(run)], Path(output))

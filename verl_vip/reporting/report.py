@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from verl_vip.annotations import require_paths
 from verl_vip.evaluation.summary import summary_data
 from verl_vip.records.records import RunRecords
 from verl_vip.reporting.comparison_page import comparison_page
@@ -36,9 +37,11 @@ def write_report(paths: Sequence[Path], output: Path) -> Path:
         The path of the HTML file.
 
     Raises:
+        ConfigError: If one can be no path.
         InvalidInputError: If no path is given, one is given twice, or nothing can be read.
         StateError: If the report cannot be written; an earlier one is still there.
     """
+    require_paths(output=output)
     sources = find_sources(paths)
     reasons = sources.left_out
     title, subtitle, body, pictures = _runs_part(sources.runs)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from verl_vip.annotations import require_paths
 from verl_vip.errors import InvalidInputError, VerlVipError
 from verl_vip.evaluation.finished import FinishedEvaluation, read_finished
 from verl_vip.evaluation.summary import Evaluations, arrange
@@ -38,12 +39,12 @@ def find_sources(paths: Sequence[Path]) -> Sources:
         paths: Run folders, record files, folders of evaluations, or folders that hold such folders.
 
     Raises:
+        ConfigError: If one can be no path.
         InvalidInputError: If no path is given, one is given twice, or nothing can be read.
     """
     if not paths:
         raise InvalidInputError("there is no run to report on; give at least one run folder.")
-    # A link keeps its own name here, for that is what the user calls the run.
-    given = [_without_default_name(Path(os.path.abspath(path))) for path in paths]
+    given = [_as_given(path) for path in paths]
     if len({path.resolve() for path in given}) < len(given):
         raise InvalidInputError("a run was given twice; give each run folder once.")
     runs: dict[Path, RunRecords] = {}
@@ -75,7 +76,10 @@ def find_sources(paths: Sequence[Path]) -> Sources:
     return Sources({names[folder]: run for folder, run in runs.items()}, arrange(evaluations), left_out)
 
 
-def _without_default_name(path: Path) -> Path:
+def _as_given(path: Path) -> Path:
+    """Return the folder's absolute path; a link keeps its own name, for that is what the user calls the run."""
+    require_paths(run=path)
+    path = Path(os.path.abspath(path))
     return path.parent if path.name == RECORDS_FILE else path
 
 
