@@ -128,7 +128,7 @@ def test_a_killed_evaluation_goes_on_and_keeps_what_it_had(launcher, tmp_path):
             process.send_signal(signal.SIGKILL)
             assert process.wait(timeout=30) == -signal.SIGKILL, Path(log.name).read_text()[-3000:]
             # No engine outlives it, to keep the device's memory.
-            wait_for(lambda: not is_alive(process.pid), 30)
+            wait_for(lambda: not is_alive(process.pid))
         finally:
             if is_alive(process.pid):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -45,9 +45,9 @@ from verl_vip.execution.exclusive import hold
 for _ in range(3):
     hold(Path(sys.argv[1]), "the work")  # what holds it may be gone; the lock is not
 if os.fork() == 0:
-    time.sleep(60)  # a forked child outlives its parent
+    time.sleep(600)  # a forked child outlives its parent
 print("mine", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

@@ -25,7 +25,7 @@ ENTRY = {
     "log_start": 0,
     "started_at": 0.0,
 }
-WAIT = "import time; print('here', flush=True); time.sleep(60)"
+WAIT = "import time; print('here', flush=True); time.sleep(600)"
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def wait_until(condition, timeout=20):
+def wait_until(condition, timeout=100):
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline
@@ -133,10 +133,10 @@ def test_a_program_that_does_not_exist(executor, tmp_path):
 DEAF_FAMILY = """
     import os, signal, subprocess, sys, time
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     processes = [subprocess.Popen([sys.executable, "-c", child], start_new_session=new) for new in (False, True)]
     print(os.getpid(), *(process.pid for process in processes), flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -195,7 +195,7 @@ keeper.run(_new_entry(keeper._folder, "a"))
 def test_what_a_command_leaves_behind_is_ended_with_it(executor, make):
     job = make("""
         import subprocess, sys
-        orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+        orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
         print(orphan.pid, flush=True)
     """)
     executor.start(job)

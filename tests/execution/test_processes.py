@@ -26,7 +26,7 @@ from verl_vip.execution.files import (
 )
 from verl_vip.execution.processes import MARK, Process, command_line, descendants, end, family, mark_of
 
-SLEEP = ("sleep", "60")
+SLEEP = ("sleep", "600")  # longer than any test: it is ended, it does not end
 
 
 @pytest.fixture
@@ -101,10 +101,10 @@ from verl_vip.execution import Job, LocalExecutor
 from verl_vip.execution.files import ENTRY_FILE
 folder = Path(sys.argv[1])
 entry = json.loads((folder / ENTRY_FILE).read_text())
-bystander = subprocess.Popen(["sleep", "60"], start_new_session=True)
+bystander = subprocess.Popen(["sleep", "600"], start_new_session=True)
 for group in (1, 0, -1, bystander.pid):
     (folder / ENTRY_FILE).write_text(json.dumps({**entry, "group": group, "group_start": None, "pid": group}))
-    job = Job("run", ("sleep", "60"), folder, "a")
+    job = Job("run", ("sleep", "600"), folder, "a")
     LocalExecutor(grace_s=1).start(job)
     LocalExecutor(grace_s=1).stop(job)
     assert bystander.poll() is None, group
@@ -243,7 +243,7 @@ def test_marks_that_only_resemble_a_jobs(executor, spawn, tmp_path):
 
 
 def test_a_child_without_the_mark_is_of_its_parents_family(spawn, tmp_path):
-    child = "import subprocess; print(subprocess.Popen(['env', '-i', 'sleep', '60']).pid, flush=True); input()"
+    child = "import subprocess; print(subprocess.Popen(['env', '-i', 'sleep', '600']).pid, flush=True); input()"
     parent = spawn(sys.executable, "-c", child, **{MARK: mark_of(tmp_path)})
     pid = int(parent.stdout.readline())
     assert {one.pid for one in family(mark_of(tmp_path))} == {parent.pid, pid}
@@ -268,8 +268,8 @@ def test_a_mark_is_found_in_a_folder_of_any_name(executor, tmp_path):
 
 ORPHAN = """
 import subprocess, sys, time
-print(subprocess.Popen(["sleep", "60"], start_new_session=True).pid, flush=True)
-time.sleep(60)
+print(subprocess.Popen(["sleep", "600"], start_new_session=True).pid, flush=True)
+time.sleep(600)
 """
 
 
@@ -281,7 +281,7 @@ from pathlib import Path
 from verl_vip.execution import Job, LocalExecutor
 LocalExecutor().start(Job("inner", {SLEEP!r}, Path({str(inner)!r}), "a"))
 print("started", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
     job = Job("outer", (sys.executable, "-c", code), outer, "a")
     executor.start(job)

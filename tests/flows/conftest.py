@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,6 +18,16 @@ from prefect.testing.utilities import prefect_test_harness
 
 HERE = Path(__file__).parent
 
+#: Ends a wait for what will not come. What comes may take minutes on a machine that does other work beside it.
+PATIENCE_S = 300.0
+
+
+def pytest_collection_modifyitems(items):
+    """Give the tests with a server the time that their waits may take."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and {"server", "made_server"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.timeout(4 * PATIENCE_S), append=False)
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
@@ -24,7 +35,7 @@ def server(tmp_path_factory):
     home = tmp_path_factory.mktemp("prefect")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_HOME", str(home))
-        with prefect_test_harness(server_startup_timeout=110):
+        with prefect_test_harness(server_startup_timeout=int(PATIENCE_S)):
             from prefect.settings import PREFECT_API_URL
 
             patch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
@@ -79,7 +90,7 @@ class FlowProcess:
                 [sys.executable, "-c", code], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
 
-    def wait(self, timeout: float = 90) -> int:
+    def wait(self, timeout: float = PATIENCE_S) -> int:
         return self.process.wait(timeout=timeout)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
@@ -107,7 +118,7 @@ def hold_port() -> Callable[[], "contextlib.AbstractContextManager[int]"]:
 
 @pytest.fixture
 def wait_for() -> Callable[..., None]:
-    def wait(condition: Callable[[], object], flow: FlowProcess | None = None, timeout: float = 60) -> None:
+    def wait(condition: Callable[[], object], flow: FlowProcess | None = None, timeout: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < deadline, f"not within {timeout} s"
@@ -165,20 +176,30 @@ class MadeServer:
             return [log.message for log in client.read_logs(chosen)]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def port_to_choose() -> int:
+    """Return a free port that the system gives to nobody who asks for any, so that it is free a moment later too."""
+    first_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(10_000, max(first_given, 20_000))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 @pytest.fixture(scope="session")
-def made_server(tmp_path_factory):
+def made_server(tmp_path_factory, hold_port):
     """`make server`, where a proxy that nobody runs is named for everything."""
     folder = tmp_path_factory.mktemp("server")
-    made = MadeServer(folder, free_port(), folder / "output.log")
+    made = MadeServer(folder, port_to_choose(), folder / "output.log")
+    with hold_port() as nobodys:
+        yield from serve(made, nobodys)
+
+
+def serve(made: MadeServer, proxy_port: int) -> Iterator[MadeServer]:
+    folder = made.folder
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     for name in ("http_proxy", "https_proxy", "all_proxy"):
-        environment |= dict.fromkeys((name, name.upper()), f"http://127.0.0.1:{free_port()}")
+        environment |= dict.fromkeys((name, name.upper()), f"http://127.0.0.1:{proxy_port}")
     for name in ("no_proxy", "NO_PROXY"):
         environment.pop(name, None)
     with made.log.open("wb") as output:
@@ -190,14 +211,14 @@ def made_server(tmp_path_factory):
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 250
+        deadline = time.monotonic() + 2 * PATIENCE_S
         while f"{made.address}/deployments" not in made.log.read_text():
             assert process.poll() is None, made.log.read_text()
             assert time.monotonic() < deadline, made.log.read_text()
             time.sleep(0.2)
         yield made
         process.terminate()
-        assert process.wait(60) == 0, made.log.read_text()
+        assert process.wait(PATIENCE_S) == 0, made.log.read_text()
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -72,7 +72,6 @@ def pipe(file: Path) -> None:
     os.mkfifo(file, 0o600)
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize("planted", [link, readable, writable, of_another_user, pipe])
 def test_a_password_that_somebody_else_knows_is_refused(file, planted):
     planted(file)

@@ -65,14 +65,14 @@ def proxy(monkeypatch):
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
 def test_this_machine_is_reached_directly_and_the_rest_through_the_proxy(target, proxy, host):
     url = f"http://{host}:{target.port}/here"
-    with loopback.opener().open(url, timeout=10) as answer:
+    with loopback.opener().open(url, timeout=60) as answer:
         assert answer.read() == b"target"
-    assert requests.get(url, timeout=10, proxies=loopback.proxies(url)).text == "target"
+    assert requests.get(url, timeout=60, proxies=loopback.proxies(url)).text == "target"
     assert proxy.asked == []
     away = "http://elsewhere.invalid/there"
-    with loopback.opener().open(away, timeout=10) as answer:
+    with loopback.opener().open(away, timeout=60) as answer:
         assert answer.read() == b"proxy"
-    assert requests.get(away, timeout=10, proxies=loopback.proxies(away)).text == "proxy"
+    assert requests.get(away, timeout=60, proxies=loopback.proxies(away)).text == "proxy"
     assert proxy.asked == [away, away]
 
 
@@ -84,10 +84,10 @@ def test_an_environment_without_proxy_is_understood_by_every_client(target, prox
         monkeypatch.setenv(name, value)
     for host in ("127.0.0.1", "localhost"):
         url = f"http://{host}:{target.port}/here"
-        assert httpx.get(url, timeout=10).text == "target"
-        assert requests.get(url, timeout=10).text == "target"
+        assert httpx.get(url, timeout=60).text == "target"
+        assert requests.get(url, timeout=60).text == "target"
     if stated != {"no_proxy": "*"}:
-        assert httpx.get("http://elsewhere.invalid/there", timeout=10).text == "proxy"
+        assert httpx.get("http://elsewhere.invalid/there", timeout=60).text == "proxy"
         for name in stated.values():
             for host in name.split(","):
                 assert requests.utils.should_bypass_proxies(f"http://{host.strip()}/", None)

@@ -17,8 +17,6 @@ from verl_vip.execution.files import is_locked, read_entry
 from verl_vip.flows import access
 from verl_vip.flows import server as module
 
-pytestmark = pytest.mark.timeout(400)
-
 DEPLOYMENTS = yaml.safe_load((Path(module.__file__).parent / "prefect.yaml").read_text())["deployments"]
 
 
@@ -48,11 +46,11 @@ def test_deployments_show_run_and_are_cancelled(made_server, client, deployments
     assert set(deployments) == {"train", "evaluate", "sweep", "pipeline"}
     assert [schedule.schedule.cron for schedule in deployments["evaluate"].schedules] == ["0 6 * * *"]
     folder = made_server.folder / "runs" / "cancelled"
-    parameters = {"name": "cancelled", "overrides": ["steps=500", "seconds=0.2"], "python": pretend_python}
+    parameters = {"name": "cancelled", "overrides": ["steps=4", "hold=3"], "python": pretend_python}
     run = client.create_flow_run_from_deployment(deployments["train"].id, parameters=parameters)
-    wait_for((folder / "global_step_2").exists, timeout=100)
+    wait_for((folder / "global_step_2").exists)
     client.set_flow_run_state(run.id, Cancelling(), force=True)  # what the button does
-    wait_for(lambda: client.read_flow_run(run.id).state.name == "Cancelled", timeout=60)
+    wait_for(lambda: client.read_flow_run(run.id).state.name == "Cancelled")
     assert not is_locked(folder)
     assert read_entry(folder).state == "stopped"
 
@@ -69,14 +67,14 @@ def test_our_own_commands_find_the_password(made_server, client, pretend_python,
         env={**environment, "PREFECT_API_URL": made_server.api, "PREFECT_HOME": str(made_server.folder / "home")},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     (run,) = [run for run in client.read_flow_runs() if run.parameters.get("name") == "commanded"]
     assert run.state.is_completed()
     # Prefect sends its logs from a thread of its own.
-    wait_for(lambda: any("commanded" in line for line in made_server.messages(run.id)), timeout=20)
+    wait_for(lambda: any("commanded" in line for line in made_server.messages(run.id)))
 
 
 def test_it_listens_on_this_machine_alone(made_server):

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -207,9 +206,10 @@ def test_for_a_cluster_the_verl_that_is_here_stands_in(tmp_path):
 def test_verl_is_not_imported_to_check():
     code = (
         "import sys; from verl_vip.recipes.composition import compose_recipe; compose_recipe('demo', []);"
-        "print([name for name in ('verl', 'ray', 'vllm') if name in sys.modules])"
+        "print([name for name in ('verl', 'ray', 'vllm') if name in sys.modules]);"
+        "import time; print(time.process_time())"
     )
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "[]"
-    assert time.monotonic() - began < 30
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110, check=True)
+    loaded, seconds = done.stdout.splitlines()
+    assert loaded == "[]"
+    assert float(seconds) < 30

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
 #: What one rank of a trainer does: shard the model with FSDP2, and let verl save its part of it.
 RANK = """
-import sys
+import os, sys
 from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
@@ -34,8 +34,8 @@ from transformers import AutoTokenizer, Qwen2ForCausalLM
 from verl.utils.checkpoint.fsdp_checkpoint_manager import FSDPCheckpointManager
 
 folder, whole, full, lora, lora_only, rotating = sys.argv[1:]
-torch.distributed.init_process_group("gloo")
-rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+torch.distributed.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=size)
 mesh = init_device_mesh("cpu", (size,), mesh_dim_names=("fsdp",))
 tokenizer = AutoTokenizer.from_pretrained(whole)
 
@@ -98,8 +98,7 @@ def runs(whole, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     names = ("vip", "lora", "lora-only")
     actors = [folder / name / "global_step_6" / "actor" for name in names]
-    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
-    environment["VERL_PLATFORM"] = "cpu"
+    environment = {**os.environ, "WORLD_SIZE": "2", "VERL_PLATFORM": "cpu"}
     ranks = [
         subprocess.Popen(
             [sys.executable, "-c", RANK, folder, whole, *actors, folder / "rotating"],
@@ -120,14 +119,6 @@ def runs(whole, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(runs) -> Path:
     return runs / "vip"
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def test_shards_become_the_model_they_were_and_are_merged_once(run, whole, tmp_path):
