@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from fixtures import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,9 +50,6 @@ def test_a_json_file_is_strict_and_what_is_no_number_is_null(tmp_path_factory, v
     path = tmp_path_factory.mktemp("json") / "data.json"
     replace_json(path, value)
     assert json.loads(path.read_text(), parse_constant=refuse_constant) == without_infinities(value)
-
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_no_other_code_writes_json_files():
