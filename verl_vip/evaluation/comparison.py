@@ -10,7 +10,7 @@ from typing import Any
 
 from verl_vip.errors import InvalidInputError
 from verl_vip.evaluation.result_files import ProblemScore
-from verl_vip.statistics.intervals import Estimate, mean_interval
+from verl_vip.statistics.intervals import Estimate, paired_score_interval
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,6 @@ class PairedDifference:
 def paired_difference(baseline: Mapping[str, float], candidate: Mapping[str, float]) -> PairedDifference:
     """Compare two models' scores by problem.
 
-    The interval is Student's. Where no problem differs it would have no width, though unseen problems may differ: then
-    it reaches as far as a share of problems that would be missed among these with 2.5% probability (rule of three).
-
     Args:
         baseline: Score by problem.
         candidate: Score by problem.
@@ -47,16 +44,12 @@ def paired_difference(baseline: Mapping[str, float], candidate: Mapping[str, flo
         raise InvalidInputError(
             f"paired comparison needs the same problems; {len(baseline.keys() ^ candidate.keys())} are in one only."
         )
-    differences = [candidate[problem] - baseline[problem] for problem in baseline]
-    difference = mean_interval(differences)
-    if not any(differences):
-        missed = 1 - 0.025 ** (1 / len(differences))
-        difference = Estimate(0.0, -missed, missed)
+    pairs = [(candidate[problem], score) for problem, score in baseline.items()]
     return PairedDifference(
-        difference,
-        sum(difference > 0 for difference in differences),
-        sum(difference < 0 for difference in differences),
-        len(differences),
+        paired_score_interval([mine for mine, _ in pairs], [theirs for _, theirs in pairs]),
+        sum(mine > theirs for mine, theirs in pairs),
+        sum(mine < theirs for mine, theirs in pairs),
+        len(pairs),
     )
 
 
