@@ -82,7 +82,7 @@ class SourceScore:
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """Response tokens: of a mean, median and longest response, and of all together."""
+    """Response tokens: the mean, the median and the maximum over responses, and the sum."""
 
     mean: float
     median: float
