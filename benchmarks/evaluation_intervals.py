@@ -12,8 +12,7 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from verl_vip.reporting.summary import wilson_interval
-from verl_vip.statistics.intervals import mean_interval, score_interval
+from verl_vip.statistics.intervals import mean_interval, score_interval, wilson_interval
 
 #: Problems, the Beta distribution of their success rates, samples a problem.
 CASES = [
@@ -32,10 +31,10 @@ def intervals(scores: NDArray[np.float64], samples: int, rng: np.random.Generato
     means = scores[rng.integers(0, len(scores), (_RESAMPLES, len(scores)))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return [
-        (reported.low, reported.high),
-        (student.low, student.high),
+        reported.limits,
+        student.limits,
         (float(low), float(high)),
-        wilson_interval(float(scores.sum()) * samples, len(scores) * samples),
+        wilson_interval(float(scores.sum()) * samples, len(scores) * samples).limits,
     ]
 
 

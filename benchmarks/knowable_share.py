@@ -40,9 +40,10 @@ from verl_vip.simulation.learner import Learner
 from verl_vip.simulation.measures import variance_of_counts
 from verl_vip.simulation.prompt_stream import PromptStream
 from verl_vip.simulation.run import RunSettings
-from verl_vip.simulation.summary import Estimate
+from verl_vip.simulation.summary import mean_and_half_width
 from verl_vip.simulation.update import compute_update
 from verl_vip.simulation.world import World, WorldSettings, make_world
+from verl_vip.statistics.intervals import mean_interval
 from verl_vip.strategies.contract import Selection
 from verl_vip.strategies.groups import even_counts
 from verl_vip.strategies.outcomes import group_sizes, reward_means
@@ -251,10 +252,12 @@ def measure(settings: RunSettings, seeds: int, outcomes_of: str) -> dict[str, An
     runs = [shares(trace(settings, seed, outcomes_of)) for seed in range(seeds)]
     found: dict[str, Any] = {}
     for name in runs[0]:
-        found[name] = {regime: vars(Estimate.of([run[name][regime] for run in runs])) for regime in runs[0][name]}
+        found[name] = {
+            regime: mean_and_half_width(mean_interval([run[name][regime] for run in runs])) for regime in runs[0][name]
+        }
     for bound in (BOUND, MODEL, GIVEN):
         ratios = [run[BEST]["all"] / run[bound]["all"] for run in runs]
-        found[f"{BEST}, of '{bound}'"] = {"all": vars(Estimate.of(ratios))}
+        found[f"{BEST}, of '{bound}'"] = {"all": mean_and_half_width(mean_interval(ratios))}
     return found
 
 

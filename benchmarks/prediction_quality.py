@@ -31,7 +31,8 @@ from verl_vip.allocation import allocate
 from verl_vip.prediction.contract import Predictor, Prompts
 from verl_vip.prediction.registry import build_predictor
 from verl_vip.simulation.measures import variance_of_counts
-from verl_vip.simulation.summary import Estimate
+from verl_vip.simulation.summary import mean_and_half_width
+from verl_vip.statistics.intervals import mean_interval, paired_interval
 
 POOL, BATCH, EPOCHS, ROLLOUTS, WIDTH = 1536, 64, 4, 8, 384
 STEPS = EPOCHS * POOL // BATCH
@@ -168,11 +169,14 @@ def summarise(runs: list[dict[str, Tensor]]) -> dict[str, Any]:
         for column, score in enumerate(SCORES):
             if name == EVEN and column < 2:
                 continue
-            values, ours = ([scores[which][:, column] for scores in runs] for which in (name, OURS))
-            found[name][score] = [vars(Estimate.of([float(v[epoch]) for v in values])) for epoch in range(EPOCHS)]
+            # By epoch, one value a seed.
+            values, ours = (
+                [[float(scores[which][epoch, column]) for scores in runs] for epoch in range(EPOCHS)]
+                for which in (name, OURS)
+            )
+            found[name][score] = [mean_and_half_width(mean_interval(v)) for v in values]
             found[name][f"{score}, above ours"] = [
-                vars(Estimate.of([float(v[epoch] - o[epoch]) for v, o in zip(values, ours, strict=True)]))
-                for epoch in range(EPOCHS)
+                mean_and_half_width(paired_interval(v, o)) for v, o in zip(values, ours, strict=True)
             ]
     return found
 

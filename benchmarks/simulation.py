@@ -26,6 +26,7 @@ from verl_vip.reporting.simulation_report import comparison_data, comparison_tab
 from verl_vip.simulation.comparison import compare, named_arms
 from verl_vip.simulation.measures import variance_of_counts
 from verl_vip.simulation.run import Arm, RunSettings
+from verl_vip.simulation.summary import mean_and_half_width
 from verl_vip.simulation.world import WorldSettings, make_world
 from verl_vip.strategies.groups import even_counts
 from verl_vip.strategies.registry import STRATEGIES
@@ -82,8 +83,9 @@ def share_elsewhere(others: dict[str, RunSettings], seeds: int) -> dict[str, Any
         (summary,) = compare([Arm("vip", BEST)], settings, seeds)
         estimate = summary.measures["attainable_share"]
         assert estimate is not None
-        shares[name] = {"mean": estimate.mean, "half_width": estimate.half_width}
-        print(f"{name}: vip with {BEST} gets {100 * estimate.mean:.1f} ± {100 * estimate.half_width:.1f} %", flush=True)
+        shares[name] = mean_and_half_width(estimate)
+        share = estimate.scaled(100)
+        print(f"{name}: vip with {BEST} gets {share.value:.1f} ± {share.half_width:.1f} %", flush=True)
     return shares
 
 

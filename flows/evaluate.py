@@ -1,6 +1,5 @@
 """`evaluate`: every complete checkpoint of a run on the chosen benchmarks, each once, during training or after."""
 
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger
 
 from verl_vip.errors import ConfigError, JobError, VerlVipError
+from verl_vip.evaluation.summary import read_summary
 from verl_vip.flows.artifacts import show_picture, show_table, slug
 from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
@@ -44,10 +44,10 @@ def evaluate(
     name: str,
     root: str,
     benchmarks: list[str],
-    n: int = 16,
+    n: int = EvaluationRun.n,
     options: list[str] | None = None,
     follow: bool = False,
-    patience_s: float = 120.0,
+    patience_s: float = EvaluationRun.patience_s,
     cluster: str | None = None,
     environment: dict[str, str] | None = None,
     python: str | None = None,
@@ -132,11 +132,11 @@ def evaluate_checkpoint(run: EvaluationRun, step: int) -> None:
 
 def show_results(run: EvaluationRun) -> None:
     """Show the table and the pictures of all that is evaluated."""
-    summary = run.output / "metrics.json"
-    if not summary.is_file():
+    summary = read_summary(run.output)
+    if summary is None:
         return
     key = slug(run.name)
-    rows = evaluation_rows(json.loads(summary.read_text())["evaluations"])
+    rows = evaluation_rows([one.metrics for one in summary.evaluations])
     show_table(f"evaluation-{key}", rows, f"Checkpoints of {run.name}; intervals are 95 % over problems")
     for picture in sorted((run.output / "report_pictures").glob("*.png"))[:_PICTURES]:
         show_picture(f"evaluation-{key}-{slug(picture.stem)}", picture, f"{run.name}: {picture.stem}")

@@ -10,7 +10,9 @@ from prefect.flows import Flow
 from verl_vip.errors import VerlVipError
 from verl_vip.flows.artifacts import show_markdown, slug
 from verl_vip.flows.evaluate import evaluate, stop_evaluation
+from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.train import stop_training, train
+from verl_vip.flows.training_run import TrainingRun
 from verl_vip.reporting.report import write_report
 
 
@@ -32,12 +34,12 @@ def pipeline(
     root: str,
     benchmarks: list[str],
     overrides: list[str] | None = None,
-    n: int = 16,
+    n: int = EvaluationRun.n,
     options: list[str] | None = None,
     cluster: str | None = None,
     environment: dict[str, str] | None = None,
     python: str | None = None,
-    retries: int = 2,
+    retries: int = TrainingRun.retries,
 ) -> str:
     """Train a recipe, evaluate the checkpoints that it leaves, and write the report; what is done is not done again.
 

@@ -1,9 +1,10 @@
 """Runs in words and tables, for Prefect's page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from verl_vip.evaluation.results import EvaluationMetrics
 from verl_vip.records.records import RunRecords
 
 
@@ -26,23 +27,19 @@ def run_markdown(name: str, folder: Path, records: RunRecords) -> str:
     return "\n".join(lines)
 
 
-def evaluation_rows(evaluations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a table of evaluated checkpoints, one a row, from the metrics that `verl-vip evaluate` writes."""
+def evaluation_rows(evaluations: Sequence[EvaluationMetrics]) -> list[dict[str, Any]]:
+    """Return a table of evaluated checkpoints, one a row."""
     return [
         {
-            "model": one["model"],
-            "benchmark": one["benchmark"],
-            "problems": one["problems"],
-            f"mean@{one['n']}": _estimate(one["mean"]),
-            f"pass@{one['n']}": _estimate(one["pass_at_k"][str(one["n"])]),
-            f"maj@{one['n']}": _estimate(one["maj_at_k"][str(one["n"])]),
-            "truncated": f"{one['truncated']:.1%}",
-            "no answer": f"{one['unanswered']:.1%}",
-            "tokens": round(one["tokens"]["mean"]),
+            "model": one.model,
+            "benchmark": one.benchmark,
+            "problems": one.problems,
+            f"mean@{one.n}": f"{one.mean:.3f}",
+            f"pass@{one.n}": f"{one.pass_at_n:.3f}",
+            f"maj@{one.n}": f"{one.maj_at_n:.3f}",
+            "truncated": f"{one.truncated:.1%}",
+            "no answer": f"{one.unanswered:.1%}",
+            "tokens": round(one.tokens.mean),
         }
-        for one in sorted(evaluations, key=lambda one: (one["benchmark"], one["step"] or 0))
+        for one in sorted(evaluations, key=lambda one: (one.benchmark, one.step or 0))
     ]
-
-
-def _estimate(estimate: Mapping[str, float]) -> str:
-    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"

@@ -55,15 +55,15 @@ def sweep(
     root: str,
     strategies: list[str],
     budgets: list[int],
-    seeds: int = 3,
+    seeds: int = SweepPlan.seeds,
     overrides: list[str] | None = None,
-    search: Search = "grid",
+    search: Search = SweepPlan.search,
     designs: int | None = None,
-    concurrency: int = 1,
+    concurrency: int = SweepPlan.concurrency,
     cluster: str | None = None,
     environment: dict[str, str] | None = None,
     python: str | None = None,
-    retries: int = 2,
+    retries: int = TrainingRun.retries,
 ) -> str:
     """Train every chosen design once with every seed, and tell which of them no other beats.
 

@@ -1,6 +1,5 @@
 """The table, the picture and the page of a sweep; what counts as better is `verl_vip.reporting.pareto`'s to say."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +60,10 @@ def write_sweep_page(folder: Path, trials: Iterable[Path]) -> Path:
 
 
 def _row(result: Outcome) -> dict[str, Any]:
-    interval = "" if math.isnan(result.low) else f" ({result.low:.3f} to {result.high:.3f})"
     return {
         "design": result.group,
         "rollouts": round(result.rollouts),
-        "accuracy": f"{result.accuracy:.3f}{interval}",
+        "accuracy": f"{result.accuracy:.3f}",
         "seeds": result.runs,
         "on the Pareto front": "yes" if result.on_front else "",
     }

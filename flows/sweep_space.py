@@ -1,5 +1,6 @@
 """What a sweep tries: designs, each a strategy with a budget, and the trials of a design, one a seed."""
 
+import importlib.util
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -76,7 +77,8 @@ class SweepPlan:
 
     Raises:
         ConfigError: If a value is of another type or out of range, there is no strategy or no budget, one is there
-            twice, a strategy is unknown, or an override sets what the sweep varies.
+            twice, a strategy is unknown, an override sets what the sweep varies, or the search needs a package that is
+            not installed.
     """
 
     strategies: Sequence[str]
@@ -99,6 +101,8 @@ class SweepPlan:
         for word in self.overrides:
             if (key := word.lstrip("+").partition("=")[0]) in _AXES:
                 raise ConfigError(f"{key} is what the sweep varies; leave {word} out and use {_AXES[key]}.")
+        if self.search == "botorch" and importlib.util.find_spec("botorch") is None:
+            raise ConfigError("the search botorch needs the package of that name; pip install 'verl-vip[flows]'.")
 
     @property
     def grid(self) -> list[Design]:

@@ -49,7 +49,7 @@ def train(
     cluster: str | None = None,
     environment: dict[str, str] | None = None,
     python: str | None = None,
-    retries: int = 2,
+    retries: int = TrainingRun.retries,
 ) -> str:
     """Train a recipe to its end, whatever happened before: begin, find again, or go on from the last checkpoint.
 

@@ -1,5 +1,6 @@
 """The command from its words to the report, and a sentence for each bad word."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ from verl_vip.errors import ConfigError, StateError, VerlVipError
 from verl_vip.evaluate import evaluate, parse_engine_options, parse_steps
 from verl_vip.evaluation.folder import ResultFolder
 from verl_vip.evaluation.sampling import SamplingSettings
-from verl_vip.reporting.evaluation_page import interval_text
+from verl_vip.statistics.intervals import Estimate
 
 
 def answer(prompt, seed):
@@ -46,7 +47,7 @@ def test_a_run_is_evaluated_compared_and_reported(tmp_path, inputs, recite):
     data = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert [one["step"] for one in data["evaluations"]] == [6, 12]
     for one in data["evaluations"]:
-        assert interval_text(one["mean"]) in page
+        assert f"{Estimate(**one['mean']):.1%}" in page
         assert (tmp_path / "out" / one["folder"] / "manifest.json").is_file()
     assert data["comparisons"][0]["candidate"] == "vip-step12"
     for heading in ("Results", "Compared with vip-step6", "Sources of sums", "Where the second opinion differs"):
@@ -152,8 +153,10 @@ def test_a_response_of_any_length_and_any_characters_is_graded_and_reported(tmp_
     assert {sample.text for sample in folder.samples()} == {
         said.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     }
-    assert len(folder.grades()) == 2 * len(folder.problems())
-    assert all(len(row["majority"]) <= 1000 and row["majority_correct"] == "1.0" for row in folder.problems())
+    with (folder.path / "problems.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert (folder.path / "grades.jsonl").read_bytes().count(b"\n") == 2 * len(rows) == 12
+    assert all(len(row["majority"]) <= 1000 and row["majority_correct"] == "1.0" for row in rows)
 
 
 def test_steps_and_engine_options():

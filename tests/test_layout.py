@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from fixtures import ROOT
 
+from verl_vip import __version__
+
 OUTER = ("verl", "vllm", "ray", "transfer_queue", "prefect")
 ROOMS = ("verl_vip.workers", "verl_vip.flows", "verl_vip.recipes")
 #: The library's packages and modules, from the ground up: each may import those of earlier rows only.
@@ -102,6 +104,16 @@ def test_importing_the_package_is_light():
     code = "import sys, verl_vip; print([name for name in ('torch', 'numpy', 'verl', 'ray') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("fact", ["vip_records.jsonl", __version__])
+def test_a_fact_stands_in_one_module(fact):
+    rooms = ("verl_vip", "workers", "flows", "recipes", "docs", "benchmarks")
+    literals = {
+        path: [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+        for path in dict.fromkeys(path.resolve() for room in rooms for path in sources(room))
+    }
+    assert len([path for path, values in literals.items() if fact in values]) == 1
 
 
 def test_every_lock_is_opened_by_the_one_function_that_follows_no_link():

@@ -14,9 +14,10 @@ from verl_vip.errors import ConfigError, StateError
 from verl_vip.evaluation.benchmarks import INSTRUCTION, load_benchmark
 from verl_vip.evaluation.grading import make_grader
 from verl_vip.evaluation.models import ModelSource, find_models
+from verl_vip.evaluation.result_files import summary_json
 from verl_vip.evaluation.run import Evaluator, Task
 from verl_vip.evaluation.sampling import Sampler, SamplingSettings
-from verl_vip.evaluation.summary import find_evaluations, summary_data
+from verl_vip.evaluation.summary import find_evaluations, make_summary
 from verl_vip.reporting.evaluation_page import write_evaluation_report
 
 _LOG = logging.getLogger(__name__)
@@ -65,8 +66,8 @@ def evaluate(
         evaluations, left_out = find_evaluations(output, first)
         for sentence in left_out:
             _LOG.warning("left out of the report: %s", sentence)
-        summary = summary_data(output, evaluations, left_out)
-        replace_json(output / "metrics.json", summary)
+        summary = make_summary(output, evaluations, left_out)
+        replace_json(output / "metrics.json", summary_json(summary))
         return write_evaluation_report(output, evaluations, summary)
     except OSError as error:
         if error.errno != errno.ENOSPC:

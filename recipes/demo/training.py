@@ -14,6 +14,7 @@ from verl_vip.execution import Job, JobState, LocalExecutor, follow, is_complete
 from verl_vip.execution.files import LOG_FILE
 from verl_vip.recipes.run import RecipeRun
 from verl_vip.records.follower import RunNews
+from verl_vip.records.records import RECORDS_FILE
 from verl_vip.records.settings import require_unfinished_or_same
 
 _LOG_LINES_ON_FAILURE = 25
@@ -59,7 +60,7 @@ class Training:
 
     def comparable_runs(self) -> list[Path]:
         """Return this run and then every other finished or started one beside it."""
-        others = sorted(path.parent for path in self._folder.glob("*/vip_records.jsonl"))
+        others = sorted(path.parent for path in self._folder.glob(f"*/{RECORDS_FILE}"))
         return [self.run_folder, *(path for path in others if path != self.run_folder)]
 
     def run(self) -> int:

@@ -6,7 +6,10 @@ from dataclasses import replace
 import pytest
 
 from verl_vip.errors import StateError
-from verl_vip.evaluation.folder import METRIC_KEYS, ResultFolder, Sample, make_manifest
+from verl_vip.evaluation.folder import ResultFolder, make_manifest
+from verl_vip.evaluation.grading import Grade
+from verl_vip.evaluation.metrics import Graded, ProblemRow
+from verl_vip.evaluation.results import Sample
 from verl_vip.evaluation.sampling import SamplingSettings
 
 VERSIONS = {"vllm": "0.28.0"}
@@ -21,9 +24,15 @@ def fill(folder, benchmark, n=16):
     folder.append([sample(number, problem.id) for problem in benchmark.problems for number in range(n)])
 
 
-def finish(folder, n=16):
-    keys = dict.fromkeys(METRIC_KEYS, None)
-    folder.finish([{"problem": "p"}], [{"problem": "p", "n": n}], {**keys, "format": 1, "n": n})
+ROW = ProblemRow("p", "sums", 1, 1, {1: 1.0}, "4", 1.0, 0, 0, 3.0, 0)
+
+
+@pytest.fixture
+def finish(make_metrics):
+    def write(folder, n=16):
+        folder.finish([Graded(sample(0), Grade("4", True, None))], [ROW], make_metrics(n=n))
+
+    return write
 
 
 def sample(number, problem="p"):
@@ -74,7 +83,7 @@ def test_a_sample_twice_is_named(folder):
 def test_open_goes_on_with_the_same_and_refuses_anything_else(tmp_path, model, sums):
     folder = ResultFolder(tmp_path / "cell")
     assert len(open_with(folder, model, sums)) == 64
-    assert folder.manifest()["benchmark"]["problems"] == 4
+    assert folder.manifest().benchmark.problems == 4
     first = sums.problems[0].id
     folder.append([sample(0, first)])
     missing = open_with(folder, model, sums)
@@ -96,28 +105,12 @@ def test_half_a_character_in_a_response_is_replaced_before_it_is_kept_and_when_i
     assert folder.samples()[0].text == "a\ufffd"
 
 
-@pytest.mark.parametrize("text", ["a\u2028b", "a\x85b", "a\x1cb"])
-def test_answers_with_other_line_ends_come_back(folder, text):
-    folder.finish([{"problem": "p", "answer": text}], [{"problem": "p", "n": 1}], {"format": 1})
-    path = folder.path / "grades.jsonl"
-    path.write_text(json.dumps({"problem": "p", "answer": text}, ensure_ascii=False) + "\n", encoding="utf-8")
-    assert folder.grades() == [{"problem": "p", "answer": text}]
-
-
-@pytest.mark.parametrize("table", ["problem,n\n" + "a" * 140_000 + ",1\n", "problem,n\n\xff,1\n"])
-def test_a_table_that_cannot_be_read_is_named(folder, table):
-    folder.finish([{"problem": "p"}], [{"problem": "p", "n": 1}], {"format": 1})
-    (folder.path / "problems.csv").write_bytes(table.encode("latin-1"))
-    with pytest.raises(StateError, match=r"problems\.csv is damaged .*; remove it, and evaluating again makes it anew"):
-        folder.problems()
-
-
 def test_a_folder_without_samples_begins_anew_with_anything(tmp_path, model, sums):
     folder = ResultFolder(tmp_path / "cell")
     open_with(folder, model, sums)
     assert len(open_with(folder, model, sums, versions={"vllm": "0.29.0"}, sha256="b", temperature=0.6)) == 64
-    assert folder.manifest()["versions"] == {"vllm": "0.29.0"}
-    assert folder.manifest()["model"]["sha256"] == "b"
+    assert folder.manifest().versions == {"vllm": "0.29.0"}
+    assert folder.manifest().model.sha256 == "b"
 
 
 def test_samples_that_are_all_there_need_no_equal_versions(tmp_path, model, sums):
@@ -130,7 +123,7 @@ def test_samples_that_are_all_there_need_no_equal_versions(tmp_path, model, sums
         open_with(folder, model, sums, versions={"vllm": "0.29.0"}, n=17)
 
 
-def test_another_n_extends_or_takes_the_first(tmp_path, model, sums, caplog):
+def test_another_n_extends_or_takes_the_first(tmp_path, model, sums, caplog, finish):
     caplog.set_level("INFO")
     folder = ResultFolder(tmp_path / "cell")
     open_with(folder, model, sums, n=4)
@@ -138,7 +131,7 @@ def test_another_n_extends_or_takes_the_first(tmp_path, model, sums, caplog):
     finish(folder, 4)
     assert open_with(folder, model, sums, n=6) == [(one.id, number) for one in sums.problems for number in (4, 5)]
     assert "holds 16 samples; the missing 8 are sampled" in caplog.text
-    assert folder.manifest()["sampling"]["n"] == 6
+    assert folder.manifest().sampling["n"] == 6
     assert folder.is_finished  # what was graded is still there
     assert open_with(folder, model, sums, n=3) == []
     assert "holds 4 samples of each problem; the first 3 are used" in caplog.text
@@ -155,7 +148,7 @@ def test_prompts_that_are_not_in_the_benchmark_are_refused(tmp_path, model, sums
     assert open_with(folder, model, more, n=2) == [("other", 0), ("other", 1)]
 
 
-def test_metrics_of_samples_that_are_gone_are_removed(tmp_path, model, sums):
+def test_metrics_of_samples_that_are_gone_are_removed(tmp_path, model, sums, finish):
     folder = ResultFolder(tmp_path / "cell")
     open_with(folder, model, sums, n=4)
     fill(folder, sums, 4)
@@ -174,25 +167,36 @@ def test_samples_without_a_manifest_are_not_adopted(tmp_path, model, sums):
         open_with(folder, model, sums)
 
 
-def test_metrics_are_written_last_and_nothing_partial_stays(folder):
-    rows = ({"problem": "p", "n": k} for k in (1,))
+def test_metrics_are_written_last_and_nothing_partial_stays(folder, finish, make_metrics):
     with pytest.raises(RuntimeError):
-        folder.finish((raise_() for _ in (0,)), list(rows), {})
+        folder.finish((raise_() for _ in (0,)), [ROW], make_metrics())
     assert not folder.is_finished
-    folder.finish([{"problem": "p"}], [{"problem": "p", "n": 1}], {"format": 1})
+    finish(folder)
     assert folder.is_finished
-    assert folder.problems() == [{"problem": "p", "n": "1"}]
+    head, row = (folder.path / "problems.csv").read_text().splitlines()
+    assert head.startswith("problem,source,n,correct,mean,pass_at_1,majority,majority_correct,unanswered,truncated,")
+    assert (head.partition("truncated,")[2], row) == ("tokens,disagreements", "p,sums,1,1,1.0,1.0,4,1.0,0,0,3.0,0")
+    (grade,) = (folder.path / "grades.jsonl").read_text().splitlines()
+    assert json.loads(grade) == {
+        "problem": "p",
+        "sample": 0,
+        "answer": "4",
+        "correct": True,
+        "second": None,
+        "truncated": False,
+    }
     assert sorted(path.name for path in folder.path.iterdir()) == ["grades.jsonl", "metrics.json", "problems.csv"]
 
 
-def test_damaged_metrics_are_named(folder):
-    folder.finish([{"problem": "p"}], [{"problem": "p", "n": 1}], {"format": 1})
-    with pytest.raises(StateError, match=r"metrics\.json is damaged \(benchmark is missing\); remove it"):
+def test_damaged_metrics_are_named(folder, finish):
+    finish(folder)
+    (folder.path / "metrics.json").write_text('{"format": 1}')
+    with pytest.raises(StateError, match=r"metrics\.json cannot be used: model is missing\. Remove it, and evaluating"):
         folder.metrics()
 
 
-def test_an_evaluation_that_lost_its_table_is_not_finished(folder):
-    folder.finish([{"problem": "p"}], [{"problem": "p", "n": 1}], {"format": 1})
+def test_an_evaluation_that_lost_its_table_is_not_finished(folder, finish):
+    finish(folder)
     (folder.path / "problems.csv").unlink()
     assert not folder.is_finished
 

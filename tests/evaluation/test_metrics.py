@@ -1,11 +1,11 @@
 import pytest
 
 from verl_vip.errors import InvalidInputError
-from verl_vip.evaluation.folder import Sample
 from verl_vip.evaluation.grading import make_grader
 from verl_vip.evaluation.metrics import grade_samples, powers, problem_rows, summarize
+from verl_vip.evaluation.results import EvaluatedModel, Sample, SourceScore
 
-MODEL = {"label": "tiny", "step": 6}
+MODEL = EvaluatedModel("tiny", "somewhere", "fsdp", 6, "m")
 
 
 def samples(benchmark, texts):
@@ -30,47 +30,26 @@ def graded(sums):
 
 def test_metrics_by_hand(sums, graded):
     found = summarize(sums, graded, MODEL, {"name": "integer"})
-    assert (found["model"], found["step"], found["benchmark"], found["problems"], found["n"]) == (
-        "tiny",
-        6,
-        "sums",
-        4,
-        4,
-    )
-    assert found["mean"]["value"] == pytest.approx((2 + 1 + 0 + 4) / 16)
+    assert (found.model, found.step, found.benchmark, found.problems, found.n) == ("tiny", 6, "sums", 4, 4)
+    assert found.mean.value == pytest.approx((2 + 1 + 0 + 4) / 16)
     # pass@2: 1 - C(2,2)/C(4,2), 1 - C(3,2)/C(4,2), 0 and 1.
-    assert found["pass_at_k"]["2"]["value"] == pytest.approx((5 / 6 + 1 / 2 + 0 + 1) / 4)
-    assert found["pass_at_k"]["4"]["value"] == pytest.approx(3 / 4)
-    assert list(found["pass_at_k"]) == ["1", "2", "3", "4"]
+    assert found.pass_at_k[2].value == pytest.approx((5 / 6 + 1 / 2 + 0 + 1) / 4)
+    assert found.pass_at_k[4].value == found.pass_at_n.value == pytest.approx(3 / 4)
+    assert list(found.pass_at_k) == [1, 2, 3, 4]
     # Of all four: 2 against 1, 1 against 2, silence, and one answer in four spellings.
-    assert found["maj_at_k"]["4"]["value"] == pytest.approx(2 / 4)
-    assert found["maj_at_k"]["1"]["value"] == pytest.approx(found["mean"]["value"])
-    assert found["unanswered"] == pytest.approx(6 / 16)
-    assert found["truncated"] == pytest.approx(5 / 16)
-    assert found["tokens"]["total"] == sum(one.sample.tokens for group in graded.values() for one in group)
-    assert found["second_opinion"]["disagreements"] == 1
-    assert found["sources"] == {"sums": {"problems": 4, "mean": found["mean"]}}
+    assert found.maj_at_k[4].value == found.maj_at_n.value == pytest.approx(2 / 4)
+    assert found.maj_at_k[1].value == pytest.approx(found.mean.value)
+    assert found.unanswered == pytest.approx(6 / 16)
+    assert found.truncated == pytest.approx(5 / 16)
+    assert found.tokens.total == sum(one.sample.tokens for group in graded.values() for one in group)
+    assert found.second_opinion.disagreements == 1
+    assert found.sources == {"sums": SourceScore(4, found.mean)}
 
 
 def test_rows_by_hand(sums, graded):
     rows = problem_rows(sums, graded)
-    assert list(rows[0]) == [
-        "problem",
-        "source",
-        "n",
-        "correct",
-        "mean",
-        "pass_at_1",
-        "pass_at_2",
-        "pass_at_4",
-        "majority",
-        "majority_correct",
-        "unanswered",
-        "truncated",
-        "tokens",
-        "disagreements",
-    ]
-    assert [(row["correct"], row["majority"], row["disagreements"]) for row in rows] == [
+    assert [list(row.pass_at_k) for row in rows] == [[1, 2, 4]] * 4
+    assert [(row.correct, row.majority, row.disagreements) for row in rows] == [
         (2, "2", 0),
         (1, "5", 1),
         (0, "", 0),
@@ -80,7 +59,7 @@ def test_rows_by_hand(sums, graded):
 
 def test_no_second_opinion_is_not_agreement(sums):
     graded = grade_samples(sums, samples(sums, [["2"], ["4"], ["6"], ["7"]]), _Exact())
-    assert summarize(sums, graded, MODEL, {})["second_opinion"] is None
+    assert summarize(sums, graded, MODEL, {}).second_opinion is None
 
 
 class _Exact:

@@ -3,12 +3,31 @@
 import json
 
 import pytest
+from fixtures.evaluations import metrics_of
+from hypothesis import given
+from hypothesis import strategies as st
 
-from verl_vip.errors import InvalidInputError
+from verl_vip.errors import InvalidInputError, StateError
 from verl_vip.evaluation.grading import make_grader
-from verl_vip.evaluation.result_files import parse_endings, parse_manifest, parse_metrics, parse_problems
+from verl_vip.evaluation.result_files import (
+    manifest_json,
+    metrics_json,
+    parse_manifest,
+    parse_metrics,
+    parse_summary,
+    read_result,
+    summary_json,
+)
+from verl_vip.evaluation.results import (
+    EvaluationSummary,
+    ModelComparison,
+    PairedDifference,
+    SummarizedEvaluation,
+    TableComparison,
+)
 from verl_vip.evaluation.run import Evaluator, Task
 from verl_vip.evaluation.sampling import SamplingSettings
+from verl_vip.statistics.intervals import Estimate
 
 
 @pytest.fixture
@@ -31,14 +50,12 @@ def changed(text, **changes):
     return json.dumps(data)
 
 
-def test_what_an_evaluation_writes_is_read(files, sums):
+def test_what_an_evaluation_writes_is_read(files):
     metrics = parse_metrics(files["metrics.json"])
-    assert metrics == json.loads(files["metrics.json"])
-    assert parse_manifest(files["manifest.json"]) == json.loads(files["manifest.json"])
-    rows = parse_problems(files["problems.csv"], metrics)
-    assert {row.problem for row in rows} == {problem.id for problem in sums.problems}
-    assert {row.n for row in rows} == {4}
-    assert sum(row.mean for row in rows) / 4 == pytest.approx(metrics["mean"]["value"])
+    assert metrics_json(metrics) == json.loads(files["metrics.json"])
+    assert list(metrics_json(metrics)) == list(json.loads(files["metrics.json"]))
+    manifest = json.loads(files["manifest.json"])
+    assert manifest_json(parse_manifest(files["manifest.json"])) | {"started_at": manifest["started_at"]} == manifest
 
 
 @pytest.mark.parametrize(
@@ -62,37 +79,79 @@ def test_damaged_metrics_are_named(files, changes, why):
         parse_metrics(changed(files["metrics.json"], **changes))
 
 
+def test_what_a_later_version_adds_is_passed_over(files):
+    for name, parse in (("metrics.json", parse_metrics), ("manifest.json", parse_manifest)):
+        more = changed(files[name], later={"k": [1]})
+        assert parse(more) == parse(files[name])
+    nested = changed(files["metrics.json"], tokens__later=1, second_opinion__later=1)
+    assert parse_metrics(nested) == parse_metrics(files["metrics.json"])
+
+
+def test_earlier_metrics_do_not_say_by_which_answers_they_were_graded(files):
+    data = json.loads(files["metrics.json"])
+    del data["benchmark_sha256"]
+    assert parse_metrics(json.dumps(data)).benchmark_sha256 is None
+
+
+differences = st.builds(
+    PairedDifference,
+    st.builds(Estimate, *[st.floats(allow_nan=False)] * 3),
+    *[st.integers(0, 1000)] * 3,
+)
+comparisons = st.builds(
+    ModelComparison,
+    st.text(),
+    st.text(),
+    st.none() | st.text(),
+    st.builds(TableComparison, differences, differences, st.none() | differences),
+)
+
+
+@given(st.lists(comparisons, max_size=3), st.lists(st.text(), max_size=3), st.integers(1, 5), st.floats(0, 1))
+def test_a_summary_comes_back(compared, left_out, n, value):
+    found = tuple(SummarizedEvaluation(f"a/{step}", metrics_of("a", step, value, n)) for step in (None, 6))
+    summary = EvaluationSummary("a", found, tuple(compared), tuple(left_out))
+    assert parse_summary(json.dumps(summary_json(summary))) == summary
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"format": 2}, "format is 2, and this version reads 1"),
+        ({"evaluations": {}}, "evaluations must be a list"),
+        ({"evaluations": [3]}, "an evaluation or a comparison must be a dict"),
+        ({"evaluations": [{"folder": 3}]}, "folder must be text"),
+        ({"evaluations": [{"folder": "a"}]}, "format is missing"),
+        ({"comparisons": [{"baseline": "a"}]}, "candidate is missing"),
+        ({"left_out": [None]}, "a sentence of left_out must be text"),
+    ],
+)
+def test_a_damaged_summary_is_named(changes, why):
+    whole = json.dumps(summary_json(EvaluationSummary("a", (), (), ())))
+    with pytest.raises(InvalidInputError, match=why):
+        parse_summary(changed(whole, **changes))
+
+
+@pytest.mark.parametrize("limit", [None, "0", True, float("nan"), 10**400, {}])
+def test_limits_of_a_difference_that_are_no_numbers_are_named(limit):
+    paired = PairedDifference(Estimate(0.0, 0.0, 0.0), 0, 0, 1)
+    one = ModelComparison("a", "b", None, TableComparison(paired, paired, None))
+    data = summary_json(EvaluationSummary("a", (), (one,), ()))
+    data["comparisons"][0]["maj"]["difference"]["low"] = limit
+    with pytest.raises(InvalidInputError, match="the difference of maj must be a finite Python number"):
+        parse_summary(json.dumps(data))
+
+
+@pytest.mark.parametrize(("content", "why"), [(b"\xff", "it is no text in UTF-8"), (b"{}", "format is missing")])
+def test_a_file_that_cannot_be_used_is_named_with_what_to_do(tmp_path, content, why):
+    path = tmp_path / "metrics.json"
+    path.write_bytes(content)
+    with pytest.raises(StateError, match=rf"{path} cannot be used: {why}.*\. Remove it, and evaluating again"):
+        read_result(path, parse_metrics)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, "9" * 5000, "NaN"])
 def test_what_is_no_object_is_named(text):
-    for parse in (parse_metrics, parse_manifest):
+    for parse in (parse_metrics, parse_manifest, parse_summary):
         with pytest.raises(InvalidInputError, match=r"it is no JSON|must be a dict"):
             parse(text)
-
-
-def test_a_table_of_other_problems_than_the_metrics_sum_up_is_named(files):
-    metrics = parse_metrics(files["metrics.json"])
-    head, first, *others = files["problems.csv"].splitlines(keepends=True)
-    for rows, why in (
-        ([head, *others], "4 problems, each once"),
-        ([head, first, first, *others[:-1]], "4 problems, each once"),
-        ([head, first.replace(",4,", ",8,", 1), *others], "has 8 samples and not 4"),
-        ([head.replace("mean", "meen"), first, *others], "a row lacks a number or a column"),
-    ):
-        with pytest.raises(InvalidInputError, match=why):
-            parse_problems("".join(rows), metrics)
-    with pytest.raises(InvalidInputError, match=r"its mean is not that of metrics\.json"):
-        parse_problems(files["problems.csv"], {**metrics, "mean": {"value": metrics["mean"]["value"] + 0.01}})
-
-
-def test_a_long_answer_is_no_damage(files):
-    metrics = parse_metrics(files["metrics.json"])
-    head, first, *others = files["problems.csv"].splitlines(keepends=True)
-    names = head.strip().split(",")
-    cells = first.strip().split(",")
-    cells[names.index("majority")] = "x" * 200_000
-    assert len(parse_problems("".join([head, ",".join(cells) + "\n", *others]), metrics)) == 4
-
-
-def test_only_a_line_feed_ends_a_line():
-    line = json.dumps({"problem": "p", "sample": 0, "text": "a\u2028b\x85c"}, ensure_ascii=False)
-    assert parse_endings(f"\ufeff{line}\n", {("p", 0)}) == {("p", 0): "a\u2028b\x85c"}

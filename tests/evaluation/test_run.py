@@ -1,9 +1,11 @@
 """Evaluations go on where they stopped, and run once."""
 
+import csv
 import fcntl
 import json
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -13,9 +15,10 @@ from verl_vip.evaluation.benchmarks import load_benchmark
 from verl_vip.evaluation.folder import ResultFolder
 from verl_vip.evaluation.grading import IntegerGrader, make_grader
 from verl_vip.evaluation.models import ModelSource
+from verl_vip.evaluation.result_files import manifest_json, metrics_json
 from verl_vip.evaluation.run import Evaluator, Task
 from verl_vip.evaluation.sampling import SamplingSettings, sample_seed
-from verl_vip.evaluation.summary import find_evaluations, summary_data
+from verl_vip.evaluation.summary import find_evaluations, make_summary
 
 
 def answer(prompt, seed):
@@ -36,6 +39,10 @@ def tasks(*benchmarks):
     return [Task(benchmark, make_grader("integer")) for benchmark in benchmarks]
 
 
+def tables(folder):
+    return [(folder.path / name).read_bytes() for name in ("problems.csv", "grades.jsonl")]
+
+
 def test_a_run_gives_every_sample_its_own_seed_and_grades_all(tmp_path, model, sums, recite):
     sampler = recite(answer)
     (folder,) = evaluator(tmp_path / "out", sampler).run([model], tasks(sums))
@@ -43,11 +50,12 @@ def test_a_run_gives_every_sample_its_own_seed_and_grades_all(tmp_path, model, s
     assert len(sampler.asked) == len({request.seed for request in sampler.asked}) == 32
     right = sum(request.seed % 2 == 0 for request in sampler.asked)
     metrics = folder.metrics()
-    assert metrics["mean"]["value"] == pytest.approx(right / 32)
-    assert metrics["pass_at_k"]["1"]["value"] == pytest.approx(right / 32)
-    assert metrics["unanswered"] == pytest.approx(1 - right / 32)
-    assert list(metrics["maj_at_k"]) == ["1", "2", "4", "8"]
-    assert sum(int(row["correct"]) for row in folder.problems()) == right
+    assert metrics.mean.value == pytest.approx(right / 32)
+    assert metrics.pass_at_k[1].value == pytest.approx(right / 32)
+    assert metrics.unanswered == pytest.approx(1 - right / 32)
+    assert list(metrics.maj_at_k) == [1, 2, 4, 8]
+    with (folder.path / "problems.csv").open(newline="") as file:
+        assert sum(int(row["correct"]) for row in csv.DictReader(file)) == right
 
 
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path, model, sums, recite):
@@ -62,8 +70,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path, mo
     (folder,) = evaluator(tmp_path / "killed", last).run([model], tasks(sums))
     assert len(last.asked) == 32 - 24 + 1
     assert folder.metrics() == expected.metrics()
-    assert folder.problems() == expected.problems()
-    assert folder.grades() == expected.grades()
+    assert tables(folder) == tables(expected)
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, model, sums, recite):
@@ -82,8 +89,8 @@ def test_another_grader_grades_the_same_samples_anew(tmp_path, model, sums, reci
     again = recite(answer)
     (folder,) = evaluator(tmp_path, again).run([model], [Task(sums, make_grader(f"{reward}:score"))])
     assert again.asked == []
-    assert folder.metrics()["mean"]["value"] == 1.0
-    assert folder.metrics()["grader"]["name"] == f"{reward}:score"
+    assert folder.metrics().mean.value == 1.0
+    assert folder.metrics().grader["name"] == f"{reward}:score"
 
 
 def test_a_larger_n_samples_only_what_is_missing(tmp_path, model, sums, recite):
@@ -93,13 +100,13 @@ def test_a_larger_n_samples_only_what_is_missing(tmp_path, model, sums, recite):
     kept = (output / "tiny" / "sums" / "samples.jsonl").read_bytes()
     with pytest.raises(KeyboardInterrupt):
         evaluator(output, recite(answer, dies_after=3), n=12).run([model], tasks(sums))
-    assert ResultFolder(output / "tiny" / "sums").metrics()["n"] == 5  # until the others are there
+    assert ResultFolder(output / "tiny" / "sums").metrics().n == 5  # until the others are there
     more = recite(answer)
     (folder,) = evaluator(output, more, n=12).run([model], tasks(sums))
     assert len(more.asked) == 4 * 7 - 3
     assert (folder.path / "samples.jsonl").read_bytes().startswith(kept)
     assert folder.metrics() == expected.metrics()
-    assert folder.problems() == expected.problems()
+    assert tables(folder) == tables(expected)
 
 
 def test_a_smaller_n_uses_the_first_samples_and_loses_none(tmp_path, model, sums, recite):
@@ -108,10 +115,10 @@ def test_a_smaller_n_uses_the_first_samples_and_loses_none(tmp_path, model, sums
         sampler = recite(answer)
         (folder,) = evaluator(tmp_path / "out", sampler, n=n).run([model], tasks(sums))
         assert len(sampler.asked) in (0, 32)
-        assert folder.metrics()["n"] == n
+        assert folder.metrics().n == n
         assert len(folder.samples()) == 32
     assert folder.metrics() == expected.metrics()
-    assert folder.grades() == expected.grades()
+    assert tables(folder) == tables(expected)
 
 
 REWARD = "def score(data_source, solution_str, ground_truth, extra_info):\n    return {}\n"
@@ -147,13 +154,13 @@ def test_corrected_answers_are_graded_anew_and_nothing_is_sampled(tmp_path, mode
 
     first = recite(answer)
     before = run(first).metrics()
-    assert (len(first.asked), before["mean"]["value"]) == (16, 0)
+    assert (len(first.asked), before.mean.value) == (16, 0)
     rows[1].update(change(rows[1]))
     again = recite(answer)
     after = run(again).metrics()
     assert again.asked == []
-    assert after["mean"]["value"] == 0.5
-    assert after["benchmark_sha256"] != before["benchmark_sha256"]
+    assert after.mean.value == 0.5
+    assert after.benchmark_sha256 != before.benchmark_sha256
     rows[1]["prompt"][0]["content"] = "What is 3 + 3?"
     with pytest.raises(StateError, match="1 of the problems sampled there are not in the benchmark"):
         run(again)
@@ -168,7 +175,7 @@ def test_a_changed_grader_file_grades_anew(tmp_path, model, sums, recite, monkey
         (folder,) = evaluator(tmp_path / "out", recite(answer)).run(
             [model], [Task(sums, make_grader(f"{reward}:score"))]
         )
-        assert folder.metrics()["mean"]["value"] == mean
+        assert folder.metrics().mean.value == mean
 
 
 def test_a_kill_while_grading_anew_leaves_no_old_grades(tmp_path, model, sums, recite):
@@ -184,7 +191,7 @@ def test_a_kill_while_grading_anew_leaves_no_old_grades(tmp_path, model, sums, r
     with pytest.raises(KeyboardInterrupt):
         evaluator(tmp_path, recite(answer)).run([model], [Task(sums, Dying())])
     (folder,) = evaluator(tmp_path, recite(answer)).run([model], tasks(sums))
-    assert folder.metrics()["grader"] == dict(IntegerGrader().describe())
+    assert folder.metrics().grader == dict(IntegerGrader().describe())
 
 
 def test_a_folder_of_an_earlier_version_goes_on_and_is_graded_anew(tmp_path, model, sums, recite):
@@ -192,16 +199,16 @@ def test_a_folder_of_an_earlier_version_goes_on_and_is_graded_anew(tmp_path, mod
     (folder,) = evaluator(tmp_path, recite(answer)).run([model], tasks(sums))
     expected = folder.metrics()
     manifest = folder.manifest()
-    manifest["benchmark"]["sha256"] = "of prompts and answers"
-    replace_json(folder.path / "manifest.json", manifest)
-    old = {key: value for key, value in expected.items() if key != "benchmark_sha256"}
+    older = replace(manifest, benchmark=replace(manifest.benchmark, sha256="of prompts and answers"))
+    replace_json(folder.path / "manifest.json", manifest_json(older))
+    old = {key: value for key, value in metrics_json(expected).items() if key != "benchmark_sha256"}
     replace_json(folder.path / "metrics.json", {**old, "unanswered": 0.123})
-    assert summary_data(tmp_path, find_evaluations(tmp_path)[0])["evaluations"][0]["unanswered"] == 0.123  # readable
+    assert make_summary(tmp_path, find_evaluations(tmp_path)[0]).evaluations[0].metrics.unanswered == 0.123  # readable
     again = recite(answer)
     evaluator(tmp_path, again).run([model], tasks(sums))
     assert again.asked == []
     assert folder.metrics() == expected
-    assert folder.manifest()["benchmark"]["sha256"] == sums.sha256
+    assert folder.manifest().benchmark.sha256 == sums.sha256
 
 
 def test_an_answer_that_no_grader_can_take_is_refused_by_row_before_anything_is_sampled(tmp_path, model, recite):
@@ -222,10 +229,10 @@ def test_models_graded_by_other_answers_are_not_compared(tmp_path, model, sums, 
     )
     corrected = load_benchmark(str(tmp_path / "sums.jsonl"))
     evaluator(tmp_path, recite(answer)).run([better], tasks(corrected))
-    assert summary_data(tmp_path, find_evaluations(tmp_path, ["tiny"])[0])["comparisons"] == []
+    assert make_summary(tmp_path, find_evaluations(tmp_path, ["tiny"])[0]).comparisons == ()
     assert "tiny and better are not compared on sums: they were graded with other problems or answers" in caplog.text
     evaluator(tmp_path, recite(answer)).run([model], tasks(corrected))
-    assert len(summary_data(tmp_path, find_evaluations(tmp_path, ["tiny"])[0])["comparisons"]) == 1
+    assert len(make_summary(tmp_path, find_evaluations(tmp_path, ["tiny"])[0]).comparisons) == 1
 
 
 def test_other_settings_are_refused_before_anything_is_sampled(tmp_path, model, sums, recite):
@@ -259,7 +266,7 @@ def test_a_checkpoint_is_converted_only_if_something_is_to_be_sampled(tmp_path, 
     (folder,) = evaluator(tmp_path / "out", recite(answer), convert).run([source], tasks(sums))
     evaluator(tmp_path / "out", recite(answer), convert).run([source], tasks(sums))
     assert converted == [("run-step6", tmp_path / "out" / "run-step6" / "model")]
-    assert folder.metrics()["step"] == 6
+    assert folder.metrics().step == 6
 
 
 def test_two_runs_into_one_folder_are_refused(tmp_path, model, sums, recite):
@@ -300,13 +307,13 @@ def test_models_are_compared_by_problem_on_each_benchmark_and_on_all(tmp_path, m
     found, left_out = find_evaluations(tmp_path, ["tiny"])
     assert left_out == []
     assert list(found) == ["tiny", "better"]
-    data = summary_data(tmp_path, found)
-    assert data["baseline"] == "tiny"
-    assert [one["folder"] for one in data["evaluations"]] == ["tiny/more", "tiny/sums", "better/more", "better/sums"]
-    by_name = {comparison["benchmark"]: comparison["mean"] for comparison in data["comparisons"]}
+    data = make_summary(tmp_path, found)
+    assert data.baseline == "tiny"
+    assert [one.folder for one in data.evaluations] == ["tiny/more", "tiny/sums", "better/more", "better/sums"]
+    by_name = {comparison.benchmark: comparison.scores.mean for comparison in data.comparisons}
     assert list(by_name) == ["more", "sums", None]
-    assert by_name["sums"]["problems"] == 4
-    assert by_name[None]["problems"] == 5
-    tiny = data["evaluations"][1]["mean"]["value"]
-    assert by_name["sums"]["difference"]["value"] == pytest.approx(1 - tiny)
-    assert by_name["sums"]["worse"] == 0
+    assert by_name["sums"].problems == 4
+    assert by_name[None].problems == 5
+    tiny = data.evaluations[1].metrics.mean.value
+    assert by_name["sums"].difference.value == pytest.approx(1 - tiny)
+    assert by_name["sums"].worse == 0

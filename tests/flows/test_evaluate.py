@@ -63,7 +63,7 @@ def test_complete_checkpoints_once_and_new_ones_later(settings, tmp_path):
     assert evaluated(folder) == [2, 4, 6]
     table = Artifact.get("evaluation-late").data
     assert '"model": "late-step6"' in table
-    assert '"mean@4": "0.500 (0.400 to 0.600)"' in table
+    assert '"mean@4": "0.500 [0.400, 0.600]"' in table
     assert "(data:image/png;base64," in Artifact.get("evaluation-late-pass-at-k").data
 
 

@@ -1,15 +1,21 @@
 """Whatever a flow is given: it makes its run of it, or says in one sentence which parameter is wrong."""
 
+import inspect
 import os
 import random
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
 import pytest
 
+from verl_vip import cli
 from verl_vip.errors import ConfigError, VerlVipError
+from verl_vip.flows.evaluate import evaluate
 from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
+from verl_vip.flows.pipeline import pipeline
+from verl_vip.flows.sweep import sweep
 from verl_vip.flows.sweep_space import SweepPlan
+from verl_vip.flows.train import train
 from verl_vip.flows.training_run import TrainingRun
 
 #: A larger campaign sets these.
@@ -83,3 +89,31 @@ def test_wrong_parameters_are_refused_in_one_sentence(kind, tmp_path, monkeypatc
 def test_the_wrong_parameter_is_named(kind, changes, message):
     with pytest.raises(ConfigError, match=message):
         from_parameters(kind, {**RIGHT[kind], **changes})
+
+
+def is_required(entry):
+    return entry.default is MISSING and entry.default_factory is MISSING
+
+
+COMMANDS = {
+    ("train", "demo"): (train, [TrainingRun]),
+    ("sweep", "demo"): (sweep, [TrainingRun, SweepPlan]),
+    ("evaluate-run", "a", "--benchmark", "offline"): (evaluate, [EvaluationRun]),
+    ("pipeline", "demo", "--benchmark", "offline"): (pipeline, [TrainingRun, EvaluationRun]),
+}
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_a_command_and_its_flow_have_the_defaults_of_what_the_flow_makes(words, monkeypatch):
+    flow, kinds = COMMANDS[words]
+    given = {}
+    monkeypatch.setattr(cli, "_run_flow", lambda name, /, **parameters: given.update(parameters) or 0)
+    assert cli.main(words) == 0
+    taken = inspect.signature(flow.fn).parameters
+    assert given.keys() <= taken.keys()
+    for kind in kinds:
+        required = {entry.name: given[entry.name] for entry in fields(kind) if is_required(entry)}
+        defaults = {name: one.default for name, one in taken.items() if one.default is not one.empty}
+        expected = from_parameters(kind, required)
+        assert from_parameters(kind, {**required, **defaults}) == expected
+        assert from_parameters(kind, {**given, "overrides": (), "options": ()}) == expected

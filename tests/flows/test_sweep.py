@@ -32,9 +32,9 @@ def test_a_grid_ends_with_a_table_and_goes_on_from_there(settings, tmp_path):
     sweep(**settings("grid", seeds=3, strategies=["vip"], budgets=[1]))  # two more seeds
     assert starts(tmp_path / "grid") == {f"vip-n1-seed{seed}": 1 for seed in (1, 2, 3)}
     lines = (tmp_path / "grid" / "pareto.md").read_text().splitlines()
-    assert "| vip (n=1) | 16 | 0.500 (0.500 to 0.500) | 3 | yes |" in lines
+    assert "| vip (n=1) | 16 | 0.500 [0.500, 0.500] | 3 | yes |" in lines
     assert (tmp_path / "grid" / "pareto.png").stat().st_size > 5_000
-    assert json.loads(Artifact.get("pareto-grid").data)[0]["accuracy"] == "0.500 (0.500 to 0.500)"
+    assert json.loads(Artifact.get("pareto-grid").data)[0]["accuracy"] == "0.500 [0.500, 0.500]"
     with pytest.raises(ConfigError, match="begun with another recipe or overrides"):
         sweep(**settings("grid", "accuracy=0.9"))
 

@@ -1,6 +1,7 @@
 """Designs, trials, and the front."""
 
 import itertools
+import sys
 
 import pytest
 
@@ -42,6 +43,13 @@ def test_the_grid():
 
 def test_every_strategy_can_be_swept():
     assert SweepPlan([*STRATEGIES], [4]).wanted == len(STRATEGIES)
+
+
+def test_a_search_whose_package_is_missing_is_refused_before_anything_is_tried(monkeypatch):
+    monkeypatch.setitem(sys.modules, "botorch", None)
+    SweepPlan(["vip"], [4, 8])
+    with pytest.raises(ConfigError, match=r"needs the package of that name; pip install 'verl-vip\[flows\]'"):
+        SweepPlan(["vip"], [4, 8], search="botorch")
 
 
 def test_botorch_may_be_told_how_many_designs_to_try():

@@ -4,8 +4,7 @@ import pytest
 from verl_vip.records.records import RecordWriter, read_run
 from verl_vip.reporting.curves import explain_bands, plot_accuracy, plot_family_accuracy, windows
 from verl_vip.reporting.style import draw
-from verl_vip.reporting.summary import wilson_interval
-from verl_vip.statistics.intervals import mean_interval
+from verl_vip.statistics.intervals import mean_interval, wilson_interval
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def test_accuracy_of_one_run_has_an_interval_over_problems(run_of, against, x):
     (line,) = axes.lines
     np.testing.assert_allclose(line.get_xdata(), x)
     np.testing.assert_allclose(line.get_ydata(), [0.3, 0.5])
-    assert band_of(axes)[line.get_xdata()[1]] == pytest.approx(wilson_interval(50, 100))
+    assert band_of(axes)[line.get_xdata()[1]] == pytest.approx(wilson_interval(50, 100).limits)
     assert axes.get_legend() is None
 
 
@@ -65,7 +64,7 @@ def test_of_many_lines_only_the_ends_have_intervals(run_of):
     groups = {f"s{k}": [run_of(f"s{k}", {0: 30.0, 5: 50.0})] for k in range(5)}
     axes = draw(plot_accuracy, groups).axes[0]
     whiskers = [collection.get_segments()[0][:, 1].tolist() for collection in axes.collections]
-    assert whiskers == [pytest.approx(wilson_interval(50, 100))] * 5
+    assert whiskers == [pytest.approx(wilson_interval(50, 100).limits)] * 5
     assert "whisker at a line's end" in explain_bands(groups)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from verl_vip.errors import VerlVipError
 from verl_vip.evaluation.finished import read_finished
-from verl_vip.evaluation.summary import arrange, summary_data
+from verl_vip.evaluation.summary import arrange, make_summary
 from verl_vip.records.records import RECORDS_FILE, read_run
 from verl_vip.reporting.evaluation_page import evaluation_part
 from verl_vip.reporting.pictures import run_pictures
@@ -177,7 +177,7 @@ def test_each_damaged_evaluation_is_shown_or_named(damaged_evaluations, tmp_path
             reasons[path] = str(error)
         else:
             evaluations = arrange([one])
-            assert evaluation_part(evaluations, summary_data(output, evaluations))
+            assert evaluation_part(evaluations, make_summary(output, evaluations))
             assert (len(one.disputes) == 2) or one.undisclosed or path.name not in ("grades.jsonl", "samples.jsonl")
     assert len(reasons) > len(files) / 4
     assert all(str(path.parent) in why for path, why in reasons.items())

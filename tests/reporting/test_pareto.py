@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from verl_vip.reporting.pareto import front, outcomes, plot_pareto
 from verl_vip.reporting.style import SERIES, draw
-from verl_vip.reporting.summary import wilson_interval
+from verl_vip.statistics.intervals import wilson_interval
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))
@@ -25,10 +25,10 @@ def test_outcomes_are_means_of_the_last_common_validation(run_of):
         "none": [run_of("d")],
     }
     vip, dapo = outcomes(groups)
-    assert (vip.group, vip.runs, vip.rollouts, vip.accuracy, vip.on_front) == ("vip", 2, 16, 0.45, True)
-    assert math.isnan(vip.low)
-    assert (dapo.runs, dapo.rollouts, dapo.accuracy, dapo.on_front) == (1, 32, 0.44, False)
-    assert (dapo.low, dapo.high) == pytest.approx(wilson_interval(44, 100))
+    assert (vip.group, vip.runs, vip.rollouts, vip.accuracy.value, vip.on_front) == ("vip", 2, 16, 0.45, True)
+    assert math.isnan(vip.accuracy.low)
+    assert (dapo.runs, dapo.rollouts, dapo.accuracy.value, dapo.on_front) == (1, 32, 0.44, False)
+    assert dapo.accuracy.limits == pytest.approx(wilson_interval(44, 100).limits)
 
 
 def test_picture_shows_points_whiskers_and_the_stair(run_of):
@@ -50,10 +50,10 @@ def test_picture_shows_points_whiskers_and_the_stair(run_of):
     shapes = [line.get_marker() for line in points]  # as in the legend, which names strategies
     assert shapes[0] == shapes[1] != shapes[2]
     whiskers = [collection.get_segments()[0][:, 1].tolist() for collection in axes.collections]
-    assert whiskers == [pytest.approx(wilson_interval(count, 100)) for count in (40, 60, 30)]
+    assert whiskers == [pytest.approx(wilson_interval(count, 100).limits) for count in (40, 60, 30)]
     low, high = axes.get_ylim()
-    assert low < wilson_interval(30, 100)[0]
-    assert high > wilson_interval(60, 100)[1]
+    assert low < wilson_interval(30, 100).low
+    assert high > wilson_interval(60, 100).high
 
 
 def test_equal_points_are_seen_beside_each_other_without_a_warning(run_of, recwarn):

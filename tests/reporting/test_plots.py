@@ -10,7 +10,7 @@ from verl_vip.reporting.plots import (
     plot_reliability,
 )
 from verl_vip.reporting.style import draw
-from verl_vip.reporting.summary import wilson_interval
+from verl_vip.statistics.intervals import wilson_interval
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_reliability_shows_rates_with_intervals(run):
     np.testing.assert_allclose(observed.get_xdata(), [0.05, 0.4, 0.5, 0.95])
     np.testing.assert_allclose(observed.get_ydata(), [0, 0.5, (2 / 6 + 2 / 4) / 2, 1])
     second = axes.collections[0].get_segments()[1]
-    np.testing.assert_allclose(second[:, 1], wilson_interval(1.0, 2))
+    np.testing.assert_allclose(second[:, 1], wilson_interval(1.0, 2).limits)
     assert max(bar.get_height() for bar in axes.patches) == pytest.approx(1 / 8)
 
 

@@ -31,8 +31,8 @@ def test_runs_become_one_curve_over_common_steps(run_of):
 
 
 def test_intervals_stay_among_shares_and_need_three_seeds():
-    assert seed_interval([0.0, 0.1, 0.9]) == (0.0, 1.0)
-    assert all(map(math.isnan, seed_interval([0.1, 0.2])))
+    assert seed_interval([0.0, 0.1, 0.9]).limits == (0.0, 1.0)
+    assert all(map(math.isnan, seed_interval([0.1, 0.2]).limits))
 
 
 def test_what_was_spent_at_each_validation(tmp_path, make_header, make_step, make_validation):

@@ -30,7 +30,7 @@ def test_evaluations_are_found_beside_runs(write_run, write_evaluations, tmp_pat
     found = find_sources([run, tmp_path / "evaluations"])
     assert list(found.runs) == ["run"]
     assert list(found.evaluations) == ["base", "run-step5", "run-step20"]
-    assert found.evaluations["run-step20"]["sums"].metrics["mean"]["value"] == 0.75
+    assert found.evaluations["run-step20"]["sums"].metrics.mean.value == 0.75
 
 
 def test_one_evaluation_may_be_given_by_itself(write_evaluations, tmp_path):
@@ -42,7 +42,7 @@ def test_equal_models_of_two_outputs_are_told_apart(write_evaluations, tmp_path)
     outputs = [write_evaluations(tmp_path / name, {"base": right}) for name, right in (("first", 1), ("second", 2))]
     found = find_sources(outputs)
     assert list(found.evaluations) == ["base", "second/base"]
-    assert found.evaluations["second/base"]["sums"].metrics["mean"]["value"] == 0.5
+    assert found.evaluations["second/base"]["sums"].metrics.mean.value == 0.5
 
 
 def test_what_cannot_be_read_is_said_in_a_sentence(write_run, write_evaluations, tmp_path):

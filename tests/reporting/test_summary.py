@@ -3,9 +3,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from verl_vip.records.records import RecordWriter, read_run
 from verl_vip.records.run_records import without_signal
@@ -13,15 +10,7 @@ from verl_vip.reporting.summary import (
     broken_budgets,
     family_rows,
     summarize,
-    wilson_interval,
 )
-
-
-@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_interval_is_scipys(case):
-    successes, trials = case
-    expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    assert wilson_interval(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_groups_without_signal_are_counted_among_sampled_groups(make_step):

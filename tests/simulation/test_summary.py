@@ -3,7 +3,8 @@ import pytest
 
 from verl_vip.simulation.measures import StepMeasures
 from verl_vip.simulation.run import Arm, RunResult, RunSettings
-from verl_vip.simulation.summary import MEASURES, Estimate, summarize
+from verl_vip.simulation.summary import MEASURES, mean_and_half_width, summarize
+from verl_vip.statistics.intervals import mean_interval
 
 SETTINGS = RunSettings(steps=2)
 TOTAL = SETTINGS.budget.total
@@ -15,10 +16,9 @@ def run(variance, success, serves_batch=True, rollouts=TOTAL):
 
 
 def test_interval_is_students():
-    estimate = Estimate.of([1.0, 2.0, 3.0, 4.0, 5.0])
-    assert estimate.mean == 3
-    assert estimate.half_width == pytest.approx(2.7764451 * np.sqrt(2.5 / 5))
-    assert Estimate.of([7.0]) == Estimate(7.0, 0.0)
+    found = mean_and_half_width(mean_interval([1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert found == pytest.approx({"mean": 3, "half_width": 2.7764451 * np.sqrt(2.5 / 5)})
+    assert mean_and_half_width(mean_interval([7.0])) == {"mean": 7.0, "half_width": 0.0}
 
 
 def test_measures_by_hand():
@@ -26,7 +26,7 @@ def test_measures_by_hand():
     runs = [run(1.25, [0.2, 0.4, 0.6]), run(1.25, [0.2, 0.4, 0.6])]
     measures = summarize(Arm("vip", "ridge"), runs, SETTINGS, uniform).measures
     assert set(measures) == set(MEASURES)
-    means = {name: value.mean for name, value in measures.items()}
+    means = {name: value.value for name, value in measures.items()}
     assert means == pytest.approx(
         {
             "attainable_share": 0.75,

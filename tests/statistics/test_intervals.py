@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import t
+from scipy.stats import binomtest, t, ttest_rel
 
 from verl_vip.errors import InvalidInputError
-from verl_vip.statistics.intervals import mean_interval, score_interval
+from verl_vip.statistics.intervals import (
+    Estimate,
+    mean_interval,
+    paired_interval,
+    paired_score_interval,
+    score_interval,
+    wilson_interval,
+)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
@@ -65,3 +72,57 @@ def test_no_interval_of_nonsense(scores):
     if not scores:
         with pytest.raises(InvalidInputError):
             mean_interval(scores)
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_interval_is_scipys(case):
+    successes, trials = case
+    expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    found = wilson_interval(successes, trials)
+    assert found.value == successes / trials
+    assert found.limits == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+PAIRS = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=30)
+
+
+@given(PAIRS)
+def test_paired_intervals_are_students_of_the_differences(pairs):
+    candidate, baseline = zip(*pairs, strict=True)
+    differences = [one - other for one, other in pairs]
+    found = paired_interval(candidate, baseline)
+    assert found == mean_interval(differences)
+    assert found == paired_score_interval(candidate, baseline) or not any(differences)
+    if np.ptp(differences) > 1e-3:
+        expected = ttest_rel(candidate, baseline).confidence_interval(0.95)
+        assert found.limits == pytest.approx((expected.low, expected.high))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=300))
+def test_scores_without_a_difference_do_not_show_that_there_is_none(scores):
+    found = paired_score_interval(scores, scores)
+    assert found.value == 0
+    assert found.low == -found.high < 0
+    # A difference on so many problems shows on none of these with 2.5% probability.
+    assert (1 - found.high) ** len(scores) == pytest.approx(0.025)
+
+
+def test_unequal_sides_are_no_pairs():
+    for interval in (paired_interval, paired_score_interval):
+        with pytest.raises(InvalidInputError, match="as many values on both sides; got 1 and 2"):
+            interval([0.0], [0.0, 1.0])
+        with pytest.raises(InvalidInputError, match="at least one value"):
+            interval([], [])
+
+
+def test_an_estimate_prints_every_number_alike():
+    estimate = Estimate(0.125, 0.1, 0.15)
+    assert f"{estimate:.3f}" == "0.125 [0.100, 0.150]"
+    assert f"{estimate:.1%}" == "12.5% [10.0, 15.0]"
+    assert f"{estimate.scaled(100):+.1f}" == "+12.5 [+10.0, +15.0]"
+    assert estimate.half_width == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize("limits", [(-math.inf, math.inf), (math.nan, math.nan)])
+def test_an_estimate_without_an_interval_prints_its_value_alone(limits):
+    assert f"{Estimate(0.125, *limits).scaled(100):+.1f}" == "+12.5"

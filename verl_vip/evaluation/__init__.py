@@ -3,8 +3,9 @@
 Knows nothing of verl, vLLM or Ray: what samples is handed in (`verl_vip.evaluation.sampling.Sampler`).
 """
 
-from verl_vip.evaluation.comparison import PairedDifference, paired_difference
+from verl_vip.evaluation.comparison import paired_difference
 from verl_vip.evaluation.estimators import Vote, majority_at_k, pass_at_k
+from verl_vip.evaluation.results import PairedDifference
 from verl_vip.statistics.intervals import Estimate, mean_interval, score_interval
 
 __all__ = [

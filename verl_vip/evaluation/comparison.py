@@ -4,37 +4,15 @@ Problems differ in difficulty far more than two checkpoints differ on one of the
 so that the interval of a difference is much narrower than the two models' own intervals suggest.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from verl_vip.errors import InvalidInputError
-from verl_vip.evaluation.result_files import ProblemScore
-from verl_vip.statistics.intervals import Estimate, mean_interval
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """The mean over problems of `candidate - baseline`.
-
-    Attributes:
-        difference: With its 95% interval over problems.
-        better: Problems on which the candidate scores higher.
-        worse: Problems on which it scores lower.
-        problems: All problems.
-    """
-
-    difference: Estimate
-    better: int
-    worse: int
-    problems: int
+from verl_vip.evaluation.results import PairedDifference, ProblemScore, TableComparison
+from verl_vip.statistics.intervals import paired_score_interval
 
 
 def paired_difference(baseline: Mapping[str, float], candidate: Mapping[str, float]) -> PairedDifference:
     """Compare two models' scores by problem.
-
-    The interval is Student's. Where no problem differs it would have no width, though unseen problems may differ: then
-    it reaches as far as a share of problems that would be missed among these with 2.5% probability (rule of three).
 
     Args:
         baseline: Score by problem.
@@ -47,40 +25,33 @@ def paired_difference(baseline: Mapping[str, float], candidate: Mapping[str, flo
         raise InvalidInputError(
             f"paired comparison needs the same problems; {len(baseline.keys() ^ candidate.keys())} are in one only."
         )
-    differences = [candidate[problem] - baseline[problem] for problem in baseline]
-    difference = mean_interval(differences)
-    if not any(differences):
-        missed = 1 - 0.025 ** (1 / len(differences))
-        difference = Estimate(0.0, -missed, missed)
+    pairs = [(candidate[problem], score) for problem, score in baseline.items()]
     return PairedDifference(
-        difference,
-        sum(difference > 0 for difference in differences),
-        sum(difference < 0 for difference in differences),
-        len(differences),
+        paired_score_interval([mine for mine, _ in pairs], [theirs for _, theirs in pairs]),
+        sum(mine > theirs for mine, theirs in pairs),
+        sum(mine < theirs for mine, theirs in pairs),
+        len(pairs),
     )
 
 
-def compare_tables(baseline: Mapping[str, ProblemScore], candidate: Mapping[str, ProblemScore]) -> dict[str, Any]:
-    """Compare two models on the same problems: the mean, the majority of all samples and, with equal n, pass@n.
+def compare_tables(baseline: Mapping[str, ProblemScore], candidate: Mapping[str, ProblemScore]) -> TableComparison:
+    """Compare two models on the same problems; pass@n is compared only where all problems have the same n.
 
     Args:
         baseline: Scores by problem, of one benchmark or of several.
         candidate: Scores of the same problems.
 
-    Returns:
-        `{"mean", "maj", "pass_at_n"}`, each a `PairedDifference` as a dict.
-
     Raises:
         InvalidInputError: If they are not about the same problems.
     """
-    measures = {"mean": "mean", "maj": "majority"}
-    if len({one.n for one in (*baseline.values(), *candidate.values())}) == 1:
-        measures["pass_at_n"] = "any_right"
-    return {
-        name: asdict(paired_difference(_scores(baseline, measure), _scores(candidate, measure)))
-        for name, measure in measures.items()
-    }
 
+    def compare(score: Callable[[ProblemScore], float]) -> PairedDifference:
+        ours, theirs = ({problem: score(one) for problem, one in table.items()} for table in (baseline, candidate))
+        return paired_difference(ours, theirs)
 
-def _scores(table: Mapping[str, ProblemScore], measure: str) -> dict[str, float]:
-    return {problem: getattr(one, measure) for problem, one in table.items()}
+    same_n = len({one.n for one in (*baseline.values(), *candidate.values())}) == 1
+    return TableComparison(
+        mean=compare(lambda one: one.mean),
+        maj=compare(lambda one: one.majority),
+        pass_at_n=compare(lambda one: one.any_right) if same_n else None,
+    )

@@ -4,43 +4,13 @@ Whatever is wrong with a file becomes one `StateError` that names it, so that wh
 leave this one out and say why.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
-from verl_vip.errors import InvalidInputError, StateError
-from verl_vip.evaluation.result_files import (
-    ProblemScore,
-    parse_disputed,
-    parse_endings,
-    parse_manifest,
-    parse_metrics,
-    parse_problems,
-)
-from verl_vip.regular_files import read_regular
-
-_ADVICE = {
-    "metrics.json": "Remove it, and evaluating again grades anew.",
-    "problems.csv": "Remove it, and evaluating again makes it anew.",
-    "grades.jsonl": "Remove it, and evaluating again makes it anew.",
-    "manifest.json": "Without it nobody knows what was sampled; remove the folder to evaluate anew.",
-    "samples.jsonl": "Remove the line, and evaluating again samples what is missing.",
-}
-
-Parsed = TypeVar("Parsed")
-
-
-@dataclass(frozen=True)
-class Dispute:
-    """One response that the grader and the second opinion judge differently; `ending` is the end of its text."""
-
-    problem: str
-    sample: int
-    answer: str | None
-    correct: bool
-    second: bool
-    ending: str
+from verl_vip.errors import StateError
+from verl_vip.evaluation.result_files import parse_manifest, parse_metrics, read_result
+from verl_vip.evaluation.result_rows import parse_disputed, parse_endings, parse_problems
+from verl_vip.evaluation.results import Dispute, EvaluationManifest, EvaluationMetrics, ProblemScore
 
 
 @dataclass(frozen=True)
@@ -49,16 +19,16 @@ class FinishedEvaluation:
 
     Attributes:
         path: Its folder, `OUTPUT/MODEL/BENCHMARK`.
-        metrics: As `metrics.json` holds them.
-        manifest: As `manifest.json` holds it.
+        metrics: How good it is.
+        manifest: What was sampled.
         problems: The table of problems.
         disputes: What the second opinion disputes, in the order of the grades.
         undisclosed: Why the disputes are not known; None where they are.
     """
 
     path: Path
-    metrics: Mapping[str, Any]
-    manifest: Mapping[str, Any]
+    metrics: EvaluationMetrics
+    manifest: EvaluationManifest
     problems: tuple[ProblemScore, ...]
     disputes: tuple[Dispute, ...]
     undisclosed: str | None
@@ -67,7 +37,7 @@ class FinishedEvaluation:
     def benchmark_sha256(self) -> str:
         """What tells the problems and their answers, as they were graded, from any others."""
         # Earlier metrics do not say; their manifest's hash is that of prompts and answers.
-        return str(self.metrics.get("benchmark_sha256") or self.manifest["benchmark"]["sha256"])
+        return self.metrics.benchmark_sha256 or self.manifest.benchmark.sha256
 
 
 def read_finished(path: Path) -> FinishedEvaluation:
@@ -80,12 +50,12 @@ def read_finished(path: Path) -> FinishedEvaluation:
         StateError: If it is not finished, was written by another version, or is damaged. Damaged responses or grades
             alone are no reason: they are needed for the disputes only.
     """
-    metrics = _parsed(path / "metrics.json", parse_metrics)
-    manifest = _parsed(path / "manifest.json", parse_manifest)
-    problems = _parsed(path / "problems.csv", lambda text: parse_problems(text, metrics))
+    metrics = read_result(path / "metrics.json", parse_metrics)
+    manifest = read_result(path / "manifest.json", parse_manifest)
+    problems = read_result(path / "problems.csv", lambda text: parse_problems(text, metrics))
     disputes: tuple[Dispute, ...] = ()
     undisclosed = None
-    if (metrics["second_opinion"] or {}).get("disagreements"):
+    if metrics.second_opinion is not None and metrics.second_opinion.disagreements:
         try:
             disputes = _disputes(path, metrics)
         except StateError as error:
@@ -93,20 +63,8 @@ def read_finished(path: Path) -> FinishedEvaluation:
     return FinishedEvaluation(path, metrics, manifest, problems, disputes, undisclosed)
 
 
-def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed:
-    try:
-        return parse(read_regular(path).decode())
-    except StateError:
-        raise
-    except InvalidInputError as error:
-        raise StateError(f"{path} cannot be used: {error} {_ADVICE[path.name]}") from error
-    except UnicodeDecodeError as error:
-        why = f"it is no text in UTF-8 ({error.reason})"
-        raise StateError(f"{path} cannot be used: {why}. {_ADVICE[path.name]}") from error
-
-
-def _disputes(path: Path, metrics: Mapping[str, Any]) -> tuple[Dispute, ...]:
-    disputed = _parsed(path / "grades.jsonl", lambda text: parse_disputed(text, metrics))
-    places = {(one["problem"], one["sample"]) for one in disputed}
-    endings = _parsed(path / "samples.jsonl", lambda text: parse_endings(text, places))
-    return tuple(Dispute(**one, ending=" ".join(endings[one["problem"], one["sample"]].split())) for one in disputed)
+def _disputes(path: Path, metrics: EvaluationMetrics) -> tuple[Dispute, ...]:
+    disputed = read_result(path / "grades.jsonl", lambda text: parse_disputed(text, metrics))
+    places = {(one.problem, one.sample) for one in disputed}
+    endings = read_result(path / "samples.jsonl", lambda text: parse_endings(text, places))
+    return tuple(replace(one, ending=" ".join(endings[one.problem, one.sample].split())) for one in disputed)

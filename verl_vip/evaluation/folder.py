@@ -5,8 +5,8 @@
     samples.jsonl   one response a line, appended as they finish: problem, sample, text, finish_reason, tokens,
                     prompt_tokens; never rewritten, so that a killed evaluation goes on where it stopped
     grades.jsonl    one line a response, by problem and sample: answer, correct, second (the second opinion), truncated
-    problems.csv    one line a problem, see `verl_vip.evaluation.metrics`
-    metrics.json    the result, see `verl_vip.evaluation.metrics`; written last, so that where it is, all is there
+    problems.csv    one line a problem, see `verl_vip.evaluation.result_rows`
+    metrics.json    the result, see `verl_vip.evaluation.result_files`; written last, so that where it is, all is there
 
 Samples depend on the model, the prompts and the settings of sampling, which is what the manifest guards. Grades depend
 on the samples, the answers and the grader: when these change, the samples are graded anew and nothing is sampled.
@@ -18,67 +18,49 @@ import logging
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from verl_vip.durable_files import cut_torn_line, replace_file, replace_json
 from verl_vip.errors import InvalidInputError, StateError
 from verl_vip.evaluation.benchmarks import Benchmark
+from verl_vip.evaluation.metrics import Graded, ProblemRow
 from verl_vip.evaluation.models import ModelSource
+from verl_vip.evaluation.result_files import (
+    manifest_json,
+    metrics_json,
+    parse_manifest,
+    parse_metrics,
+    read_result,
+)
+from verl_vip.evaluation.result_rows import grade_json, problem_cells
+from verl_vip.evaluation.results import (
+    EvaluatedBenchmark,
+    EvaluatedModel,
+    EvaluationManifest,
+    EvaluationMetrics,
+    Sample,
+)
 from verl_vip.evaluation.sampling import SamplingSettings
-from verl_vip.json_lines import read_json_lines, valid_text
-
-FORMAT = 1
+from verl_vip.json_lines import read_json_lines
 
 _LOG = logging.getLogger(__name__)
 
 _SYNC_EVERY_S = 1.0
 _RESULTS = ("grades.jsonl", "problems.csv", "metrics.json")
-#: What `metrics.json` is read for.
-METRIC_KEYS = frozenset(
-    {"format", "model", "step", "benchmark", "problems", "n", "mean", "pass_at_k", "maj_at_k", "sources"}
-    | {"unanswered", "truncated", "tokens", "grader", "second_opinion"}
-)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One response as it is kept; fields as in `samples.jsonl`."""
-
-    problem: str
-    sample: int
-    text: str
-    finish_reason: str
-    tokens: int
-    prompt_tokens: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "text", valid_text(self.text))  # all that is made of it is written as UTF-8
 
 
 def make_manifest(
     model: ModelSource, sha256: str, benchmark: Benchmark, settings: SamplingSettings, versions: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return what tells these samples from any others, as JSON can hold it."""
-    return {
-        "format": FORMAT,
-        "model": {
-            "label": model.label,
-            "origin": model.origin,
-            "kind": model.kind,
-            "step": model.step,
-            "sha256": sha256,
-        },
-        "benchmark": {
-            "name": benchmark.name,
-            "origin": dict(benchmark.origin),
-            "problems": len(benchmark.problems),
-            "sha256": benchmark.sha256,
-        },
-        "sampling": asdict(settings),
-        "versions": dict(versions),
-    }
+) -> EvaluationManifest:
+    """Return what tells these samples from any others."""
+    return EvaluationManifest(
+        EvaluatedModel(model.label, model.origin, model.kind, model.step, sha256),
+        EvaluatedBenchmark(benchmark.name, dict(benchmark.origin), len(benchmark.problems), benchmark.sha256),
+        asdict(settings),
+        dict(versions),
+    )
 
 
 class ResultFolder:
@@ -97,7 +79,7 @@ class ResultFolder:
         """Whether all samples are there and graded."""
         return all((self.path / name).is_file() for name in _RESULTS)
 
-    def open(self, manifest: Mapping[str, Any], problems: Sequence[str]) -> list[tuple[str, int]]:
+    def open(self, manifest: EvaluationManifest, problems: Sequence[str]) -> list[tuple[str, int]]:
         """Begin an evaluation, or go on with the one that is here.
 
         Samples depend on the model, the prompts and the settings of sampling, and stay as long as these do: with a
@@ -117,17 +99,17 @@ class ResultFolder:
         """
         path = self.path / "manifest.json"
         sampled = {(sample.problem, sample.sample) for sample in self.samples()}
-        n = manifest["sampling"]["n"]
+        n, here = int(manifest.sampling["n"]), manifest_json(manifest)
         missing = [(problem, number) for problem in problems for number in range(n) if (problem, number) not in sampled]
         if not path.is_file() and sampled:
             raise StateError(f"{self.path} has samples but no manifest; remove the folder or give another output.")
-        there = read_json(path) if path.is_file() else {}
+        there = _read_json(path) if path.is_file() else {}
         if sampled:
-            self._require_same(there, manifest, problems, sampled, bool(missing))
-            updated = {**there, "benchmark": manifest["benchmark"], "sampling": manifest["sampling"]}
+            self._require_same(there, here, problems, sampled, bool(missing))
+            updated = {**there, "benchmark": here["benchmark"], "sampling": here["sampling"]}
         else:
-            updated = {**manifest, "started_at": round(time.time(), 3)}
-        if self.is_finished and any(number < self.metrics()["n"] for _, number in missing):
+            updated = {**here, "started_at": round(time.time(), 3)}
+        if self.is_finished and missing and min(number for _, number in missing) < self.metrics().n:
             (self.path / "metrics.json").unlink()
         if updated != there:
             replace_json(path, updated)
@@ -140,13 +122,13 @@ class ResultFolder:
     def _require_same(
         self,
         there: Mapping[str, Any],
-        manifest: Mapping[str, Any],
+        here: Mapping[str, Any],
         problems: Sequence[str],
         sampled: Collection[tuple[str, int]],
         some_missing: bool,
     ) -> None:
         compared = ["format", "model.sha256", "sampling", *(["versions"] if some_missing else [])]
-        differing = [line for key in compared for line in _differences(key, _get(there, key), _get(manifest, key))]
+        differing = [line for key in compared for line in _differences(key, _get(there, key), _get(here, key))]
         if others := {problem for problem, _ in sampled}.difference(problems):
             differing.append(f"{len(others)} of the problems sampled there are not in the benchmark")
         if differing:
@@ -155,9 +137,13 @@ class ResultFolder:
                 "remove that folder to sample anew."
             )
 
-    def manifest(self) -> dict[str, Any]:
-        """Return the manifest."""
-        return read_json(self.path / "manifest.json")
+    def manifest(self) -> EvaluationManifest:
+        """Return the manifest.
+
+        Raises:
+            StateError: If it is damaged.
+        """
+        return read_result(self.path / "manifest.json", parse_manifest)
 
     def samples(self) -> list[Sample]:
         """Return the samples in the order written; a last line torn by a kill is left out.
@@ -189,57 +175,29 @@ class ResultFolder:
                 os.fsync(file.fileno())
                 self._synced = time.monotonic()
 
-    def finish(
-        self, grades: Iterable[Mapping[str, Any]], problems: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]
-    ) -> None:
+    def finish(self, graded: Iterable[Graded], problems: Sequence[ProblemRow], metrics: EvaluationMetrics) -> None:
         """Write grades, the table of problems and the metrics, replacing any earlier ones; the metrics last."""
         (self.path / "metrics.json").unlink(missing_ok=True)
-        replace_file(self.path / "grades.jsonl", "".join(json.dumps(dict(grade)) + "\n" for grade in grades).encode())
+        lines = "".join(json.dumps(grade_json(one)) + "\n" for one in graded)
+        replace_file(self.path / "grades.jsonl", lines.encode())
+        rows = [problem_cells(row) for row in problems]
         with (self.path / ".problems.csv").open("w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, fieldnames=list(problems[0]))
+            table = csv.DictWriter(file, fieldnames=list(rows[0]))
             table.writeheader()
-            table.writerows(problems)
+            table.writerows(rows)
         (self.path / ".problems.csv").replace(self.path / "problems.csv")
-        replace_json(self.path / "metrics.json", metrics)
+        replace_json(self.path / "metrics.json", metrics_json(metrics))
 
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> EvaluationMetrics:
         """Return the metrics of a finished evaluation.
 
         Raises:
             StateError: If they are damaged.
         """
-        path = self.path / "metrics.json"
-        metrics = read_json(path)
-        if missing := sorted(METRIC_KEYS - metrics.keys()):
-            raise StateError(
-                f"{path} is damaged ({missing[0]} is missing); remove it, and evaluating again grades anew."
-            )
-        return metrics
-
-    def grades(self) -> list[dict[str, Any]]:
-        """Return the grades of a finished evaluation."""
-        return [line for _, line in _lines(self.path / "grades.jsonl")]
-
-    def problems(self) -> list[dict[str, str]]:
-        """Return the table of problems of a finished evaluation, cells as text.
-
-        Raises:
-            StateError: If it is no such table.
-        """
-        path = self.path / "problems.csv"
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                return list(csv.DictReader(file))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise StateError(f"{path} is damaged ({error}); remove it, and evaluating again makes it anew.") from error
+        return read_result(self.path / "metrics.json", parse_metrics)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file.
-
-    Raises:
-        StateError: If it is none.
-    """
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

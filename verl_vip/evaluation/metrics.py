@@ -1,33 +1,8 @@
-"""What graded samples come to: one row a problem, and the metrics of the whole benchmark.
-
-`problems.csv`: problem, source, n, correct, mean, pass_at_K for K = 1, 2, 4, ... n, majority (the most frequent
-answer, cut off after 1,000 characters), majority_correct (of all n samples, ties shared), unanswered, truncated, tokens
-(mean of a response), disagreements (with the second opinion).
-
-`metrics.json`:
-
-    format          of this file
-    model, step     label of the model, and its training step if it is a checkpoint
-    benchmark       its name
-    benchmark_sha256  hash of its prompts, answers, sources and extra_info
-    problems, n     how many, and samples of each
-    mean            mean@n, which estimates pass@1
-    pass_at_k       {"1": ..., ..., "n": ...}
-    maj_at_k        {"1": ..., "2": ..., "4": ..., "n": ...}
-    sources         {source: {"problems": ..., "mean": ...}}
-    unanswered      share of samples that give no answer
-    truncated       share of samples that were cut off at max_tokens
-    tokens          {"mean", "median", "max", "total"} of the responses
-    grader          what judged
-    second_opinion  null, or {"correct": share it finds right, "disagreements": samples judged differently}
-
-Each of mean, pass_at_k and maj_at_k is `{"value", "low", "high"}`, a mean over problems with its 95% interval over
-problems, all shares between 0 and 1.
-"""
+"""What graded samples come to: the metrics of a benchmark, and one row a problem; `results` says what they mean."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
@@ -36,8 +11,15 @@ from tqdm import tqdm
 from verl_vip.errors import InvalidInputError
 from verl_vip.evaluation.benchmarks import Benchmark, Problem
 from verl_vip.evaluation.estimators import Vote, majority_at_k, pass_at_k
-from verl_vip.evaluation.folder import FORMAT, Sample
 from verl_vip.evaluation.grading import Grade, Grader
+from verl_vip.evaluation.results import (
+    EvaluatedModel,
+    EvaluationMetrics,
+    Sample,
+    SecondOpinion,
+    SourceScore,
+    TokenCounts,
+)
 from verl_vip.statistics.intervals import score_interval
 
 #: Of a cell's text; where a grader gives no answer of its own, a whole response votes, and readers of CSV take 131,072.
@@ -61,14 +43,36 @@ class Graded:
         """Whether the second opinion differs."""
         return self.grade.second is not None and self.grade.second != self.grade.correct
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the line for `grades.jsonl`."""
-        return {
-            "problem": self.sample.problem,
-            "sample": self.sample.sample,
-            **asdict(self.grade),
-            "truncated": self.truncated,
-        }
+
+@dataclass(frozen=True)
+class ProblemRow:
+    """A problem's row in the table of problems.
+
+    Attributes:
+        problem: Its id.
+        source: Where it comes from.
+        n: Samples.
+        correct: Right ones.
+        pass_at_k: For k = 1, 2, 4, ... n.
+        majority: The most frequent answer, cut off after 1,000 characters; empty if there is none.
+        majority_correct: Whether that is right, of all n samples, ties shared.
+        unanswered: Samples that give no answer.
+        truncated: Samples that were cut off.
+        tokens: Of a mean response.
+        disagreements: Samples that the second opinion judges differently.
+    """
+
+    problem: str
+    source: str
+    n: int
+    correct: int
+    pass_at_k: Mapping[int, float]
+    majority: str
+    majority_correct: float
+    unanswered: int
+    truncated: int
+    tokens: float
+    disagreements: int
 
 
 def grade_samples(benchmark: Benchmark, samples: Sequence[Sample], grader: Grader) -> dict[str, list[Graded]]:
@@ -96,20 +100,23 @@ def powers(n: int) -> list[int]:
     return [*(2**e for e in range(n.bit_length()) if 2**e < n), n]
 
 
-def problem_rows(benchmark: Benchmark, graded: Mapping[str, Sequence[Graded]]) -> list[dict[str, Any]]:
+def problem_rows(benchmark: Benchmark, graded: Mapping[str, Sequence[Graded]]) -> list[ProblemRow]:
     """Return the table of problems."""
     return [_row(problem, graded[problem.id]) for problem in benchmark.problems]
 
 
 def summarize(
-    benchmark: Benchmark, graded: Mapping[str, Sequence[Graded]], model: Mapping[str, Any], grader: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the content of `metrics.json`.
+    benchmark: Benchmark,
+    graded: Mapping[str, Sequence[Graded]],
+    model: EvaluatedModel,
+    grader: Mapping[str, Any],
+) -> EvaluationMetrics:
+    """Return the metrics.
 
     Args:
         benchmark: The problems.
         graded: Their samples, equally many of each.
-        model: The manifest's part about the model.
+        model: Whose samples they are.
         grader: What the grader says of itself.
     """
     groups = [graded[problem.id] for problem in benchmark.problems]
@@ -117,24 +124,23 @@ def summarize(
     right = [sum(one.grade.correct for one in group) for group in groups]
     flat = [one for group in groups for one in group]
     tokens = [one.sample.tokens for one in flat]
-    return {
-        "format": FORMAT,
-        "model": model["label"],
-        "step": model["step"],
-        "benchmark": benchmark.name,
-        "benchmark_sha256": benchmark.sha256,
-        "problems": len(groups),
-        "n": n,
-        "mean": _estimate([count / n for count in right]),
-        "pass_at_k": {str(k): _estimate([pass_at_k(n, count, k) for count in right]) for k in range(1, n + 1)},
-        "maj_at_k": {str(k): _estimate([majority_at_k(votes(group), k) for group in groups]) for k in powers(n)},
-        "sources": _by_source(benchmark, right, n),
-        "unanswered": fmean(one.grade.answer is None for one in flat),
-        "truncated": fmean(one.truncated for one in flat),
-        "tokens": {"mean": fmean(tokens), "median": median(tokens), "max": max(tokens), "total": sum(tokens)},
-        "grader": dict(grader),
-        "second_opinion": _second_opinion(flat),
-    }
+    return EvaluationMetrics(
+        model=model.label,
+        step=model.step,
+        benchmark=benchmark.name,
+        benchmark_sha256=benchmark.sha256,
+        problems=len(groups),
+        n=n,
+        mean=score_interval([count / n for count in right]),
+        pass_at_k={k: score_interval([pass_at_k(n, count, k) for count in right]) for k in range(1, n + 1)},
+        maj_at_k={k: score_interval([majority_at_k(votes(group), k) for group in groups]) for k in powers(n)},
+        sources=_by_source(benchmark, right, n),
+        unanswered=fmean(one.grade.answer is None for one in flat),
+        truncated=fmean(one.truncated for one in flat),
+        tokens=TokenCounts(fmean(tokens), median(tokens), max(tokens), sum(tokens)),
+        grader=dict(grader),
+        second_opinion=_second_opinion(flat),
+    )
 
 
 def votes(group: Sequence[Graded]) -> list[Vote]:
@@ -142,38 +148,33 @@ def votes(group: Sequence[Graded]) -> list[Vote]:
     return [Vote(one.grade.answer, one.grade.correct) for one in group]
 
 
-def _row(problem: Problem, group: Sequence[Graded]) -> dict[str, Any]:
+def _row(problem: Problem, group: Sequence[Graded]) -> ProblemRow:
     n, right = len(group), sum(one.grade.correct for one in group)
     answers = Counter(one.grade.answer for one in group if one.grade.answer is not None)
-    return {
-        "problem": problem.id,
-        "source": problem.source[:_MOST_CHARACTERS],
-        "n": n,
-        "correct": right,
-        "mean": right / n,
-        **{f"pass_at_{k}": pass_at_k(n, right, k) for k in powers(n)},
-        "majority": answers.most_common(1)[0][0][:_MOST_CHARACTERS] if answers else "",
-        "majority_correct": majority_at_k(votes(group), n),
-        "unanswered": sum(one.grade.answer is None for one in group),
-        "truncated": sum(one.truncated for one in group),
-        "tokens": fmean(one.sample.tokens for one in group),
-        "disagreements": sum(one.disputed for one in group),
-    }
+    return ProblemRow(
+        problem=problem.id,
+        source=problem.source[:_MOST_CHARACTERS],
+        n=n,
+        correct=right,
+        pass_at_k={k: pass_at_k(n, right, k) for k in powers(n)},
+        majority=answers.most_common(1)[0][0][:_MOST_CHARACTERS] if answers else "",
+        majority_correct=majority_at_k(votes(group), n),
+        unanswered=sum(one.grade.answer is None for one in group),
+        truncated=sum(one.truncated for one in group),
+        tokens=fmean(one.sample.tokens for one in group),
+        disagreements=sum(one.disputed for one in group),
+    )
 
 
-def _by_source(benchmark: Benchmark, right: Sequence[int], n: int) -> dict[str, Any]:
+def _by_source(benchmark: Benchmark, right: Sequence[int], n: int) -> dict[str, SourceScore]:
     scores: dict[str, list[float]] = {}
     for problem, count in zip(benchmark.problems, right, strict=True):
         scores.setdefault(problem.source, []).append(count / n)
-    return {source: {"problems": len(values), "mean": _estimate(values)} for source, values in sorted(scores.items())}
+    return {source: SourceScore(len(values), score_interval(values)) for source, values in sorted(scores.items())}
 
 
-def _second_opinion(flat: Sequence[Graded]) -> dict[str, Any] | None:
+def _second_opinion(flat: Sequence[Graded]) -> SecondOpinion | None:
     opinions = [one.grade.second for one in flat]
     if any(opinion is None for opinion in opinions):
         return None
-    return {"correct": fmean(map(bool, opinions)), "disagreements": sum(one.disputed for one in flat)}
-
-
-def _estimate(scores: Sequence[float]) -> dict[str, float]:
-    return asdict(score_interval(scores))
+    return SecondOpinion(fmean(map(bool, opinions)), sum(one.disputed for one in flat))

@@ -1,162 +1,269 @@
-"""The files of a finished evaluation, parsed: their shape is checked, and whatever is wrong is an `InvalidInputError`.
+"""The JSON files of evaluations: results turned into them, and back with their shape checked.
 
-`verl_vip.evaluation.folder` says what the files are, and `verl_vip.evaluation.metrics` what they hold.
+`metrics.json` of one evaluation, `OUTPUT/MODEL/BENCHMARK`:
+
+    format          of this file
+    model, step     label of the model, and its training step if it is a checkpoint
+    benchmark       its name
+    benchmark_sha256  hash of its prompts, answers, sources and extra_info
+    problems, n     how many, and samples of each
+    mean            mean@n, which estimates pass@1
+    pass_at_k       {"1": ..., ..., "n": ...}
+    maj_at_k        {"1": ..., "2": ..., "4": ..., "n": ...}
+    sources         {source: {"problems": ..., "mean": ...}}
+    unanswered      share of samples that give no answer
+    truncated       share of samples that were cut off at max_tokens
+    tokens          {"mean", "median", "max", "total"} of the responses
+    grader          what judged
+    second_opinion  null, or {"correct": share it finds right, "disagreements": samples judged differently}
+
+Each of mean, pass_at_k and maj_at_k is `{"value", "low", "high"}`, a mean over problems with its 95% interval over
+problems, all shares between 0 and 1.
+
+`metrics.json` of an output folder:
+
+    format        of this file
+    baseline      label of the model that the others are compared with
+    evaluations   [the `metrics.json` of each, and "folder", relative to OUTPUT], models and benchmarks in order
+    comparisons   [{"baseline", "candidate", "benchmark", "mean", "maj", "pass_at_n"}], each of the last three
+                  {"difference": {"value", "low", "high"}, "better", "worse", "problems"}: candidate - baseline, paired
+                  by problem (see `verl_vip.evaluation.comparison`). Where there are several benchmarks there is one
+                  more over all their problems together, whose benchmark is null. Samples of unequal n have no
+                  pass_at_n.
+    left_out      a sentence on each evaluation that could not be read, and on what else is missing
+
+`verl_vip.evaluation.folder` says what the other files are; those of one row or line an item are read by
+`verl_vip.evaluation.result_rows`. Whatever is wrong with a text is an `InvalidInputError`.
 """
 
-import csv
-import io
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from reprlib import repr as shortened
+from typing import Any, TypeVar
 
 from verl_vip.checks import (
     require_count,
-    require_flag,
     require_mapping,
     require_number,
     require_probability,
     require_text,
 )
-from verl_vip.errors import InvalidInputError
-from verl_vip.evaluation.folder import FORMAT
+from verl_vip.errors import InvalidInputError, StateError
 from verl_vip.evaluation.metrics import powers
-from verl_vip.json_lines import parse_json_lines, valid_text
+from verl_vip.evaluation.results import (
+    EvaluatedBenchmark,
+    EvaluatedModel,
+    EvaluationManifest,
+    EvaluationMetrics,
+    EvaluationSummary,
+    ModelComparison,
+    PairedDifference,
+    SecondOpinion,
+    SourceScore,
+    SummarizedEvaluation,
+    TableComparison,
+    TokenCounts,
+)
+from verl_vip.regular_files import read_regular
+from verl_vip.statistics.intervals import Estimate
 
-#: Characters of a disputed response that are kept, from its end.
-_EXCERPT = 120
+FORMAT = 1
+
 #: Metrics and table are rounded differently when they are written.
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
+_ADVICE = {
+    "metrics.json": "Remove it, and evaluating again grades anew.",
+    "problems.csv": "Remove it, and evaluating again makes it anew.",
+    "grades.jsonl": "Remove it, and evaluating again makes it anew.",
+    "manifest.json": "Without it nobody knows what was sampled; remove the folder to evaluate anew.",
+    "samples.jsonl": "Remove the line, and evaluating again samples what is missing.",
+}
+
+Parsed = TypeVar("Parsed")
 
 
-@dataclass(frozen=True)
-class ProblemScore:
-    """One problem, as `problems.csv` has it.
+def read_result(path: Path, parse: Callable[[str], Parsed]) -> Parsed:
+    """Read a file of an evaluation or of an output folder.
 
-    Attributes:
-        problem: Its id.
-        n: Samples.
-        mean: Share of right ones.
-        majority: Share that the most frequent answer is right, ties shared.
-        any_right: pass@n: 1 if any sample is right.
+    Args:
+        path: The file.
+        parse: The function that reads its text.
+
+    Raises:
+        StateError: If it cannot be read or is damaged; the message names the file and says what to do.
     """
-
-    problem: str
-    n: int
-    mean: float
-    majority: float
-    any_right: float
-
-
-def parse_metrics(text: str) -> dict[str, Any]:
-    """Return the content of `metrics.json`."""
-    data = _json_object(text)
-    _require(data, _require_format, "format")
-    _require(data, require_text, "model", "benchmark")
-    _require(data, _require_positive, "problems", "n")
-    _require(data, _require_unless_null(require_count), "step")
-    _require(data, require_probability, "unanswered", "truncated")
-    _require(data, require_number, "tokens.mean", "tokens.median", "tokens.max", "tokens.total")
-    _require(data, require_mapping, "pass_at_k", "maj_at_k", "sources", "grader")
-    _require(data, _require_estimate, "mean")
-    n = data["n"]
-    _require_curve("pass_at_k", data["pass_at_k"], n, range(1, n + 1))
-    _require_curve("maj_at_k", data["maj_at_k"], len(powers(n)), powers(n))
-    for source, found in data["sources"].items():
-        require_count(f"the problems of source {source!r}", _get(found, "problems"))
-        _require_estimate(f"the mean of source {source!r}", _get(found, "mean"))
-    if _get(data, "second_opinion") is not None:
-        _require(data, require_probability, "second_opinion.correct")
-        _require(data, require_count, "second_opinion.disagreements")
-    _require_unless_null(require_text)("benchmark_sha256", data.get("benchmark_sha256"))
-    return data
+    try:
+        return parse(read_regular(path).decode())
+    except StateError:
+        raise
+    except InvalidInputError as error:
+        raise StateError(f"{path} cannot be used: {error} {_ADVICE[path.name]}") from error
+    except UnicodeDecodeError as error:
+        why = f"it is no text in UTF-8 ({error.reason})"
+        raise StateError(f"{path} cannot be used: {why}. {_ADVICE[path.name]}") from error
 
 
-def parse_manifest(text: str) -> dict[str, Any]:
+def metrics_json(metrics: EvaluationMetrics) -> dict[str, Any]:
+    """Return the content of an evaluation's `metrics.json`."""
+    found = asdict(metrics)
+    for name in ("pass_at_k", "maj_at_k"):
+        found[name] = {str(k): estimate for k, estimate in found[name].items()}
+    return {"format": FORMAT, **found}
+
+
+def parse_metrics(text: str) -> EvaluationMetrics:
+    """Read an evaluation's `metrics.json`."""
+    return _metrics(_json_object(text))
+
+
+def manifest_json(manifest: EvaluationManifest) -> dict[str, Any]:
     """Return the content of `manifest.json`."""
+    return {"format": FORMAT, **asdict(manifest)}
+
+
+def parse_manifest(text: str) -> EvaluationManifest:
+    """Read `manifest.json`."""
     data = _json_object(text)
-    _require(data, require_text, "model.label", "model.origin", "model.sha256", "benchmark.name", "benchmark.sha256")
-    _require(data, require_mapping, "benchmark.origin", "sampling", "versions")
-    _require(data, require_count, "benchmark.problems")
-    return data
+    require_at(data, require_text, "model.label", "model.origin", "model.sha256", "benchmark.name", "benchmark.sha256")
+    require_at(data, require_mapping, "benchmark.origin", "sampling", "versions")
+    require_at(data, require_count, "benchmark.problems")
+    model = {"kind": None, "step": None, **data["model"]}
+    unless_null(require_text)("model.kind", model["kind"])
+    unless_null(require_count)("model.step", model["step"])
+    return EvaluationManifest(
+        EvaluatedModel(**_known(EvaluatedModel, model)),
+        EvaluatedBenchmark(**_known(EvaluatedBenchmark, data["benchmark"])),
+        data["sampling"],
+        data["versions"],
+    )
 
 
-def parse_problems(text: str, metrics: Mapping[str, Any]) -> tuple[ProblemScore, ...]:
-    """Return the rows of `problems.csv`, which must be those that the metrics sum up."""
-    n = metrics["n"]
-    # A response may be the answer that the majority gives, and be longer than what the module takes by itself.
-    usual = csv.field_size_limit(max(len(text), 1))
-    try:
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    except csv.Error as error:
-        raise InvalidInputError(f"it is no table of comma-separated values ({error}).") from error
-    finally:
-        csv.field_size_limit(usual)
-    found = tuple(_problem(row, n) for row in rows)
-    if len({one.problem for one in found}) != metrics["problems"] or len(found) != metrics["problems"]:
-        raise InvalidInputError(f"it should hold {metrics['problems']} problems, each once.")
-    if abs(sum(one.mean for one in found) / len(found) - metrics["mean"]["value"]) > _ROUNDING:
-        raise InvalidInputError("its mean is not that of metrics.json.")
-    return found
+def summary_json(summary: EvaluationSummary) -> dict[str, Any]:
+    """Return the content of an output folder's `metrics.json`."""
+    return {
+        "format": FORMAT,
+        "baseline": summary.baseline,
+        "evaluations": [{"folder": one.folder, **metrics_json(one.metrics)} for one in summary.evaluations],
+        "comparisons": [
+            {
+                "baseline": one.baseline,
+                "candidate": one.candidate,
+                "benchmark": one.benchmark,
+                **{name: found for name, found in asdict(one.scores).items() if found is not None},
+            }
+            for one in summary.comparisons
+        ],
+        "left_out": list(summary.left_out),
+    }
 
 
-def _problem(row: Mapping[str, Any], n: int) -> ProblemScore:
-    columns = ("mean", "majority_correct", f"pass_at_{n}")
-    try:
-        problem, counted = row["problem"], int(row["n"])
-        scores = [float(row[column]) for column in columns]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidInputError(f"a row lacks a number or a column ({error}).") from error
-    require_text("problem", problem)
-    if counted != n:
-        raise InvalidInputError(f"problem {problem!r} has {counted} samples and not {n}.")
-    for column, score in zip(columns, scores, strict=True):
-        require_probability(f"{column} of problem {problem!r}", score)
-    return ProblemScore(problem, n, *scores)
+def parse_summary(text: str) -> EvaluationSummary:
+    """Read an output folder's `metrics.json`."""
+    data = _json_object(text)
+    require_at(data, _require_format, "format")
+    require_at(data, require_text, "baseline")
+    require_at(data, _require_list, "evaluations", "comparisons", "left_out")
+    for sentence in data["left_out"]:
+        require_text("a sentence of left_out", sentence)
+    for one in (*data["evaluations"], *data["comparisons"]):
+        require_mapping("an evaluation or a comparison", one)
+    for one in data["evaluations"]:
+        require_at(one, require_text, "folder")
+    return EvaluationSummary(
+        data["baseline"],
+        tuple(SummarizedEvaluation(one["folder"], _metrics(one)) for one in data["evaluations"]),
+        tuple(_comparison(one) for one in data["comparisons"]),
+        tuple(data["left_out"]),
+    )
 
 
-def parse_disputed(text: str, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the lines of `grades.jsonl` in which both verdicts differ, as many as the metrics count."""
-    grades = [_grade(line) for line in _json_lines(text)]
-    responses = metrics["problems"] * metrics["n"]
-    if len(grades) != responses or len({(one["problem"], one["sample"]) for one in grades}) != responses:
-        raise InvalidInputError(f"it should hold {responses} grades, each response's once.")
-    disputed = [one for one in grades if one["second"] is not None and one["second"] != one["correct"]]
-    if len(disputed) != metrics["second_opinion"]["disagreements"]:
-        raise InvalidInputError("its disagreements are not those of metrics.json.")
-    return disputed
+def _metrics(data: Mapping[str, Any]) -> EvaluationMetrics:
+    require_at(data, _require_format, "format")
+    require_at(data, require_text, "model", "benchmark")
+    require_at(data, _require_positive, "problems", "n")
+    require_at(data, unless_null(require_count), "step")
+    require_at(data, require_probability, "unanswered", "truncated")
+    require_at(data, require_number, "tokens.mean", "tokens.median", "tokens.max", "tokens.total")
+    require_at(data, require_mapping, "pass_at_k", "maj_at_k", "sources", "grader")
+    unless_null(require_text)("benchmark_sha256", data.get("benchmark_sha256"))
+    n = data["n"]
+    made: dict[str, Any] = {
+        "benchmark_sha256": data.get("benchmark_sha256"),  # earlier results do not say
+        "mean": _estimate("mean", _get(data, "mean")),
+        "pass_at_k": _curve("pass_at_k", data["pass_at_k"], range(1, n + 1)),
+        "maj_at_k": _curve("maj_at_k", data["maj_at_k"], powers(n)),
+        "sources": {source: _source(source, found) for source, found in data["sources"].items()},
+        "tokens": TokenCounts(**_known(TokenCounts, data["tokens"])),
+        "second_opinion": _second_opinion(data),
+    }
+    return EvaluationMetrics(**{**_known(EvaluationMetrics, data), **made})
 
 
-def _json_lines(text: str) -> Iterator[dict[str, Any]]:
-    return (line for _, line in parse_json_lines(io.BytesIO(text.encode()), appended=True))
+def _source(name: str, found: Any) -> SourceScore:
+    problems = _get(found, "problems")
+    require_count(f"the problems of source {name!r}", problems)
+    return SourceScore(problems, _estimate(f"the mean of source {name!r}", _get(found, "mean")))
 
 
-def _grade(line: Mapping[str, Any]) -> dict[str, Any]:
-    _require(line, require_text, "problem")
-    _require(line, require_count, "sample")
-    _require(line, _require_unless_null(require_text), "answer")
-    _require(line, require_flag, "correct")
-    _require(line, _require_unless_null(require_flag), "second")
-    return {key: line[key] for key in ("problem", "sample", "answer", "correct", "second")}
+def _second_opinion(data: Mapping[str, Any]) -> SecondOpinion | None:
+    if _get(data, "second_opinion") is None:
+        return None
+    require_at(data, require_probability, "second_opinion.correct")
+    require_at(data, require_count, "second_opinion.disagreements")
+    return SecondOpinion(**_known(SecondOpinion, data["second_opinion"]))
 
 
-def parse_endings(text: str, places: Collection[tuple[str, int]]) -> dict[tuple[str, int], str]:
-    """Return from `samples.jsonl` the ends of some responses, by problem and sample."""
-    found: dict[tuple[str, int], str] = {}
-    for line in _json_lines(text):
-        _require(line, require_text, "problem", "text")
-        _require(line, require_count, "sample")
-        place = line["problem"], line["sample"]
-        if place in places:
-            found[place] = valid_text(line["text"])[-_EXCERPT:]
-    if missing := len(places) - len(found):
-        raise InvalidInputError(f"{missing} responses that were graded are missing.")
-    return found
+def _comparison(data: Mapping[str, Any]) -> ModelComparison:
+    require_at(data, require_text, "baseline", "candidate")
+    require_at(data, unless_null(require_text), "benchmark")
+    mean, maj = (_paired(name, _get(data, name)) for name in ("mean", "maj"))
+    pass_at_n = _paired("pass_at_n", data["pass_at_n"]) if "pass_at_n" in data else None
+    return ModelComparison(
+        data["baseline"], data["candidate"], data["benchmark"], TableComparison(mean, maj, pass_at_n)
+    )
+
+
+def _paired(name: str, data: Any) -> PairedDifference:
+    limits = [_get(data, f"difference.{key}") for key in ("value", "low", "high")]
+    for limit in limits:
+        if limit not in (-math.inf, math.inf):  # as those of a single problem, which has no interval
+            require_number(f"the difference of {name}", limit)
+    require_at(data, require_count, "better", "worse", "problems")
+    return PairedDifference(Estimate(*limits), data["better"], data["worse"], data["problems"])
+
+
+def _estimate(name: str, value: Any) -> Estimate:
+    low, middle, high = (_get(value, key) for key in ("low", "value", "high"))
+    for bound in (low, middle, high):
+        require_probability(name, bound)
+    if not low - ROUNDING <= middle <= high + ROUNDING:
+        raise InvalidInputError(f"{name} must lie in its interval; got {middle} in [{low}, {high}].")
+    return Estimate(middle, low, high)
+
+
+def _curve(name: str, curve: Mapping[str, Any], ks: Collection[int]) -> dict[int, Estimate]:
+    if len(curve) != len(ks) or any(str(k) not in curve for k in ks):
+        raise InvalidInputError(f"{name} must have {len(ks)} values of k.")
+    return {k: _estimate(f"{name} at {k}", curve[str(k)]) for k in ks}
+
+
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a dataclass takes of a mapping; a later version may have written more."""
+    names = {one.name for one in fields(kind)}
+    return {key: value for key, value in data.items() if key in names}
 
 
 def _require_format(name: str, value: Any) -> None:
     if value != FORMAT:
         raise InvalidInputError(f"{name} is {value!r}, and this version reads {FORMAT}.")
+
+
+def _require_list(name: str, value: Any) -> None:
+    if not isinstance(value, list):
+        raise InvalidInputError(f"{name} must be a list; got {shortened(value)}.")
 
 
 def _require_positive(name: str, value: Any) -> None:
@@ -165,23 +272,9 @@ def _require_positive(name: str, value: Any) -> None:
         raise InvalidInputError(f"{name} must be at least 1.")
 
 
-def _require_unless_null(check: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
+def unless_null(check: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
+    """Return a check that lets None pass."""
     return lambda name, value: None if value is None else check(name, value)
-
-
-def _require_estimate(name: str, value: Any) -> None:
-    low, middle, high = (_get(value, key) for key in ("low", "value", "high"))
-    for bound in (low, middle, high):
-        require_probability(name, bound)
-    if not low - _ROUNDING <= middle <= high + _ROUNDING:
-        raise InvalidInputError(f"{name} must lie in its interval; got {middle} in [{low}, {high}].")
-
-
-def _require_curve(name: str, curve: Mapping[str, Any], points: int, ks: Iterable[int]) -> None:
-    if len(curve) != points or any(str(k) not in curve for k in ks):
-        raise InvalidInputError(f"{name} must have {points} values of k.")
-    for k, estimate in curve.items():
-        _require_estimate(f"{name} at {k}", estimate)
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -202,6 +295,11 @@ def _get(data: Mapping[str, Any], dotted: str) -> Any:
     return found
 
 
-def _require(data: Mapping[str, Any], check: Callable[[str, Any], None], *names: str) -> None:
+def require_at(data: Mapping[str, Any], check: Callable[[str, Any], None], *names: str) -> None:
+    """Check values of a mapping by their dotted names.
+
+    Raises:
+        InvalidInputError: If one is missing or fails.
+    """
     for name in names:
         check(name, _get(data, name))

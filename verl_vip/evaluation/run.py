@@ -1,6 +1,6 @@
 """Evaluates models on benchmarks: samples what is missing, grades, and sums up.
 
-    OUTPUT/metrics.json                all evaluations in the folder and their comparisons, see `summary_data`
+    OUTPUT/metrics.json                all evaluations in the folder and their comparisons, see `summary_json`
     OUTPUT/report.html                 the same for people
     OUTPUT/MODEL/BENCHMARK/            one evaluation, see `verl_vip.evaluation.folder`
     OUTPUT/MODEL/model/                the Hugging Face model of a checkpoint that was sharded; merge.log beside it
@@ -18,10 +18,11 @@ from tqdm import tqdm
 
 from verl_vip.errors import ConfigError, IntegrationError
 from verl_vip.evaluation.benchmarks import Benchmark, require_different
-from verl_vip.evaluation.folder import ResultFolder, Sample, make_manifest
+from verl_vip.evaluation.folder import ResultFolder, make_manifest
 from verl_vip.evaluation.grading import Grader
 from verl_vip.evaluation.metrics import grade_samples, problem_rows, summarize
 from verl_vip.evaluation.models import ModelSource
+from verl_vip.evaluation.results import Sample
 from verl_vip.evaluation.sampling import Request, Response, Sampler, SamplingSettings, sample_seed
 from verl_vip.execution.exclusive import exclusive
 
@@ -115,14 +116,16 @@ class Evaluator:
 
     def _grade(self, task: Task, folder: ResultFolder) -> None:
         grader = dict(task.grader.describe())
-        of = {"n": self.settings.n, "benchmark_sha256": task.benchmark.sha256, "grader": grader}
-        if folder.is_finished and of.items() <= folder.metrics().items():
-            return
+        if folder.is_finished:
+            there = folder.metrics()
+            wanted = self.settings.n, task.benchmark.sha256, grader
+            if (there.n, there.benchmark_sha256, there.grader) == wanted:
+                return
         samples = [sample for sample in folder.samples() if sample.sample < self.settings.n]
         graded = grade_samples(task.benchmark, samples, task.grader)
-        metrics = summarize(task.benchmark, graded, folder.manifest()["model"], grader)
-        lines = (one.as_json() for group in graded.values() for one in group)
-        folder.finish(lines, problem_rows(task.benchmark, graded), metrics)
+        metrics = summarize(task.benchmark, graded, folder.manifest().model, grader)
+        flat = (one for group in graded.values() for one in group)
+        folder.finish(flat, problem_rows(task.benchmark, graded), metrics)
 
 
 def _kept(response: Response, problem: str, sample: int) -> Sample:

@@ -1,26 +1,15 @@
-"""All evaluations in a folder together, and how the models differ.
-
-`OUTPUT/metrics.json`:
-
-    format        of this file
-    baseline      label of the model that the others are compared with
-    evaluations   [the `metrics.json` of each, and "folder", relative to OUTPUT], models and benchmarks in order
-    comparisons   [{"baseline", "candidate", "benchmark", "mean", "maj", "pass_at_n"}], each of the last three
-                  {"difference": {"value", "low", "high"}, "better", "worse", "problems"}: candidate - baseline, paired
-                  by problem (see `verl_vip.evaluation.comparison`). Where there are several benchmarks there is one
-                  more over all their problems together, whose benchmark is null.
-    left_out      a sentence on each evaluation that could not be read, and on what else is missing
-"""
+"""All evaluations in a folder together, and how the models differ."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from verl_vip.errors import InvalidInputError, StateError
 from verl_vip.evaluation.comparison import compare_tables
 from verl_vip.evaluation.finished import FinishedEvaluation, read_finished
-from verl_vip.evaluation.folder import FORMAT
+from verl_vip.evaluation.result_files import parse_summary, read_result
+from verl_vip.evaluation.results import EvaluationSummary, ModelComparison, ProblemScore, SummarizedEvaluation
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,15 +54,15 @@ def arrange(evaluations: Sequence[FinishedEvaluation], first: Sequence[str] = ()
         found.setdefault(label, {})[benchmark] = one
 
     def place(label: str) -> tuple[int, str, int]:
-        step = next(iter(found[label].values())).metrics["step"]
+        step = next(iter(found[label].values())).metrics.step
         rank = first.index(label) if label in first else len(first)
         return rank, label.removesuffix(f"-step{step}"), -1 if step is None else step
 
     return {label: found[label] for label in sorted(found, key=place)}
 
 
-def summary_data(output: Path, evaluations: Evaluations, left_out: Iterable[str] = ()) -> dict[str, Any]:
-    """Return the content of `OUTPUT/metrics.json`; the first model is the baseline.
+def make_summary(output: Path, evaluations: Evaluations, left_out: Iterable[str] = ()) -> EvaluationSummary:
+    """Return what evaluations come to together; the first model is the baseline.
 
     Models and benchmarks are named by their folders, which may have been renamed since.
 
@@ -84,21 +73,30 @@ def summary_data(output: Path, evaluations: Evaluations, left_out: Iterable[str]
     """
     baseline, *candidates = evaluations
     cells = [(label, benchmark, one) for label, found in evaluations.items() for benchmark, one in found.items()]
-    return {
-        "format": FORMAT,
-        "baseline": baseline,
-        "evaluations": [
-            {"folder": str(one.path.relative_to(output)), **one.metrics, "model": label, "benchmark": benchmark}
+    return EvaluationSummary(
+        baseline,
+        tuple(
+            SummarizedEvaluation(
+                str(one.path.relative_to(output)), replace(one.metrics, model=label, benchmark=benchmark)
+            )
             for label, benchmark, one in cells
-        ],
-        "comparisons": [
-            comparison for candidate in candidates for comparison in _comparisons(baseline, candidate, evaluations)
-        ],
-        "left_out": [*left_out, *(one.undisclosed for _, _, one in cells if one.undisclosed is not None)],
-    }
+        ),
+        tuple(comparison for candidate in candidates for comparison in _comparisons(baseline, candidate, evaluations)),
+        (*left_out, *(one.undisclosed for _, _, one in cells if one.undisclosed is not None)),
+    )
 
 
-def _comparisons(baseline: str, candidate: str, evaluations: Evaluations) -> list[dict[str, Any]]:
+def read_summary(output: Path) -> EvaluationSummary | None:
+    """Return what the evaluations in an output folder came to when they were last summed up, None if they never were.
+
+    Raises:
+        StateError: If the file is damaged.
+    """
+    path = output / "metrics.json"
+    return read_result(path, parse_summary) if path.is_file() else None
+
+
+def _comparisons(baseline: str, candidate: str, evaluations: Evaluations) -> list[ModelComparison]:
     """Compare two models on each benchmark that both have with the same problems, and on all of them together."""
     ours, theirs = evaluations[baseline], evaluations[candidate]
     both = [name for name in ours if name in theirs]
@@ -114,19 +112,14 @@ def _comparisons(baseline: str, candidate: str, evaluations: Evaluations) -> lis
     if len(shared) > 1:
         names[None] = shared
     return [
-        {
-            "baseline": baseline,
-            "candidate": candidate,
-            "benchmark": name,
-            **compare_tables(
-                *(
-                    {f"{member}/{score.problem}": score for member in members for score in side[member].problems}
-                    for side in (ours, theirs)
-                )
-            ),
-        }
+        ModelComparison(baseline, candidate, name, compare_tables(_table(ours, members), _table(theirs, members)))
         for name, members in names.items()
     ]
+
+
+def _table(side: Mapping[str, FinishedEvaluation], members: Iterable[str]) -> dict[str, ProblemScore]:
+    """Return the scores of some benchmarks by benchmark and problem."""
+    return {f"{member}/{score.problem}": score for member in members for score in side[member].problems}
 
 
 def _same_problems(one: FinishedEvaluation, other: FinishedEvaluation) -> bool:

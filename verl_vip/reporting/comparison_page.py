@@ -90,8 +90,9 @@ def _has_baseline(groups: RunGroups) -> bool:
 def _outcome_cells(end: Outcome | None, runs: int) -> list[str]:
     if end is None:
         return [str(runs), MISSING, MISSING, MISSING]
-    bounds = MISSING if math.isnan(end.low) else f"{100 * end.low:.1f} – {percent(end.high)}"
-    return [str(end.runs), f"{end.rollouts:,.0f}", percent(end.accuracy), bounds]
+    low, high = end.accuracy.limits
+    bounds = f"{100 * low:.1f} – {percent(high)}" if end.accuracy.is_bounded else MISSING
+    return [str(end.runs), f"{end.rollouts:,.0f}", percent(end.accuracy.value), bounds]
 
 
 def _range(end: Outcome | None, members: Mapping[str, RunRecords]) -> str:
@@ -105,10 +106,7 @@ def _advantage_cell(members: Mapping[str, RunRecords], runs: Mapping[str, RunRec
     found = advantage(members, runs)
     if found is None:
         return MISSING
-    value = 100 * found.difference.value
-    if not math.isfinite(found.difference.low):
-        return f"{value:+.1f}"
-    return f"{value:+.1f} [{100 * found.difference.low:+.1f}, {100 * found.difference.high:+.1f}]"
+    return f"{found.difference.scaled(100):+.1f}"
 
 
 def _outcome_note(groups: RunGroups, outcomes: Sequence[Outcome], spent_alike: bool) -> str:

@@ -1,11 +1,8 @@
-"""Which pictures a page on evaluations holds, with their titles and what a reader should know.
+"""Which pictures a page on evaluations holds, with their titles and what a reader should know."""
 
-Metrics and comparisons are those of `verl_vip.evaluation.summary`.
-"""
+from collections.abc import Sequence
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
+from verl_vip.evaluation.results import EvaluationMetrics, ModelComparison
 from verl_vip.evaluation.summary import Evaluations
 from verl_vip.reporting.axes import legend_height
 from verl_vip.reporting.evaluation_plots import (
@@ -24,13 +21,13 @@ from verl_vip.text import file_stem
 _MOST_DIFFERENCES = 9
 
 
-def step_pictures(metrics: Sequence[Mapping[str, Any]]) -> list[Picture]:
+def step_pictures(metrics: Sequence[EvaluationMetrics]) -> list[Picture]:
     """Return one picture for each run of which several steps were evaluated."""
-    runs: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    runs: dict[str, dict[str, list[EvaluationMetrics]]] = {}
     for one in metrics:
-        if one["step"] is not None:
-            run = one["model"].removesuffix(f"-step{one['step']}")
-            runs.setdefault(run, {}).setdefault(one["benchmark"], []).append(one)
+        if one.step is not None:
+            run = one.model.removesuffix(f"-step{one.step}")
+            runs.setdefault(run, {}).setdefault(one.benchmark, []).append(one)
     return [
         Picture(
             f"steps_{index}",
@@ -38,7 +35,7 @@ def step_pictures(metrics: Sequence[Mapping[str, Any]]) -> list[Picture]:
             "mean@n of its checkpoints, with 95% intervals over problems.",
             draw(
                 plot_steps,
-                {name: sorted(found, key=lambda one: one["step"]) for name, found in benchmarks.items()},
+                {name: sorted(found, key=lambda one: one.step or 0) for name, found in benchmarks.items()},
                 height=3.2 + legend_height([*benchmarks]),
             ),
         )
@@ -47,9 +44,9 @@ def step_pictures(metrics: Sequence[Mapping[str, Any]]) -> list[Picture]:
     ]
 
 
-def benchmark_pictures(name: str, evaluations: Evaluations, metrics: Sequence[Mapping[str, Any]]) -> list[Picture]:
+def benchmark_pictures(name: str, evaluations: Evaluations, metrics: Sequence[EvaluationMetrics]) -> list[Picture]:
     """Return the pictures of one benchmark: pass@k, and its problems."""
-    mine = [one for one in metrics if one["benchmark"] == name]
+    mine = [one for one in metrics if one.benchmark == name]
     tables = {label: found[name].problems for label, found in evaluations.items() if name in found}
     height = 3.2 + legend_height(spread([*tables]))
     bands = " with 95% bands" if len(mine) <= MOST_BANDS else "; the table has intervals"
@@ -70,11 +67,11 @@ def benchmark_pictures(name: str, evaluations: Evaluations, metrics: Sequence[Ma
     ]
 
 
-def difference_pictures(comparisons: Sequence[Mapping[str, Any]]) -> list[Picture]:
+def difference_pictures(comparisons: Sequence[ModelComparison]) -> list[Picture]:
     """Return the picture of the paired differences; of many, those over all benchmarks together."""
     shown = comparisons
     if len(comparisons) > _MOST_DIFFERENCES:
-        shown = [one for one in comparisons if one["benchmark"] is None] or comparisons
+        shown = [one for one in comparisons if one.benchmark is None] or comparisons
         shown = shown[-_MOST_DIFFERENCES:]
     if not shown:
         return []

@@ -1,17 +1,20 @@
 """Pictures of evaluated models. Each function draws into `ax` and returns nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from numpy.typing import NDArray
 
 from verl_vip.evaluation.metrics import powers
-from verl_vip.evaluation.result_files import ProblemScore
+from verl_vip.evaluation.results import EvaluationMetrics, ModelComparison, ProblemScore
 from verl_vip.reporting.axes import legend_above
 from verl_vip.reporting.labels import label_text, label_texts
+from verl_vip.reporting.markup import tone_of
 from verl_vip.reporting.style import FAINT, INK, PAPER, SERIES
+from verl_vip.statistics.intervals import Estimate
 
 #: More lines than this cannot be told apart.
 MOST_LINES = 6
@@ -32,7 +35,7 @@ def spread(items: Sequence[Item]) -> list[Item]:
     return [items[round(k * (len(items) - 1) / (MOST_LINES - 1))] for k in range(MOST_LINES)]
 
 
-def plot_pass_at_k(evaluations: Sequence[Mapping[str, Any]], ax: Axes) -> None:
+def plot_pass_at_k(evaluations: Sequence[EvaluationMetrics], ax: Axes) -> None:
     """Draw pass@k against k, of few models with 95% bands over problems.
 
     Args:
@@ -40,11 +43,10 @@ def plot_pass_at_k(evaluations: Sequence[Mapping[str, Any]], ax: Axes) -> None:
         ax: Where to.
     """
     shown = spread(evaluations)
-    labels = label_texts(metrics["model"] for metrics in shown)
+    labels = label_texts(metrics.model for metrics in shown)
     for index, metrics in enumerate(shown):
-        curve = {int(k): estimate for k, estimate in metrics["pass_at_k"].items()}
-        ks = np.array(list(curve))
-        value, low, high = (np.array([point[key] for point in curve.values()]) for key in ("value", "low", "high"))
+        ks = np.array(list(metrics.pass_at_k))
+        value, low, high = _columns(metrics.pass_at_k.values())
         if len(shown) <= MOST_BANDS:
             ax.fill_between(ks, low, high, color=SERIES[index], alpha=0.13, linewidth=0)
         ax.plot(
@@ -55,9 +57,9 @@ def plot_pass_at_k(evaluations: Sequence[Mapping[str, Any]], ax: Axes) -> None:
             markevery=[k - 1 for k in powers(len(ks))],
             markeredgecolor=PAPER,
             markeredgewidth=0.6,
-            label=labels[metrics["model"]],
+            label=labels[metrics.model],
         )
-    largest = max(int(k) for metrics in shown for k in metrics["pass_at_k"])
+    largest = max(metrics.n for metrics in shown)
     ax.set_xscale("log", base=2)
     ax.set_xticks(powers(largest))
     ax.xaxis.set_major_formatter(ScalarFormatter())
@@ -99,7 +101,7 @@ def plot_problem_accuracy(tables: Mapping[str, Sequence[ProblemScore]], ax: Axes
     legend_above(ax)
 
 
-def plot_steps(evaluations: Mapping[str, Sequence[Mapping[str, Any]]], ax: Axes) -> None:
+def plot_steps(evaluations: Mapping[str, Sequence[EvaluationMetrics]], ax: Axes) -> None:
     """Draw mean@n over training steps with 95% intervals over problems, one line a benchmark.
 
     Args:
@@ -108,9 +110,9 @@ def plot_steps(evaluations: Mapping[str, Sequence[Mapping[str, Any]]], ax: Axes)
     """
     labels = label_texts(evaluations)
     for index, (benchmark, found) in enumerate(list(evaluations.items())[:MOST_LINES]):
-        steps = np.array([metrics["step"] for metrics in found], dtype=np.float64)
+        steps = np.array([metrics.step for metrics in found], dtype=np.float64)
         steps += index * 0.012 * np.ptp(steps)  # so that intervals do not cover each other
-        value, low, high = (np.array([metrics["mean"][key] for metrics in found]) for key in ("value", "low", "high"))
+        value, low, high = _columns(metrics.mean for metrics in found)
         ax.errorbar(
             steps,
             value,
@@ -129,18 +131,16 @@ def plot_steps(evaluations: Mapping[str, Sequence[Mapping[str, Any]]], ax: Axes)
     legend_above(ax)
 
 
-def plot_differences(comparisons: Sequence[Mapping[str, Any]], ax: Axes) -> None:
+def plot_differences(comparisons: Sequence[ModelComparison], ax: Axes) -> None:
     """Draw the paired differences of mean@n with their 95% intervals, one row a comparison, the first at the top."""
     rows = list(reversed(comparisons))
     for place, comparison in enumerate(rows):
-        difference = comparison["mean"]["difference"]
-        value = difference["value"]
-        apart = difference["low"] > 0 or difference["high"] < 0
+        difference = comparison.scores.mean.difference
         ax.errorbar(
-            value,
+            difference.value,
             place,
-            xerr=[[value - difference["low"]], [difference["high"] - value]],
-            color=SERIES[0] if apart else SERIES[7],
+            xerr=[[difference.value - difference.low], [difference.high - difference.value]],
+            color=SERIES[0] if tone_of(difference) else SERIES[7],
             marker="o",
             elinewidth=1.4,
         )
@@ -149,10 +149,15 @@ def plot_differences(comparisons: Sequence[Mapping[str, Any]], ax: Axes) -> None
     ax.set_yticks(range(len(rows)), [_comparison_name(comparison) for comparison in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=""))
-    baseline = label_text(rows[0]["baseline"], _ROW_POINTS, lines=1)
+    baseline = label_text(rows[0].baseline, _ROW_POINTS, lines=1)
     ax.set_xlabel(f"difference of mean@n to {baseline},\npercentage points")
 
 
-def _comparison_name(comparison: Mapping[str, Any]) -> str:
-    names = comparison["candidate"], comparison["benchmark"] or "all benchmarks"
+def _columns(estimates: Iterable[Estimate]) -> NDArray[np.float64]:
+    """Return values, lower limits and upper limits as the rows of an array."""
+    return np.array([(one.value, *one.limits) for one in estimates]).T
+
+
+def _comparison_name(comparison: ModelComparison) -> str:
+    names = comparison.candidate, comparison.benchmark or "all benchmarks"
     return "\n".join(label_text(name, _ROW_POINTS, lines=1) for name in names)

@@ -5,11 +5,17 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Literal
 
+from verl_vip.statistics.intervals import Estimate
 from verl_vip.text import readable
 
 Tone = Literal["", "good", "bad"]
 
 MISSING = "–"
+
+
+def tone_of(difference: Estimate) -> Tone:
+    """Return how a difference is to look: good or bad where its interval leaves out 0."""
+    return "good" if difference.low > 0 else "bad" if difference.high < 0 else ""
 
 
 def html_text(text: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from verl_vip.records.records import RunRecords
 from verl_vip.reporting.grouping import decisive_settings, seeds_of, strategy_of
-from verl_vip.statistics.intervals import Estimate, mean_interval
+from verl_vip.statistics.intervals import Estimate, paired_interval
 
 BASELINE = "uniform"
 
@@ -49,7 +49,8 @@ def advantage(members: Mapping[str, RunRecords], runs: Mapping[str, RunRecords])
     point = max(set.intersection(*(mine.keys() & theirs.keys() for mine, theirs in pairs)), default=0)
     if point == 0:
         return None
-    return Advantage(point, len(pairs), mean_interval([mine[point] - theirs[point] for mine, theirs in pairs]))
+    accuracies = [(mine[point], theirs[point]) for mine, theirs in pairs]
+    return Advantage(point, len(pairs), paired_interval(*zip(*accuracies, strict=True)))
 
 
 def _signature(run: RunRecords) -> tuple[dict[str, str], dict[str, str]]:

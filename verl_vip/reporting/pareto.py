@@ -12,6 +12,7 @@ from verl_vip.reporting.curves import Groups
 from verl_vip.reporting.labels import label_texts
 from verl_vip.reporting.seeds import accuracy_curves, spent_rollouts
 from verl_vip.reporting.style import INK, PAPER, series_style
+from verl_vip.statistics.intervals import Estimate
 
 #: Of more groups the legend names the strategies only; where the rest differs, the table says.
 _MOST_NAMED = 8
@@ -27,17 +28,14 @@ class Outcome:
         group: Name of the group.
         runs: How many runs.
         rollouts: Training rollouts spent.
-        accuracy: Validation accuracy.
-        low, high: Its 95% interval, over seeds or, for one run, over problems; NaN for two runs.
+        accuracy: Validation accuracy; its interval is over seeds or, for one run, over problems, and NaN for two runs.
         on_front: Whether no group reached as much with fewer rollouts, or more with as many.
     """
 
     group: str
     runs: int
     rollouts: float
-    accuracy: float
-    low: float
-    high: float
+    accuracy: Estimate
     on_front: bool
 
 
@@ -50,12 +48,12 @@ def outcomes(groups: Groups) -> list[Outcome]:
     ends = []
     for name, runs in groups.items():
         for curve in accuracy_curves(runs, spent_rollouts):
-            bounds = float(curve.low[-1]), float(curve.high[-1])
-            ends.append((name, len(curve.runs), float(curve.x[-1]), float(curve.mean[-1]), *bounds))
-    best = front([(end[2], end[3]) for end in ends])
+            accuracy = Estimate(float(curve.mean[-1]), float(curve.low[-1]), float(curve.high[-1]))
+            ends.append((name, len(curve.runs), float(curve.x[-1]), accuracy))
+    best = front([(rollouts, accuracy.value) for _, _, rollouts, accuracy in ends])
     return sorted(
         (Outcome(*end, on_front=k in best) for k, end in enumerate(ends)),
-        key=lambda outcome: (outcome.rollouts, -outcome.accuracy),
+        key=lambda outcome: (outcome.rollouts, -outcome.accuracy.value),
     )
 
 
@@ -85,7 +83,7 @@ def plot_pareto(results: Sequence[Outcome], ax: Axes) -> None:
     largest = max(result.rollouts for result in results)
     ax.step(
         [*(result.rollouts for result in best), 1.05 * largest],
-        [*(result.accuracy for result in best), best[-1].accuracy],
+        [*(result.accuracy.value for result in best), best[-1].accuracy.value],
         where="post",
         color=INK,
         linewidth=0.9,
@@ -105,11 +103,11 @@ def plot_pareto(results: Sequence[Outcome], ax: Axes) -> None:
         name = names[result.group]
         look = {**style[name], "linestyle": "none", "markeredgecolor": PAPER, "markeredgewidth": 0.6}
         aside = ax.transData + ScaledTranslation(_APART_PT / 72 * apart, 0, ax.figure.dpi_scale_trans)
-        ax.vlines(result.rollouts, result.low, result.high, color=look["color"], linewidth=1.1, transform=aside)
+        ax.vlines(result.rollouts, *result.accuracy.limits, color=look["color"], linewidth=1.1, transform=aside)
         label = "_nolegend_" if name in shown else labels[name]
         shown.add(name)
-        ax.plot(result.rollouts, result.accuracy, label=label, markersize=6, transform=aside, **look)
-    ax.set_ylim(*_span([value for result in results for value in (result.low, result.accuracy, result.high)]))
+        ax.plot(result.rollouts, result.accuracy.value, label=label, markersize=6, transform=aside, **look)
+    ax.set_ylim(*_span([value for result in results for value in (result.accuracy.value, *result.accuracy.limits)]))
     ax.set_xlabel("training rollouts spent")
     ax.set_ylabel("validation accuracy")
     percent_axis(ax)

@@ -86,7 +86,7 @@ def _most_telling(groups: Groups, outcomes: Sequence[Outcome]) -> tuple[Groups, 
     """Return at most `MOST_GROUPS` groups, those that ended best, and a sentence on those left out."""
     if len(groups) <= MOST_GROUPS:
         return groups, ""
-    best = {outcome.group: outcome.accuracy for outcome in outcomes}
+    best = {outcome.group: outcome.accuracy.value for outcome in outcomes}
     chosen = sorted(groups, key=lambda name: -best.get(name, -1.0))[:MOST_GROUPS]
     remark = (
         f" Of {len(groups)} lines the {MOST_GROUPS} that ended with the best accuracy are drawn; the table has all."

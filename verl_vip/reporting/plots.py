@@ -19,8 +19,8 @@ from verl_vip.reporting.curves import windows
 from verl_vip.reporting.forecast import scored_rows
 from verl_vip.reporting.labels import label_texts
 from verl_vip.reporting.style import BAND_COLOURS, FAINT, INK, PAPER, SERIES
-from verl_vip.reporting.summary import wilson_interval
 from verl_vip.statistics.calibration import reliability
+from verl_vip.statistics.intervals import wilson_interval
 
 FloatArray = NDArray[np.float64]
 
@@ -90,7 +90,7 @@ def plot_reliability(run: RunRecords, ax: Axes) -> None:
     used = (table.prompts > 0).numpy()
     predicted, observed = table.predicted.numpy()[used], table.observed.numpy()[used]
     groups = table.prompts.numpy()[used]
-    bounds = np.array([wilson_interval(rate * n, n) for rate, n in zip(observed, groups, strict=True)])
+    bounds = np.array([wilson_interval(rate * n, n).limits for rate, n in zip(observed, groups, strict=True)])
     edges = table.edges.numpy()
     ax.bar(
         edges[:-1],

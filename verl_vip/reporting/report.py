@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from verl_vip.annotations import require_paths
-from verl_vip.evaluation.summary import summary_data
+from verl_vip.evaluation.summary import make_summary
 from verl_vip.records.records import RunRecords
 from verl_vip.reporting.comparison_page import comparison_page
 from verl_vip.reporting.evaluation_page import evaluation_part, evaluation_title, left_out_section
@@ -47,8 +47,8 @@ def write_report(paths: Sequence[Path], output: Path) -> Path:
     title, subtitle, body, pictures = _runs_part(sources.runs)
     if sources.evaluations:
         folders = [one.path for found in sources.evaluations.values() for one in found.values()]
-        summary = summary_data(Path(os.path.commonpath(folders)), sources.evaluations, reasons)
-        reasons = summary["left_out"]
+        summary = make_summary(Path(os.path.commonpath(folders)), sources.evaluations, reasons)
+        reasons = list(summary.left_out)
         evaluated, more = evaluation_part(sources.evaluations, summary)
         if not sources.runs:
             title, subtitle = evaluation_title(sources.evaluations)

@@ -22,7 +22,8 @@ from verl_vip.reporting.markup import (
 )
 from verl_vip.reporting.page import gallery
 from verl_vip.reporting.pictures import Pictures
-from verl_vip.reporting.summary import FamilyRow, Summary, family_rows, summarize, wilson_interval
+from verl_vip.reporting.summary import FamilyRow, Summary, family_rows, summarize
+from verl_vip.statistics.intervals import wilson_interval
 
 FORECAST_HEAD = ("Brier score", "log loss (nats)", "calibration error", "rank correlation")
 FORECAST_NOTE = (
@@ -53,8 +54,7 @@ def run_page(run: RunRecords, pictures: Pictures) -> str:
 
 def accuracy_with_interval(record: ValidationRecord) -> str:
     """Return accuracy and its 95% interval over problems, as text."""
-    low, high = wilson_interval(sum(record.correct.values()), record.num_problems)
-    return f"{percent(record.accuracy)} [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{wilson_interval(sum(record.correct.values()), record.num_problems):.1%}"
 
 
 def budget_verdict(summary: Summary) -> tuple[str, str, Tone]:

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from verl_vip.records.records import RunRecords
 from verl_vip.records.timing import training_seconds
-from verl_vip.reporting.summary import wilson_interval
-from verl_vip.statistics.intervals import mean_interval
+from verl_vip.statistics.intervals import Estimate, mean_interval, wilson_interval
 
 FloatArray = NDArray[np.float64]
 
@@ -55,16 +54,16 @@ def accuracy_curves(runs: Sequence[RunRecords], spent: Callable[[RunRecords], Fl
     kept = [np.array([record.step in common for record in run.validations]) for run in runs]
     x = np.mean([spent(run)[mask] for run, mask in zip(runs, kept, strict=True)], axis=0)
     values = np.array([_accuracies(run)[mask] for run, mask in zip(runs, kept, strict=True)])
-    bounds = np.array([seed_interval(column) for column in values.T])
+    bounds = np.array([seed_interval(column).limits for column in values.T])
     return [AccuracyCurve(x, values.mean(axis=0), bounds[:, 0], bounds[:, 1], values)]
 
 
-def seed_interval(values: Sequence[float] | FloatArray) -> tuple[float, float]:
-    """Return the 95% interval of a mean accuracy over seeds, within [0, 1]; NaN for fewer than three."""
-    if len(values) < FEWEST_SEEDS:
-        return math.nan, math.nan
+def seed_interval(values: Sequence[float] | FloatArray) -> Estimate:
+    """Return a mean accuracy over seeds with its 95% interval within [0, 1]; limits are NaN for fewer than three."""
     estimate = mean_interval([float(value) for value in values])
-    return max(estimate.low, 0.0), min(estimate.high, 1.0)
+    if len(values) < FEWEST_SEEDS:
+        return Estimate(estimate.value, math.nan, math.nan)
+    return Estimate(estimate.value, max(estimate.low, 0.0), min(estimate.high, 1.0))
 
 
 def spent_rollouts(run: RunRecords) -> FloatArray:
@@ -93,7 +92,7 @@ def spent_seconds(run: RunRecords) -> FloatArray:
 
 def _single(run: RunRecords, spent: Callable[[RunRecords], FloatArray]) -> AccuracyCurve:
     bounds = np.array(
-        [wilson_interval(sum(record.correct.values()), record.num_problems) for record in run.validations]
+        [wilson_interval(sum(record.correct.values()), record.num_problems).limits for record in run.validations]
     )
     accuracy = _accuracies(run)
     return AccuracyCurve(spent(run), accuracy, bounds[:, 0], bounds[:, 1], accuracy[None])

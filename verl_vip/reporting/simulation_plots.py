@@ -55,16 +55,17 @@ def plot_measure(
         least: Where the axis ends; what lies below is written at its end instead of drawn.
     """
     found = [(summary, value) for summary in summaries if (value := summary.measures[measure]) is not None]
-    found.sort(key=lambda pair: pair[1].mean)
+    found.sort(key=lambda pair: pair[1].value)
     for row, (summary, value) in enumerate(found):
         colour = SERIES[0] if summary.arm.strategy == "vip" else INK
-        if least is not None and value.mean < least:
+        if least is not None and value.value < least:
             ax.plot(least, row, marker="<", color=colour, clip_on=False)
-            ax.annotate(_percent(round(value.mean, 2)), (least, row), (6, 0), textcoords="offset points", va="center")
+            ax.annotate(_percent(round(value.value, 2)), (least, row), (6, 0), textcoords="offset points", va="center")
             continue
-        low = value.mean - value.half_width if least is None else max(value.mean - value.half_width, least)
-        ax.hlines(row, low, value.mean + value.half_width, color=colour, linewidth=1.4)
-        ax.plot(value.mean, row, marker="o", color=colour, markeredgecolor=PAPER, markeredgewidth=0.6)
+        if value.is_bounded:
+            low = value.low if least is None else max(value.low, least)
+            ax.hlines(row, low, value.high, color=colour, linewidth=1.4)
+        ax.plot(value.value, row, marker="o", color=colour, markeredgecolor=PAPER, markeredgewidth=0.6)
     names = label_texts((summary.arm.name for summary, _ in found), _ROW_POINTS, lines=1)
     ax.set_yticks(range(len(found)), [names[summary.arm.name] for summary, _ in found])
     ax.set_ylim(-0.6, len(found) - 0.4)

@@ -9,7 +9,8 @@ from verl_vip.durable_files import replace_json
 from verl_vip.reporting.simulation_plots import plot_measure, plot_success
 from verl_vip.reporting.style import draw, save_png
 from verl_vip.simulation.run import RunSettings
-from verl_vip.simulation.summary import MEASURES, ArmSummary, Estimate
+from verl_vip.simulation.summary import MEASURES, ArmSummary, mean_and_half_width
+from verl_vip.statistics.intervals import Estimate
 
 _COUNTED = "rollouts_per_step"
 #: Measures that have a picture of their own: file name, title, where the axis ends.
@@ -70,7 +71,7 @@ def comparison_table(summaries: Sequence[ArmSummary], settings: RunSettings, num
         "|---|---|" + "---:|" * len(MEASURES),
     ]
     for summary in summaries:
-        cells = [_cell(name, summary.measures[name], num_seeds) for name in MEASURES]
+        cells = [_cell(name, summary.measures[name]) for name in MEASURES]
         lines.append(f"| {summary.arm.strategy} | {summary.arm.predictor} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -85,7 +86,8 @@ def comparison_data(summaries: Sequence[ArmSummary], settings: RunSettings, num_
                 **asdict(summary.arm),
                 "label": summary.arm.name,
                 "measures": {
-                    name: None if value is None else asdict(value) for name, value in summary.measures.items()
+                    name: None if value is None else mean_and_half_width(value)
+                    for name, value in summary.measures.items()
                 },
                 "rollouts": summary.rollouts.round(1).tolist(),
                 "success": summary.success.round(5).tolist(),
@@ -96,10 +98,10 @@ def comparison_data(summaries: Sequence[ArmSummary], settings: RunSettings, num_
     }
 
 
-def _cell(name: str, value: Estimate | None, num_seeds: int) -> str:
+def _cell(name: str, value: Estimate | None) -> str:
     if value is None:
         return "–"
     if name == _COUNTED:
-        return f"{value.mean:.0f}"
-    interval = "" if num_seeds == 1 else f" ± {100 * value.half_width:.1f}"
-    return f"{100 * value.mean:.1f}{interval} %"
+        return f"{value.value:.0f}"
+    interval = f" ± {100 * value.half_width:.1f}" if value.is_bounded else ""
+    return f"{100 * value.value:.1f}{interval} %"

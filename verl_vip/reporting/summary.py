@@ -12,26 +12,6 @@ from verl_vip.records.timing import overhead_seconds, step_seconds, total_traini
 
 FloatArray = NDArray[np.float64]
 
-#: Two-sided 95% point of the normal distribution.
-_Z95 = 1.959963984540054
-
-
-def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
-    """Return the 95% score interval of a proportion (Wilson 1927, JASA 22).
-
-    For scores between 0 and 1 that are means of several samples it is on the safe side, because such scores
-    vary less between problems than single 0/1 outcomes of the same mean.
-
-    Args:
-        successes: Sum of scores in [0, 1].
-        trials: Number of independent scores (problems, not samples), positive.
-    """
-    rate = successes / trials
-    weight = _Z95**2 / trials
-    centre = (rate + weight / 2) / (1 + weight)
-    half = math.sqrt(max(rate * (1 - rate), 0.0) * weight + weight**2 / 4) / (1 + weight)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
-
 
 def broken_budgets(run: RunRecords) -> list[int]:
     """Return the steps whose counts did not come back as requested or do not keep to the budget."""

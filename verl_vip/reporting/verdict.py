@@ -1,12 +1,11 @@
 """What a comparison comes to, at the top of its page: what was gained over even counts, and what it cost."""
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 
 from verl_vip.records.records import RunRecords
 from verl_vip.records.timing import total_training_seconds
-from verl_vip.reporting.markup import MISSING, Tone, card, duration
+from verl_vip.reporting.markup import MISSING, Tone, card, duration, tone_of
 from verl_vip.reporting.paired import BASELINE, Advantage, advantage
 
 RunGroups = Mapping[str, Mapping[str, RunRecords]]
@@ -29,7 +28,7 @@ def verdict_cards(groups: RunGroups) -> list[str]:
 def _advantage_card(strategy: str, found: Sequence[Advantage]) -> str:
     title = f"{strategy} against {BASELINE}"
     values = [100 * one.difference.value for one in found]
-    tones = [_tone(one) for one in found]
+    tones = [tone_of(one.difference) for one in found]
     tone: Tone = tones[0] if len(set(tones)) == 1 else ""
     if len(found) > 1:
         beyond = (
@@ -38,17 +37,13 @@ def _advantage_card(strategy: str, found: Sequence[Advantage]) -> str:
         text = f"{min(values):+.1f} to {max(values):+.1f} points"
         return card(title, text, f"of accuracy at equal rollouts, {beyond}", tone)
     (one,) = found
-    low, high = 100 * one.difference.low, 100 * one.difference.high
-    if not math.isfinite(low):
+    if not one.difference.is_bounded:
         sure = "a single seed, so this may be chance"
     else:
+        low, high = one.difference.scaled(100).limits
         sure = f"95% interval {low:+.1f} to {high:+.1f} over {one.pairs} seeds"
         sure += "" if tone else ", which may be chance"
     return card(title, f"{values[0]:+.1f} points", f"of accuracy after {one.rollouts:,} rollouts each; {sure}", tone)
-
-
-def _tone(one: Advantage) -> Tone:
-    return "good" if one.difference.low > 0 else "bad" if one.difference.high < 0 else ""
 
 
 def _cost_card(runs: Sequence[RunRecords]) -> str:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from verl_vip.simulation.run import Arm, RunResult, RunSettings
+from verl_vip.statistics.intervals import Estimate, mean_interval, paired_interval
 
 #: Points of an arm's curve, from no rollouts to all.
 CURVE_POINTS = 65
@@ -28,23 +28,6 @@ MEASURES = {
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds, and half the width of its 95% interval by Student's t; zero for a single seed."""
-
-    mean: float
-    half_width: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Estimate":
-        """Estimate from one value a seed."""
-        array = np.asarray(values, dtype=np.float64)
-        if len(array) < 2:
-            return cls(float(array.mean()), 0.0)
-        width = float(stdtrit(len(array) - 1, 0.975)) * float(array.std(ddof=1)) / len(array) ** 0.5
-        return cls(float(array.mean()), width)
-
-
-@dataclass(frozen=True)
 class ArmSummary:
     """How an arm did.
 
@@ -58,7 +41,7 @@ class ArmSummary:
             every seed to get there.
         rollouts: A `CURVE_POINTS` array.
         success: Mean success of all prompts after so many rollouts, over seeds.
-        success_half_width: Half the width of its 95% interval.
+        success_half_width: Half the width of its 95% interval; 0 for a single seed.
     """
 
     arm: Arm
@@ -82,28 +65,33 @@ def summarize(
     total = settings.steps * settings.budget.total
     grid = np.linspace(0, total, CURVE_POINTS)
     curves = np.array([np.interp(grid, _spent(run), run.success) for run in runs])
-    estimates = [Estimate.of(curves[:, k].tolist()) for k in range(CURVE_POINTS)]
+    points = [mean_and_half_width(mean_interval(curves[:, k].tolist())) for k in range(CURVE_POINTS)]
     per_seed = [_measures(run) for run in runs]
     measures: dict[str, Estimate | None] = {}
     for name in ("attainable_share", "regret", "variance", "without_signal", "trained", "rollouts_per_step"):
         values = [row[name] for row in per_seed]
-        measures[name] = None if any(np.isnan(values)) else Estimate.of(values)
-    measures["success_end"] = Estimate.of(curves[:, -1].tolist())
-    measures["success_mean"] = Estimate.of(_mean_heights(curves))
+        measures[name] = None if any(np.isnan(values)) else mean_interval(values)
+    measures["success_end"] = mean_interval(curves[:, -1].tolist())
+    measures["success_mean"] = mean_interval(_mean_heights(curves))
     measures["above_uniform"] = measures["rollouts_to_uniform"] = None
     if uniform is not None:
         even = np.array([np.interp(grid, _spent(run), run.success) for run in uniform])
-        measures["above_uniform"] = Estimate.of(_mean_heights(curves - even))
+        measures["above_uniform"] = paired_interval(_mean_heights(curves), _mean_heights(even))
         reached = [_first_at(run, goal) / total for run, goal in zip(runs, even[:, -1], strict=True)]
         if np.isfinite(reached).all():
-            measures["rollouts_to_uniform"] = Estimate.of(reached)
+            measures["rollouts_to_uniform"] = mean_interval(reached)
     return ArmSummary(
         arm,
         measures,
         grid,
-        np.array([estimate.mean for estimate in estimates]),
-        np.array([estimate.half_width for estimate in estimates]),
+        np.array([point["mean"] for point in points]),
+        np.array([point["half_width"] for point in points]),
     )
+
+
+def mean_and_half_width(estimate: Estimate) -> dict[str, float]:
+    """Return an estimate over seeds as result files hold it; a single seed has no interval, and the half width 0."""
+    return {"mean": estimate.value, "half_width": estimate.half_width if estimate.is_bounded else 0.0}
 
 
 def _measures(run: RunResult) -> dict[str, float]:

@@ -1,24 +1,73 @@
-"""95% intervals of means over problems: the problems are the sample, not the responses to them."""
+"""Means with 95% intervals: of problems' scores, of seeds, of proportions, and of paired differences.
+
+Each interval is here once. What the sample is, problems or seeds and never the responses to one problem, the caller
+decides by what it hands in.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm
 from scipy.stats import t as student
 
 from verl_vip.errors import InvalidInputError
 
 _LEVEL = 0.975
+_NORMAL = float(norm.ppf(_LEVEL))
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over problems with its 95% interval."""
+    """A value with its 95% interval; infinite limits mean that the sample is too small to have one.
+
+    In a format string, a spec such as `.3f`, `+.1f` or `.1%` applies to each number: `12.5% [10.0, 15.0]`. Limits that
+    are not finite are left out.
+    """
 
     value: float
     low: float
     high: float
+
+    def __format__(self, spec: str) -> str:
+        value, low, high = (format(number, spec) for number in (self.value, self.low, self.high))
+        return f"{value} [{low.rstrip('%')}, {high.rstrip('%')}]" if self.is_bounded else value
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether both limits are finite."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Both limits of the interval."""
+        return self.low, self.high
+
+    @property
+    def half_width(self) -> float:
+        """Half the length of the interval."""
+        return (self.high - self.low) / 2
+
+    def scaled(self, factor: float) -> "Estimate":
+        """Return it in another unit, such as percentage points for a positive factor of 100."""
+        return Estimate(factor * self.value, factor * self.low, factor * self.high)
+
+
+def mean_interval(values: Sequence[float]) -> Estimate:
+    """Return the mean of any numbers with its 95% interval by Student's t; infinitely wide for a single one.
+
+    Raises:
+        InvalidInputError: If there is none.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if not numbers.size:
+        raise InvalidInputError("an interval needs at least one value.")
+    mean, count = float(numbers.mean()), numbers.size
+    if count == 1:
+        return Estimate(mean, -math.inf, math.inf)
+    half = float(student.ppf(_LEVEL, count - 1)) * float(numbers.std(ddof=1)) / math.sqrt(count)
+    return Estimate(mean, mean - half, mean + half)
 
 
 def score_interval(scores: Sequence[float]) -> Estimate:
@@ -42,24 +91,56 @@ def score_interval(scores: Sequence[float]) -> Estimate:
     if count == 1:
         return Estimate(mean, 0.0, 1.0)
     bernoulli = mean * (1 - mean)
-    spread = min(float(values.var(ddof=1)) / bernoulli, 1.0) if bernoulli > 0 else 1.0
-    weight = spread * float(student.ppf(_LEVEL, count - 1)) ** 2 / count
-    centre = (mean + weight / 2) / (1 + weight)
-    half = math.sqrt(bernoulli * weight + weight**2 / 4) / (1 + weight)
-    return Estimate(mean, max(centre - half, 0.0), min(centre + half, 1.0))
+    phi = min(float(values.var(ddof=1)) / bernoulli, 1.0) if bernoulli > 0 else 1.0
+    return _wilson(mean, phi * float(student.ppf(_LEVEL, count - 1)) ** 2 / count)
 
 
-def mean_interval(values: Sequence[float]) -> Estimate:
-    """Return the mean of any numbers with its 95% interval by Student's t; infinitely wide for a single one.
+def wilson_interval(successes: float, trials: float) -> Estimate:
+    """Return a proportion with its 95% score interval (Wilson 1927, JASA 22).
+
+    For scores between 0 and 1 that are means of several samples it is on the safe side, because such scores
+    vary less between problems than single 0/1 outcomes of the same mean.
+
+    Args:
+        successes: Sum of scores in [0, 1].
+        trials: Number of independent scores (problems, not samples), positive.
+    """
+    return _wilson(successes / trials, _NORMAL**2 / trials)
+
+
+def paired_interval(candidate: Sequence[float], baseline: Sequence[float]) -> Estimate:
+    """Return the mean of `candidate - baseline`, value by value, with its 95% interval by Student's t.
 
     Raises:
-        InvalidInputError: If there is none.
+        InvalidInputError: If there is no pair, or the two are not equally long.
     """
-    numbers = np.asarray(values, dtype=np.float64)
-    if not numbers.size:
-        raise InvalidInputError("an interval needs at least one value.")
-    mean, count = float(numbers.mean()), numbers.size
-    if count == 1:
-        return Estimate(mean, -math.inf, math.inf)
-    half = float(student.ppf(_LEVEL, count - 1)) * float(numbers.std(ddof=1)) / math.sqrt(count)
-    return Estimate(mean, mean - half, mean + half)
+    return mean_interval(_differences(candidate, baseline))
+
+
+def paired_score_interval(candidate: Sequence[float], baseline: Sequence[float]) -> Estimate:
+    """Return the mean difference of two models' scores in [0, 1] of the same problems, with its 95% interval.
+
+    As `paired_interval`. Where no problem differs, that would have no width, though unseen problems may differ: then
+    it reaches as far as a share of problems that would be missed among these with 2.5% probability (rule of three).
+
+    Raises:
+        InvalidInputError: If there is no pair, or the two are not equally long.
+    """
+    differences = _differences(candidate, baseline)
+    if differences and not any(differences):
+        missed = 1 - (1 - _LEVEL) ** (1 / len(differences))
+        return Estimate(0.0, -missed, missed)
+    return mean_interval(differences)
+
+
+def _wilson(rate: float, weight: float) -> Estimate:
+    """Return the score interval of a rate; the weight is the squared quantile over the number of trials."""
+    centre = (rate + weight / 2) / (1 + weight)
+    half = math.sqrt(max(rate * (1 - rate), 0.0) * weight + weight**2 / 4) / (1 + weight)
+    return Estimate(rate, max(centre - half, 0.0), min(centre + half, 1.0))
+
+
+def _differences(candidate: Sequence[float], baseline: Sequence[float]) -> list[float]:
+    if len(candidate) != len(baseline):
+        raise InvalidInputError(f"pairs need as many values on both sides; got {len(candidate)} and {len(baseline)}.")
+    return [float(one) - float(other) for one, other in zip(candidate, baseline, strict=True)]

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import platform
 import subprocess
 import sys
 import warnings
@@ -9,21 +10,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
-#: Distribution -> the versions that work and the extra that brings it.
+_OWN, _VERL = "verl-vip", "verl"
+#: Distribution -> the extras that bring it, if any. The versions are in the metadata of `_OWN` and `_VERL`.
 PACKAGES = {
-    "verl": (">=0.9.1,<0.10", "gpu or cpu"),
-    "torch": (">=2.11", "gpu or cpu"),
-    "ray": (">=2.50", "gpu or cpu"),
-    "TransferQueue": (">=0.1.8", "gpu or cpu"),
-    "tensordict": (">=0.8", "gpu or cpu"),
-    "transformers": (">=5,<5.11", "gpu or cpu"),
-    "gpytorch": (">=1.15", ""),
-    "botorch": (">=0.18", ""),
-    "sentence-transformers": (">=5", ""),
+    "verl": "gpu or cpu",
+    "torch": "gpu or cpu",
+    "ray": "gpu or cpu",
+    "TransferQueue": "gpu or cpu",
+    "tensordict": "gpu or cpu",
+    "transformers": "gpu or cpu",
+    "gpytorch": "",
+    "sentence-transformers": "",
 }
-OPTIONAL = {"prefect": (">=3.7,<3.10", "flows"), "math-verify": (">=0.9", "evaluation")}
+OPTIONAL = {"prefect": "flows", "botorch": "flows", "math-verify": "evaluation"}
 
 _PROBE_TIMEOUT_S = 120
 
@@ -60,27 +63,52 @@ def report(findings: Iterable[Finding]) -> Iterator[str]:
             yield f"      {'':<24} -> {finding.advice}"
 
 
+def wanted_versions() -> dict[str, SpecifierSet]:
+    """Return which versions work, by normalized name of a distribution, as the packages themselves require.
+
+    The pins of the cpu extra are left out: they are one set that runs, and not the limits.
+    """
+    found: dict[str, SpecifierSet] = {}
+    for distribution, extras in ((_OWN, ("gpu", "flows", "evaluation")), (_VERL, ("verl-core",))):
+        try:
+            lines = importlib.metadata.requires(distribution) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        for requirement in map(Requirement, lines):
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+                name = canonicalize_name(requirement.name)
+                found[name] = found.get(name, SpecifierSet()) & requirement.specifier
+    return found
+
+
 def _python() -> Finding:
-    name = sys.version.split()[0]
-    if sys.version_info[:2] in ((3, 11), (3, 12)):
+    name = platform.python_version()
+    try:
+        wanted = importlib.metadata.metadata(_OWN)["Requires-Python"]
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("problem", "Python", name, f"{_OWN} is not installed: pip install .")
+    if SpecifierSet(wanted).contains(name, prereleases=True):
         return Finding("ok", "Python", name)
-    return Finding("problem", "Python", name, "use Python 3.11 or 3.12; verl ends at 3.12")
+    return Finding("problem", "Python", name, f"use a Python {wanted}")
 
 
 def _packages() -> Iterator[Finding]:
+    wanted = wanted_versions()
     for table, absent in ((PACKAGES, "problem"), (OPTIONAL, "note")):
-        for name, (wanted, extra) in table.items():
-            install = f"pip install 'verl-vip[{extra.split()[0]}]'" if extra else "pip install verl-vip"
+        for name, extra in table.items():
+            install = f"pip install '{_OWN}[{extra.split()[0]}]'" if extra else f"pip install {_OWN}"
             try:
                 version = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
                 state: Literal["note", "problem"] = "problem" if absent == "problem" else "note"
                 yield Finding(state, name, "not installed", f"{install} (extra: {extra})" if extra else install)
                 continue
-            if SpecifierSet(wanted).contains(version, prereleases=True):
+            right = wanted.get(canonicalize_name(name), SpecifierSet())
+            if right.contains(version, prereleases=True):
                 yield Finding("ok", name, version)
             else:
-                yield Finding("problem", name, f"{version}, and {wanted} is needed", f"pip install '{name}{wanted}'")
+                yield Finding("problem", name, f"{version}, and {right} is needed", f"pip install '{name}{right}'")
 
 
 def _vllm() -> Finding:
@@ -164,7 +192,8 @@ def _hooks() -> Iterator[Finding]:
         if not wrong:
             yield Finding("ok", subject, f"all {len(reliances)} that verl-vip relies on")
         for problem in wrong:
-            yield Finding("problem", subject, problem, "install a supported release: pip install 'verl>=0.9.1,<0.10'")
+            right = wanted_versions().get(_VERL, "")
+            yield Finding("problem", subject, problem, f"install a supported release: pip install 'verl{right}'")
 
 
 def _cpu_platform() -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from verl_vip.allocation.validation import MOST_ROLLOUTS
 from verl_vip.annotations import Range
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError
+from verl_vip.records.records import RECORDS_FILE
 from verl_vip.records.settings import as_json
 from verl_vip.strategies.contract import Budget
 from verl_vip.workers.settings.trainer_mode import async_notes, async_refusals, batches_ahead, is_async
@@ -26,8 +27,6 @@ from verl_vip.workers.settings.update_settings import (
     update_refusals,
 )
 from verl_vip.workers.settings.verl_config import VerlConfig
-
-RECORDS_FILE = "vip_records.jsonl"
 
 _PROMPTS, _PER_PROMPT = "data.train_batch_size", "actor_rollout_ref.rollout.n"
 
