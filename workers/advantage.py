@@ -5,7 +5,6 @@ session.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -70,9 +69,9 @@ def row_advantages(
         terms.reward_range,
         terms.belief,
         penalised=penalised,
+        unused=terms.unused_rewards,
         score_coupling=score_coupling,
     )
-    batch = replace(batch, unused=terms.unused_rewards(batch))
     found = compute_advantages(batch, estimator=estimator, prompt_weight=prompt_weight, weight=terms.weight, rows=rows)
     advantages = torch.zeros_like(rewards)
     advantages[real] = (found * terms.rollout_factors(batch)).to(rewards.dtype)

@@ -19,10 +19,10 @@ from collections.abc import Collection
 from reprlib import repr as shortened
 
 from verl_vip.advantages.compute import VERL_NAMES
+from verl_vip.advantages.selection import Weighing
 from verl_vip.annotations import Range
 from verl_vip.by_name import nearest
 from verl_vip.config import VipConfig
-from verl_vip.strategies.contract import Weighing
 from verl_vip.workers.settings.verl_config import VerlConfig
 
 #: Advantage estimators of `workers.advantage` by the objective whose variance they have.

@@ -15,7 +15,6 @@ from verl.workers.config import ActorConfig, FSDPActorConfig
 from verl_vip.prediction.contract import Prediction
 from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.workers.advantage import row_advantages
-from verl_vip.workers.session.row_weights import RowWeights
 from verl_vip.workers.session.update_terms import UpdateTerms
 from verl_vip.workers.settings.run_settings import RunSettings
 from verl_vip.workers.settings.update_settings import LOSS_MODES
@@ -103,7 +102,7 @@ def test_verls_loss_has_the_analysed_weights(mode, micro_batches, dp_size, missi
     advantages = row_advantages(
         rewards,
         uids,
-        UpdateTerms.of_batch(names, prediction, GradientVariance(), RowWeights(), [(0.0, 1.0)] * 4),
+        UpdateTerms.of_batch(names, prediction, GradientVariance(), [(0.0, 1.0)] * 4),
         estimator="rloo",
         rows=settings.update_rows,
     )
