@@ -3,9 +3,9 @@ from typing import get_args
 
 import pytest
 import torch
+from fixtures.selections import coefficients_by_hand, rloo_by_hand, selected_outcomes
 from hypothesis import given, settings
 
-from tests.fixtures.selections import coefficients_by_hand, rloo_by_hand, selected_outcomes
 from verl_vip.advantages.compute import ADVANTAGES, compute_advantages
 from verl_vip.advantages.grouped_rewards import GroupedRewards
 from verl_vip.advantages.selection import SelectedRollouts, Selection, Weighing

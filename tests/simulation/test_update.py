@@ -1,9 +1,9 @@
 import pytest
 import torch
+from fixtures.selections import coefficients_by_hand, rloo_by_hand, selected_outcomes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fixtures.selections import coefficients_by_hand, rloo_by_hand, selected_outcomes
 from verl_vip.advantages.selection import Selection
 from verl_vip.simulation.update import compute_update
 

@@ -77,7 +77,7 @@ class Session:
     def __init__(self, settings: RunSettings) -> None:
         vip = settings.vip
         self.settings = settings
-        self._variance = GradientVariance(vip.objective, vip.utility, vip.utility_floor, vip.prior_strength_cap)
+        self._variance = GradientVariance(vip.minimised, vip.utility, vip.utility_floor, vip.prior_strength_cap)
         self.planner = Planner(settings)
         self._embedding_model = self.planner.embedder.model_key
         self.state = RunState.fresh(vip, self._variance, self._embedding_model)
@@ -400,7 +400,7 @@ _session: Session | None = None
 
 
 def open_session(config: DictConfig) -> Session:
-    """Check verl's config, and make and restore the session of this process; replaces an earlier one.
+    """Check verl's config, and make, restore and return the session of this process; replaces an earlier one.
 
     Raises:
         ConfigError: If a setting is wrong, or the state to go on from is unusable.
