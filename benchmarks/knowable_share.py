@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.allocation import allocate
 from verl_vip.prediction.contract import Prediction, Predictor
 from verl_vip.prediction.drifting_gp.filter import Neighbourhood, Residuals
@@ -44,7 +45,6 @@ from verl_vip.simulation.summary import mean_and_half_width
 from verl_vip.simulation.update import compute_update
 from verl_vip.simulation.world import World, WorldSettings, make_world
 from verl_vip.statistics.intervals import mean_interval
-from verl_vip.strategies.contract import Selection
 from verl_vip.strategies.groups import even_counts
 from verl_vip.strategies.outcomes import group_sizes, reward_means
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from verl_vip.by_name import nearest
+from verl_vip.by_name import is_place
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError, VerlVipError
 from verl_vip.recipes.overrides import override
@@ -88,14 +88,16 @@ def _without_import(search_path: Any) -> list[str]:
 
 
 def _require_vip(settings: dict[str, Any], estimator: Any) -> None:
-    from verl_vip.advantages.compute import VERL_NAMES
+    from verl_vip.advantages.compute import find_estimator
     from verl_vip.prediction.registry import build_predictor
     from verl_vip.strategies.registry import build_strategy
 
-    if isinstance(estimator, str) and estimator.startswith("vip_") and estimator not in VERL_NAMES:
-        raise ConfigError(f"there is no algorithm.adv_estimator={estimator!r}; {nearest(estimator, VERL_NAMES)}")
     vip = VipConfig.from_mapping(settings)
-    build_strategy(vip.strategy, vip.objective, **vip.strategy_settings)
+    if isinstance(estimator, str):  # verl's own names are not known here
+        if estimator.startswith("vip_") or is_place(estimator):
+            find_estimator(estimator)
+        vip = vip.following(estimator)
+    build_strategy(vip.strategy, vip.minimised, **vip.strategy_settings)
     build_predictor(vip.predictor, **vip.predictor_settings)
 
 

@@ -1,4 +1,4 @@
-"""Strategies and predictors of other packages are found, and what is wrong with one is said."""
+"""Strategies, predictors and advantage estimators of other packages are found, and what is wrong with one is said."""
 
 import dataclasses
 import os
@@ -7,13 +7,19 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from fixtures import ROOT
 from hydra import compose, initialize_config_module
+from verl.trainer.ppo import core_algos
 
 from verl_vip.errors import ConfigError
 from verl_vip.prediction.registry import build_predictor
+from verl_vip.recipes.composition import compose_recipe
+from verl_vip.recipes.overrides import override
 from verl_vip.strategies import Strategy
 from verl_vip.strategies.registry import build_strategy
+from verl_vip.workers.checkpoint import PredictorCheckpoint
+from verl_vip.workers.session import session as session_module
 from verl_vip.workers.session.outcomes import Rollouts
 from verl_vip.workers.session.session import Session
 from verl_vip.workers.settings.run_settings import RunSettings
@@ -25,7 +31,7 @@ def installed(tmp_path_factory):
     source, target = tmp_path_factory.mktemp("my-rollouts"), tmp_path_factory.mktemp("installed")
     page = (ROOT / "docs" / "extend.md").read_text()
     files = re.findall(r'^```\w+ title="(.+?)"\n(.*?)^```', page, flags=re.MULTILINE | re.DOTALL)
-    assert len(files) == 3
+    assert len(files) == 4
     for name, text in [*files, ("my_rollouts/__init__.py", "")]:
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_text(text)
@@ -104,15 +110,14 @@ def test_a_session_trains_and_resumes_with_them(importable, tmp_path):
 
 
 def session_settings(folder):
+    overrides = ["trainer.save_freq=2", "vip.strategy=my_rollouts.targeted:Targeted", "vip.predictor=fading"]
+    return RunSettings.from_verl(demo(folder, *overrides))
+
+
+def demo(folder, *overrides):
     with initialize_config_module("verl_vip.recipes", version_base=None):
-        config = compose(
-            "demo",
-            overrides=[
-                *(f"demo_dir={folder}", "data.train_batch_size=4", "vip.lower=2", "vip.upper=12"),
-                *("trainer.save_freq=2", "vip.strategy=my_rollouts.targeted:Targeted", "vip.predictor=fading"),
-            ],
-        )
-    return RunSettings.from_verl(config)
+        small = (f"demo_dir={folder}", "data.train_batch_size=4", "vip.lower=2", "vip.upper=12")
+        return compose("demo", overrides=[*small, *overrides])
 
 
 def counts_of(session, step):
@@ -173,3 +178,77 @@ def test_a_name_that_two_packages_register_is_refused_with_both_places(module):
 def test_an_entry_point_is_suggested_for_a_name_that_is_nearly_its(importable):
     with pytest.raises(ConfigError, match="did you mean 'targeted'"):
         build_strategy("targetted", "rloo")
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """verl's advantage estimators; what is registered while the test runs is forgotten."""
+    monkeypatch.setattr(core_algos, "ADV_ESTIMATOR_REGISTRY", dict(core_algos.ADV_ESTIMATOR_REGISTRY))
+    monkeypatch.setattr(session_module, "_session", None)
+    return core_algos.ADV_ESTIMATOR_REGISTRY
+
+
+@pytest.mark.parametrize("name", ["lenient", "my_rollouts.lenient:lenient"])
+def test_verl_calls_an_advantage_estimator_of_another_package_and_its_prompts_weigh_alike(
+    importable, tmp_path, registry, name
+):
+    config = demo(tmp_path, override("algorithm.adv_estimator", name), "vip.strategy=prioritized", "vip.lower=2",
+                  "+vip.strategy_settings={pool_ratio: 1.0, correction: 1.0, group_size: 8}")  # fmt: skip
+    for _ in range(2):  # a process may open a run twice
+        PredictorCheckpoint(config)
+    session = session_module.current_session()
+    assert session.settings.weighs_rows
+    assert session.settings.vip.objective == "rloo"
+    assert f"no variance of {name} is known" in " ".join(session.settings.notes)
+    uids = list("abcd")
+    session.plan(step=1, uids=uids, messages=[[{"role": "user", "content": uid}] for uid in uids], labels=["add"] * 4)
+    counts = session.state.plans.head(1).counts
+    rows = [uid for uid, count in zip(uids, counts, strict=True) for _ in range(count)]
+    rewards = [float(row % 4 == 0) for row in range(len(rows))]
+    session.receive(step=1, rollouts=Rollouts(rows, rewards, [5] * len(rows)))
+    session.select(1)
+    found, _ = core_algos.get_adv_estimator_fn(name)(
+        token_level_rewards=torch.tensor(rewards).unsqueeze(1), response_mask=torch.ones(len(rows), 1), index=rows,
+        config=None,
+    )  # fmt: skip
+    by_hand = [0.75 if reward else -0.125 for reward in rewards]  # a quarter is solved in every group of eight
+    factor = session.settings.update_rows / len(set(rows)) / 8
+    torch.testing.assert_close(found[:, 0], factor * torch.tensor(by_hand))
+
+
+def test_names_of_verls_own_estimators_win_over_entry_points(module, registry, tmp_path):
+    folder = module("impostor", "raise AssertionError('imported')\n")
+    register(folder, "impostor", "verl_vip.advantages", "grpo = impostor:grpo")
+    PredictorCheckpoint(demo(tmp_path, "algorithm.adv_estimator=grpo"))
+    assert not session_module.current_session().settings.weighs_rows
+    assert registry["grpo"].__module__.startswith("verl.")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "no_such_package.module:function",
+            "'no_such_package.module:function' cannot be imported .*install its package",
+        ),
+        ("json:loader", "is not there: json has no loader"),
+        ("string:digits", "is no function; name a function of the grouped rewards"),
+        ("fractions:Fraction", "is no function of one argument"),
+        ("operator:add", "is no function of one argument"),
+        ("lenint", "did you mean 'lenient'"),
+        ("vip_rlo", "did you mean 'vip_rloo'"),
+        ("json:", "there is no algorithm.adv_estimator"),
+    ],
+)
+def test_what_is_wrong_with_an_advantage_estimator_is_said_before_anything_starts(importable, tmp_path, name, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        RunSettings.from_verl(demo(tmp_path, override("algorithm.adv_estimator", name)))
+    assert "algorithm.adv_estimator" in str(caught.value)
+
+
+def test_the_recipes_check_knows_an_advantage_estimator_by_its_place(importable):
+    place = override("algorithm.adv_estimator", "my_rollouts.lenient:lenient")
+    assert compose_recipe("demo", [place])["algorithm"]["adv_estimator"] == "my_rollouts.lenient:lenient"
+    for wrong in ("my_rollouts.lenient:strict", "vip_rlo"):
+        with pytest.raises(ConfigError, match=r"algorithm\.adv_estimator"):
+            compose_recipe("demo", [override("algorithm.adv_estimator", wrong)])

@@ -3,9 +3,10 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from verl_vip.advantages.compute import VERL_NAMES
 from verl_vip.advantages.prompt_weight import PromptWeight
 from verl_vip.advantages.utility import UtilityName
-from verl_vip.config import VipConfig
+from verl_vip.config import OBJECTIVES, VipConfig, objective_of
 from verl_vip.errors import ConfigError
 from verl_vip.strategies.gradient_variance import EstimatorName
 
@@ -39,7 +40,10 @@ def test_values_are_kept_and_whole_numbers_may_stand_for_floats():
         ({"lower": "three"}, "vip.lower must be a whole number from 1 to 1e+06; got 'three'"),
         ({"lower": True}, "vip.lower must be a whole number from 1 to 1e+06; got True"),
         ({"lower": 2.5}, "vip.lower must be a whole number from 1 to 1e+06; got 2.5"),
-        ({"objective": "grpo"}, "vip.objective must be one of 'rloo', 'dr_grpo', 'predicted_baseline'; got 'grpo'"),
+        (
+            {"objective": "grpo"},
+            "vip.objective must be one of 'rloo', 'dr_grpo', 'predicted_baseline' or null; got 'grpo'",
+        ),
         ({"reward_range": [0]}, "vip.reward_range must be a list of 2 finite numbers; got [0]"),
         ({"reward_range": [1, 0]}, "with the first smaller"),
         ({"reward_range": [0, float("inf")]}, "a list of 2 finite numbers"),
@@ -55,7 +59,7 @@ def test_values_are_kept_and_whole_numbers_may_stand_for_floats():
         ({"predictor_settings": 3}, "vip.predictor_settings must be a mapping"),
         ({"lower": 9, "upper": 8}, "1 <= lower <= upper; got 9 and 8"),
         ({"lower": 0}, "vip.lower must be a whole number from 1 to"),
-        ({"lower": 1}, "needs at least 2 rollouts a prompt; set vip.lower=2"),
+        ({"lower": 1, "objective": "rloo"}, "needs at least 2 rollouts a prompt; set vip.lower=2"),
         ({"lower": 2, "objective": "dr_grpo"}, "needs at least 3 rollouts a prompt; set vip.lower=3"),
         ({"lower": 0, "objective": "predicted_baseline"}, "vip.lower must be a whole number from 1"),
         ({"utility": "log"}, "vip.utility must be one of 'success', 'log_success'"),
@@ -77,7 +81,7 @@ def test_one_rollout_a_prompt_is_enough_for_the_predicted_baseline():
 
 def test_choices_are_those_of_the_library():
     hints = get_type_hints(VipConfig)
-    assert get_args(hints["objective"]) == get_args(EstimatorName)
+    assert hints["objective"] == EstimatorName | None
     assert get_args(hints["utility"]) == get_args(UtilityName)
     assert get_args(hints["prompt_weight"]) == get_args(PromptWeight)
 
@@ -89,3 +93,29 @@ def test_a_source_has_its_own_rewards_or_those_of_all():
     assert config.range_of("math_dapo") == (-1.0, 1.0)
     assert VipConfig.from_mapping(config.to_mapping()) == config
     assert json.loads(json.dumps(config.to_mapping()))["reward_range_by_source"] == {"openai/gsm8k": [0.0, 1.0]}
+
+
+@pytest.mark.parametrize("estimator", [*VERL_NAMES, "grpo", "rloo", "my.package:estimator"])
+def test_the_objective_follows_the_estimator_unless_it_is_set(estimator):
+    followed = VipConfig().following(estimator)
+    assert followed.objective == followed.minimised == objective_of(estimator)
+    assert followed.following("vip_rloo") == followed
+    for name in get_args(EstimatorName):
+        assert VipConfig(objective=name).following(estimator).objective == name
+
+
+def test_each_estimator_of_known_variance_has_its_own_objective():
+    assert {objective_of(f"vip_{name}"): name for name in get_args(EstimatorName)} == {
+        name: name for name in get_args(EstimatorName)
+    }
+    assert OBJECTIVES.keys() <= VERL_NAMES.keys()
+    assert set(OBJECTIVES.values()) == set(get_args(EstimatorName))
+    assert VipConfig().minimised == objective_of("any other") == "rloo"
+
+
+def test_a_lower_bound_too_small_for_what_is_followed_names_the_estimator():
+    with pytest.raises(
+        ConfigError, match=r"vip.objective=dr_grpo, which follows algorithm.adv_estimator='vip_dr_grpo'"
+    ):
+        VipConfig(lower=2).following("vip_dr_grpo")
+    assert VipConfig(lower=1).following("vip_reinforce").minimised == "predicted_baseline"

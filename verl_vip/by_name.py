@@ -12,8 +12,12 @@ from typing import Any
 from verl_vip.annotations import check_arguments
 from verl_vip.errors import ConfigError
 
-#: The entry points with which other packages register what they bring.
-_GROUPS = {"strategy": "verl_vip.strategies", "predictor": "verl_vip.predictors"}
+#: By kind, the group of entry points with which other packages register what they bring, and what a name stands for.
+_KINDS = {
+    "strategy": ("verl_vip.strategies", "class that can be built from settings; name the class"),
+    "predictor": ("verl_vip.predictors", "class that can be built from settings; name the class"),
+    "algorithm.adv_estimator": ("verl_vip.advantages", "function; name a function of the grouped rewards"),
+}
 _ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _PLACE = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
@@ -22,14 +26,14 @@ def locate(kind: str, name: str, known: Mapping[str, str]) -> Any:
     """Import what a name stands for.
 
     Args:
-        kind: What is named: "strategy" or "predictor".
-        name: A key of `known`, an entry point of the kind's group, or "package.module:Class". A key of `known` wins.
+        kind: What is named: "strategy", "predictor" or "algorithm.adv_estimator".
+        name: A key of `known`, which wins, an entry point of the kind's group, or "package.module:attribute".
         known: "module:attribute" by name.
 
     Raises:
         ConfigError: If the name is unknown or stands for two things, or what it stands for cannot be imported.
     """
-    place = known.get(name) or (name if _PLACE.fullmatch(name) else _registered(kind, name, known))
+    place = known.get(name) or (name if is_place(name) else _registered(kind, name, known))
     module, _, attribute = place.partition(":")
     try:
         found: Any = importlib.import_module(module)
@@ -45,13 +49,23 @@ def locate(kind: str, name: str, known: Mapping[str, str]) -> Any:
     try:
         inspect.signature(found)
     except (TypeError, ValueError) as error:  # nothing to call, or a class written in C
-        raise ConfigError(f"{kind} {name!r} is no class that can be built from settings; name the class.") from error
+        raise ConfigError(f"{kind} {name!r} is no {_KINDS[kind][1]}.") from error
     return found
+
+
+def is_place(name: str) -> bool:
+    """Whether a name is of the form "package.module:attribute"."""
+    return _PLACE.fullmatch(name) is not None
+
+
+def registered_names(kind: str) -> frozenset[str]:
+    """Return the names of a kind that other installed packages register as entry points."""
+    return frozenset(entry_points(group=_KINDS[kind][0]).names)
 
 
 def _registered(kind: str, name: str, known: Mapping[str, str]) -> str:
     """Return "module:attribute" of the entry point of that name."""
-    points = entry_points(group=_GROUPS[kind])
+    points = entry_points(group=_KINDS[kind][0])
     places = sorted({point.value for point in points if point.name == name})
     if not places:
         raise ConfigError(f"there is no {kind} {shortened(name)}; {nearest(name, {*known, *points.names})}")

@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Annotated, Any, Literal
@@ -17,6 +17,17 @@ EMBEDDING_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _LARGEST_REWARD = 1e9
 _LEAST_WIDTH = 1e-6
 _LEAST_RELATIVE_WIDTH = 1e-4
+Objective = Literal["rloo", "dr_grpo", "predicted_baseline"]
+#: The estimators whose gradient variance is known, and the least rollouts of a prompt that it is defined for.
+_LEAST_ROLLOUTS: Mapping[Objective, int] = {"rloo": 2, "dr_grpo": 3, "predicted_baseline": 1}
+#: What `vip.objective` is where it is not set, by `algorithm.adv_estimator`; "rloo" beside any other. REINFORCE learns
+#: from a group of one, as the predicted baseline does.
+OBJECTIVES: Mapping[str, Objective] = {
+    "vip_rloo": "rloo",
+    "vip_dr_grpo": "dr_grpo",
+    "vip_predicted_baseline": "predicted_baseline",
+    "vip_reinforce": "predicted_baseline",
+}
 _Rollouts = Annotated[int, Range(least=1, most=10**6)]
 
 
@@ -29,8 +40,10 @@ class VipConfig:
     group `verl_vip.strategies`, or `package.module:Class`."""
     strategy_settings: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the strategy."""
-    objective: Literal["rloo", "dr_grpo", "predicted_baseline"] = "rloo"
-    """Whose gradient variance is minimised, and which advantage estimator is expected beside it."""
+    objective: Objective | None = None
+    """Whose gradient variance is minimised; null follows `algorithm.adv_estimator`: `vip_rloo`, `vip_dr_grpo` and
+    `vip_predicted_baseline` have a variance of their own, `vip_reinforce` takes that of the predicted baseline, and any
+    other estimator that of RLOO. An estimator with another variance than the one set here is refused."""
     utility: Literal["success", "log_success", "sqrt_success", "arcsine"] = "success"
     """Which function G of the success probabilities p is ascended: p, log p, sqrt(p) or 2 arcsin sqrt(p). Its slope
     at the predicted p multiplies each prompt's gradient, and enters the minimised variance squared."""
@@ -89,12 +102,8 @@ class VipConfig:
             raise ConfigError(
                 f"vip.lower and vip.upper must satisfy 1 <= lower <= upper; got {self.lower} and {self.upper}."
             )
-        least = {"rloo": 2, "dr_grpo": 3, "predicted_baseline": 1}[self.objective]
-        if self.lower < least:
-            raise ConfigError(
-                f"vip.lower={self.lower} is too small for vip.objective={self.objective}, which needs at least "
-                f"{least} rollouts a prompt; set vip.lower={least}."
-            )
+        if self.objective is not None:
+            self._require_lower(self.objective)
         _require_range("vip.reward_range", self.reward_range)
         for source, pair in self.reward_range_by_source.items():
             _require_range(f"vip.reward_range_by_source[{source!r}]", pair)
@@ -103,6 +112,34 @@ class VipConfig:
                 "vip.predictor=oracle tells what nobody knows of real prompts, and is for simulations; set "
                 "vip.predictor=drifting_gp."
             )
+
+    def following(self, estimator: str) -> "VipConfig":
+        """Return the settings with `objective` set: where it is not, to what goes with an advantage estimator.
+
+        Args:
+            estimator: `algorithm.adv_estimator`.
+
+        Raises:
+            ConfigError: If `lower` is too small for that objective.
+        """
+        if self.objective is not None:
+            return self
+        objective = objective_of(estimator)
+        self._require_lower(objective, f"follows algorithm.adv_estimator={shortened(estimator)} and ")
+        return replace(self, objective=objective)
+
+    def _require_lower(self, objective: Objective, reason: str = "") -> None:
+        least = _LEAST_ROLLOUTS[objective]
+        if self.lower < least:
+            raise ConfigError(
+                f"vip.lower={self.lower} is too small for vip.objective={objective}, which {reason}needs at least "
+                f"{least} rollouts a prompt; set vip.lower={least}."
+            )
+
+    @property
+    def minimised(self) -> Objective:
+        """`objective`; where it is not set and no estimator is known, "rloo"."""
+        return self.objective or "rloo"
 
     def range_of(self, source: str) -> tuple[float, float]:
         """Return the rewards of a failed and of a solved rollout of a data source."""
@@ -142,6 +179,11 @@ class VipConfig:
             elif isinstance(value, tuple):
                 plain[key] = list(value)
         return plain
+
+
+def objective_of(estimator: str) -> Objective:
+    """Return the `vip.objective` that goes with an `algorithm.adv_estimator`."""
+    return OBJECTIVES.get(estimator, "rloo")
 
 
 def _require_range(name: str, pair: tuple[float, float]) -> None:

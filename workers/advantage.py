@@ -5,14 +5,14 @@ session.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from verl.trainer.ppo.core_algos import register_adv_est
 
-from verl_vip.advantages.compute import VERL_NAMES, compute_advantages
+from verl_vip.advantages.compute import VERL_NAMES, AdvantageEstimator, compute_advantages, find_estimator
 from verl_vip.advantages.grouped_rewards import GroupedRewards
 from verl_vip.advantages.prompt_weight import PromptWeight
 from verl_vip.errors import IntegrationError
@@ -28,7 +28,7 @@ def row_advantages(
     uids: Sequence[str],
     terms: UpdateTerms,
     *,
-    estimator: str,
+    estimator: str | AdvantageEstimator,
     prompt_weight: PromptWeight = "equal",
     penalised: bool = False,
     score_coupling: float = 0.0,
@@ -42,7 +42,7 @@ def row_advantages(
         rewards: An `N` tensor, the reward of each row.
         uids: `N` identifiers; rows of one prompt share theirs, and may lie anywhere.
         terms: The batch's prompts.
-        estimator: A key of `ADVANTAGES`.
+        estimator: A key of `ADVANTAGES`, or a function like those.
         prompt_weight: See `verl_vip.config`.
         penalised: See `GroupedRewards`.
         score_coupling: See `verl_vip.config`.
@@ -70,16 +70,17 @@ def row_advantages(
         terms.reward_range,
         terms.belief,
         penalised=penalised,
+        unused=terms.unused_rewards,
         score_coupling=score_coupling,
     )
-    batch = replace(batch, unused=terms.unused_rewards(batch))
     found = compute_advantages(batch, estimator=estimator, prompt_weight=prompt_weight, weight=terms.weight, rows=rows)
     advantages = torch.zeros_like(rewards)
     advantages[real] = (found * terms.rollout_factors(batch)).to(rewards.dtype)
     return advantages
 
 
-def _for_verl(estimator: str) -> Callable[..., tuple[Tensor, Tensor]]:
+@cache  # verl refuses another function of the same name
+def _for_verl(estimator: str | AdvantageEstimator) -> Callable[..., tuple[Tensor, Tensor]]:
     def advantages_and_returns(
         token_level_rewards: Tensor, response_mask: Tensor, index: Sequence[str], **_: Any
     ) -> tuple[Tensor, Tensor]:
@@ -106,3 +107,15 @@ def _for_verl(estimator: str) -> Callable[..., tuple[Tensor, Tensor]]:
 
 for _verl_name, _name in VERL_NAMES.items():
     register_adv_est(_verl_name)(_for_verl(_name))
+
+
+def register_with_verl(name: str) -> None:
+    """Make an estimator of another package known to verl by the name that the settings have for it.
+
+    Args:
+        name: An entry point of the group "verl_vip.advantages", or "package.module:function".
+
+    Raises:
+        ConfigError: If there is none; see `find_estimator`.
+    """
+    register_adv_est(name)(_for_verl(find_estimator(name)))

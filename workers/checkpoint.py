@@ -6,8 +6,9 @@ from typing import Any
 from omegaconf import DictConfig
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 
-from verl_vip.workers import advantage  # noqa: F401  (registers the estimators in verl's driver)
+from verl_vip.workers.advantage import register_with_verl  # registers the library's own in verl's driver
 from verl_vip.workers.session.session import current_session, open_session
+from verl_vip.workers.settings.update_settings import is_of_another_package
 
 
 class PredictorCheckpoint(CheckpointCallback):  # type: ignore[misc]
@@ -19,7 +20,9 @@ class PredictorCheckpoint(CheckpointCallback):  # type: ignore[misc]
 
     def __init__(self, config: DictConfig) -> None:
         super().__init__(config=config)
-        open_session(config)
+        settings = open_session(config).settings
+        if is_of_another_package(settings.estimator):
+            register_with_verl(settings.estimator)
 
     def on_save(
         self,

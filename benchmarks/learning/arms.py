@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from benchmarks.learning.update import Estimator
+from verl_vip.strategies.contract import Budget
 from verl_vip.strategies.gradient_variance import EstimatorName, GradientVariance
 
 
@@ -34,6 +35,11 @@ class Arm:
     upper: int = 128
     strategy_settings: dict[str, Any] = field(default_factory=dict)
     predictor_settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def budget(self) -> Budget:
+        """The hard budget of a step."""
+        return Budget(self.rollouts, self.lower, self.upper)
 
     @property
     def objective(self) -> GradientVariance:

@@ -24,8 +24,9 @@ from verl_vip.prediction.baselines.oracle import Oracle
 from verl_vip.prediction.contract import Predictor
 from verl_vip.prediction.registry import build_predictor
 from verl_vip.simulation.prompt_stream import PromptStream
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Strategy
+from verl_vip.strategies.contract import Strategy
 from verl_vip.strategies.registry import build_strategy
+from verl_vip.strategies.step import Step
 
 #: How often free letters are drawn for each prompt when its success is computed (`rollouts.success`). What they are
 #: matters so little that one draw leaves accuracy with a standard deviation of .002.
@@ -119,7 +120,6 @@ class Run:
         self._generator = torch.Generator().manual_seed(job.seed)
         self._strategy: Strategy = build_strategy(arm.strategy, arm.objective, **arm.strategy_settings)
         self._predictor: Predictor = build_predictor(arm.predictor, **arm.predictor_settings)
-        self._budget = Budget(arm.rollouts, arm.lower, arm.upper)
         self._clock = Clock()
         self._spent = {"steps": 0, "rollouts": 0, "prompt_tokens": 0, "answer_tokens": 0}
 
@@ -153,10 +153,10 @@ class Run:
             self._predictor.tell(prompts.ids, success(self.policy, tokens, DRAWS, self._spent["steps"]))
         with self._clock.measure("predict"):
             prediction = self._predictor.predict(prompts)
-            rounds = self._strategy.rounds(prompts, prediction, self._budget)
-        rollouts, selection = self._play(rounds, tokens)
+            step = Step(self._strategy, prompts, prediction, self._arm.budget, name=self._arm.strategy)
+        rollouts = self._play(step, tokens)
         with self._clock.measure("update"):
-            coefficient = coefficients(rollouts.rewards, rollouts.prompt, prediction, selection, self._arm.estimator)
+            coefficient = coefficients(step.outcomes, prediction, step.selection, self._arm.estimator)
             self._update(tokens, rollouts, coefficient)
         trials = torch.bincount(rollouts.prompt, minlength=len(rows))
         wins = torch.zeros(len(rows), dtype=torch.float64).index_add(0, rollouts.prompt, rollouts.rewards)
@@ -169,20 +169,15 @@ class Run:
         self._spent["prompt_tokens"] += int(tokens.lengths[seen].sum())
         self._spent["answer_tokens"] += int(rollouts.lengths.sum())
 
-    def _play(self, rounds: Rounds, tokens: PromptTokens) -> tuple[Rollouts, Selection]:
-        """Sample what the strategy asks for; return all rollouts, prompt by prompt, and its selection."""
+    def _play(self, step: Step, tokens: PromptTokens) -> Rollouts:
+        """Sample what the strategy asks for; return all rollouts, prompt by prompt."""
         parts = []
-        with self._clock.measure("predict"):
-            counts = next(rounds)
-        while True:
+        while (counts := step.counts) is not None:
             with self._clock.measure("sample"):
                 parts.append(sample(self.policy, tokens, counts, self._generator))
-            rewards = torch.split(parts[-1].rewards, counts.tolist())
-            try:
-                with self._clock.measure("predict"):
-                    counts = rounds.send(rewards)
-            except StopIteration as stop:
-                return Rollouts.join(parts), stop.value
+            with self._clock.measure("predict"):
+                step.receive(torch.split(parts[-1].rewards, counts.tolist()))
+        return Rollouts.join(parts)
 
     def _update(self, tokens: PromptTokens, rollouts: Rollouts, coefficient: Tensor) -> None:
         used = coefficient.nonzero()[:, 0]  # what counts for nothing need not be computed

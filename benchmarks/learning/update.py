@@ -7,11 +7,12 @@ from torch import Tensor
 
 from verl_vip.advantages.compute import ADVANTAGES
 from verl_vip.advantages.grouped_rewards import GroupedRewards
-from verl_vip.advantages.prompt_weight import row_factors
+from verl_vip.advantages.selection import SelectedRollouts, Selection
 from verl_vip.advantages.utility import UtilityName, utility_slope
+from verl_vip.errors import InvalidInputError
 from verl_vip.prediction.beta_belief import BetaBelief
 from verl_vip.prediction.contract import Prediction
-from verl_vip.strategies.contract import Selection
+from verl_vip.strategies.outcomes import Outcomes
 
 
 @dataclass(frozen=True)
@@ -35,38 +36,37 @@ class Estimator:
     score_coupling: float = 0.0
 
 
-def coefficients(
-    rewards: Tensor, group: Tensor, prediction: Prediction, selection: Selection, estimator: Estimator
-) -> Tensor:
+def coefficients(outcomes: Outcomes, prediction: Prediction, selection: Selection, estimator: Estimator) -> Tensor:
     """Return `N` float64 factors: the update's gradient is the sum of factor times gradient of log probability.
 
     Every prompt with kept rollouts has the same weight, but for the selection's and the utility's.
 
     Args:
-        rewards: `N` float64, the rollouts of prompt 0 first, in the order sampled.
-        group: `N` int64, the prompt of each.
+        outcomes: `B` reward tensors, all rounds together, `N` rewards in total.
         prediction: Of the `B` prompts, made before sampling.
         selection: What the strategy returned.
         estimator: How advantages are computed.
+
+    Raises:
+        InvalidInputError: If "grpo" or "batch_mean" is to centre on rollouts that are not kept.
     """
-    belief = BetaBelief.from_prediction(prediction, strongest=estimator.strongest)
-    size = len(prediction.mean)
     own = {"grpo": _grpo, "batch_mean": _batch_mean}
-    compute = {**ADVANTAGES, **own}[estimator.kind]
-    keep = torch.ones_like(group, dtype=torch.bool) if selection.keep is None else torch.cat(selection.keep)
-    known = {"belief": belief, "score_coupling": estimator.score_coupling}
-    kept = GroupedRewards(rewards[keep], group[keep], size, **known)
-    if selection.baseline == "kept":
-        advantages = compute(kept)
-    else:
-        advantages = compute(GroupedRewards(rewards, group, size, **known))[keep]
-    weight = utility_slope(estimator.utility, prediction.mean, floor=estimator.utility_floor)
-    if selection.prompt_weight is not None:
-        weight = weight * selection.prompt_weight.double()
-    factor = advantages * weight[kept.group] * row_factors(kept, "equal") / max(len(kept.rewards), 1)
-    if selection.rollout_weight is not None:
-        factor = factor * torch.cat(selection.rollout_weight)[keep]
-    return torch.zeros_like(rewards).masked_scatter(keep, factor)
+    selected = SelectedRollouts.of(selection, outcomes)
+    if selected.unused is not None and estimator.kind in own:
+        raise InvalidInputError(f"{estimator.kind} centres on what is kept; choose a strategy that does, or rloo.")
+    kept = GroupedRewards(
+        selected.rewards,
+        selected.group,
+        len(outcomes),
+        belief=BetaBelief.from_prediction(prediction, strongest=estimator.strongest),
+        unused=selected.unused,
+        score_coupling=estimator.score_coupling,
+    )
+    slope = utility_slope(estimator.utility, prediction.mean, floor=estimator.utility_floor)
+    advantages = {**ADVANTAGES, **own}[estimator.kind](kept)
+    found = torch.zeros(sum(map(len, outcomes)), dtype=torch.float64)
+    found[selected.rows] = advantages * slope[kept.group] * selected.weights / max(selected.num_prompts, 1)
+    return found
 
 
 def _grpo(batch: GroupedRewards) -> Tensor:

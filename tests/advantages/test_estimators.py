@@ -277,3 +277,25 @@ def test_a_range_for_each_prompt_is_one_for_each_prompt():
     batch = batch_of([[1.0], [0.0]])
     with pytest.raises(InvalidInputError, match=r"a row of two for each of the 2 prompts; got shape \(3, 2\)"):
         replace(batch, reward_range=torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "what"),
+    [
+        (lambda batch: batch.rewards.float(), r"torch\.float32 of shape \(3,\)"),
+        (lambda batch: batch.rewards[:2], r"torch\.float64 of shape \(2,\)"),
+        (lambda batch: batch.rewards.unsqueeze(1), r"torch\.float64 of shape \(3, 1\)"),
+        (lambda batch: batch.rewards.tolist(), "list"),
+        (lambda batch: batch.rewards / 0, r"torch\.float64 of shape \(3,\)"),
+    ],
+)
+def test_a_function_that_returns_anything_but_a_finite_advantage_for_each_reward_is_refused(estimator, what):
+    batch = batch_of([[1.0, 0.0], [1.0]])
+    with pytest.raises(InvalidInputError, match=f"<lambda> returned {what} for 3 rewards; it must return a finite"):
+        compute_advantages(batch, estimator=estimator)
+
+
+def test_a_function_is_an_estimator_like_those_with_a_name():
+    batch = batch_of([[1.0, 0.0, 0.0], [1.0, 0.0]])
+    named = compute_advantages(batch, estimator="rloo")
+    assert torch.equal(compute_advantages(batch, estimator=ADVANTAGES["rloo"]), named)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2ForCausalLM
 
 from benchmarks.learning import runner, sensitivity
 from benchmarks.learning.analysis import Curves, accuracy_per_seed, paired_ratio, smooth, spent_at
@@ -25,23 +25,16 @@ from benchmarks.learning.task_sets import OTHER_COPIES, TASK_SETS, mixture_with
 from benchmarks.learning.tuning import Scores, choose, finalists
 from benchmarks.learning.update import Estimator, coefficients
 from benchmarks.learning.world import draw_tasks
+from verl_vip.advantages.selection import Selection
+from verl_vip.errors import InvalidInputError
 from verl_vip.prediction.contract import Prediction
-from verl_vip.strategies.contract import Selection
 
-PAD, END, SIZE = 0, 1, 7
+PAD, END = 0, 1
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=SIZE, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, rope_theta=200.0, initializer_range=0.3, tie_word_embeddings=True,
-    )  # fmt: skip
-    reference = Qwen2ForCausalLM(config)
-    reference.save_pretrained(folder)
-    return reference, Policy.load(folder)
+def models(model_folder):
+    return Qwen2ForCausalLM.from_pretrained(model_folder), Policy.load(model_folder)
 
 
 @pytest.fixture
@@ -53,7 +46,7 @@ def prompts():
 
 def test_the_policy_is_qwen2(models):
     reference, policy = models
-    tokens = torch.randint(SIZE, (3, 9), generator=torch.Generator().manual_seed(1))
+    tokens = torch.randint(7, (3, 9), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert torch.allclose(policy.logits(policy.hidden(tokens)), reference(tokens).logits, atol=1e-5)
 
@@ -120,18 +113,15 @@ def test_the_base_model_is_taught_other_free_letters_each_time():
 
 
 def test_the_mean_of_the_batch_leaves_each_rollout_out_of_its_own_baseline():
-    rewards = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+    outcomes = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64).split(1)
     prediction = Prediction(torch.full((3,), 0.5), torch.zeros(3))
-    found = coefficients(rewards, torch.arange(3), prediction, Selection(), Estimator("batch_mean"))
+    found = coefficients(outcomes, prediction, Selection(), Estimator("batch_mean"))
     assert found.tolist() == pytest.approx([0.5 / 3, -1 / 3, 0.5 / 3])
-    alone = coefficients(
-        rewards[:1],
-        torch.tensor([0]),
-        Prediction(torch.tensor([0.5]), torch.zeros(1)),
-        Selection(),
-        Estimator("batch_mean"),
-    )
-    assert alone.tolist() == [0.0]
+    lone = Prediction(torch.tensor([0.5]), torch.zeros(1))
+    assert coefficients(outcomes[:1], lone, Selection(), Estimator("batch_mean")).tolist() == [0.0]
+    pooled = Selection(keep=(torch.tensor([True]),) * 3, baseline="sampled")
+    with pytest.raises(InvalidInputError, match="batch_mean centres on what is kept"):
+        coefficients(outcomes, prediction, pooled, Estimator("batch_mean"))
 
 
 def test_rounds_are_joined_prompt_by_prompt():
@@ -147,18 +137,17 @@ def test_rounds_are_joined_prompt_by_prompt():
 
 
 def test_every_prompt_served_counts_the_same_and_discards_do_not():
-    rewards = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0], dtype=torch.float64)
-    group = torch.tensor([0, 0, 1, 1, 1, 1, 2])
+    outcomes = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0], dtype=torch.float64).split([2, 4, 1])
     prediction = Prediction(torch.full((3,), 0.5), torch.zeros(3))
-    plain = coefficients(rewards, group, prediction, Selection(), Estimator("rloo"))
+    plain = coefficients(outcomes, prediction, Selection(), Estimator("rloo"))
     assert plain.tolist() == pytest.approx([1 / 6, -1 / 6, 2 / 3 / 12, 2 / 3 / 12, -2 / 3 / 12, -2 / 3 / 12, 0.0])
     keep = (torch.tensor([True, True]), torch.tensor([True, False, True, False]), torch.tensor([False]))
-    some = coefficients(rewards, group, prediction, Selection(keep=keep), Estimator("rloo"))
+    some = coefficients(outcomes, prediction, Selection(keep=keep), Estimator("rloo"))
     assert some.tolist() == pytest.approx([1 / 4, -1 / 4, 1 / 4, 0, -1 / 4, 0, 0])
-    pooled = coefficients(rewards, group, prediction, Selection(keep=keep, baseline="sampled"), Estimator("dr_grpo"))
+    pooled = coefficients(outcomes, prediction, Selection(keep=keep, baseline="sampled"), Estimator("dr_grpo"))
     assert pooled.tolist() == pytest.approx([1 / 8, -1 / 8, 1 / 8, 0, -1 / 8, 0, 0])
     weighted = coefficients(
-        rewards, group, prediction, Selection(prompt_weight=torch.tensor([2.0, 1.0, 1.0])),
+        outcomes, prediction, Selection(prompt_weight=torch.tensor([2.0, 1.0, 1.0])),
         Estimator("predicted_baseline", strongest=1e6),
     )  # fmt: skip
     assert weighted.tolist() == pytest.approx([1 / 6, -1 / 6, 1 / 24, 1 / 24, -1 / 24, -1 / 24, 1 / 6], abs=1e-5)

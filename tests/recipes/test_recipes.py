@@ -58,8 +58,9 @@ def test_a_step_of_the_demo_is_one_micro_batch_and_may_have_any_number_of_rows()
 @pytest.mark.parametrize(("name", "lower"), [("rloo", 3), ("dr_grpo", 3), ("predicted_baseline", 1)])
 def test_group_lists_every_setting_with_its_default(name, lower):
     group = OmegaConf.to_container(added_to_verl(f"+vip={name}").vip)
-    expected = {**VipConfig().to_mapping(), "objective": name, "lower": lower}
-    assert group == expected
+    assert group == {**VipConfig().to_mapping(), "lower": lower}
+    settings = RunSettings.from_verl(added_to_verl(f"+vip={name}", "actor_rollout_ref.rollout.n=8"))
+    assert settings.vip.objective == settings.plain["vip"]["objective"] == name
 
 
 def test_prompts_are_drawn_from_a_pool_one_rollout_each_by_one_group():
@@ -68,7 +69,8 @@ def test_prompts_are_drawn_from_a_pool_one_rollout_each_by_one_group():
     settings = RunSettings.from_verl(config)
     assert settings.budget == Budget(total=16, lower=1, upper=32)
     assert config.algorithm.adv_estimator == "vip_reinforce"
-    changed = {"strategy", "strategy_settings", "budget", "lower", "objective"}
+    assert settings.vip.objective == "predicted_baseline"
+    changed = {"strategy", "strategy_settings", "budget", "lower"}
     assert {name for name, value in VipConfig().to_mapping().items() if config.vip[name] != value} == changed
 
 
@@ -120,8 +122,19 @@ def test_uniform_is_one_override_away():
         (["trainer.use_v1=False"], ConfigError, "set trainer.use_v1=True"),
         (["data.gen_batch_size=16"], ConfigError, "leave data.gen_batch_size=null"),
         (["reward.reward_model.enable=True"], ConfigError, "enable_resource_pool=True"),
-        (["algorithm.adv_estimator=vip_dr_grpo"], ConfigError, "set algorithm.adv_estimator=vip_rloo"),
-        (["algorithm.adv_estimator=vip_predicted_baseline"], ConfigError, "set algorithm.adv_estimator=vip_rloo"),
+        *(
+            (
+                ["vip.objective=rloo", f"algorithm.adv_estimator={other}"],
+                ConfigError,
+                "adv_estimator=vip_rloo, or vip.obj",
+            )
+            for other in ("vip_dr_grpo", "vip_predicted_baseline")
+        ),
+        (
+            ["algorithm.adv_estimator=vip_dr_grpo", "vip.lower=2"],
+            ConfigError,
+            "vip.objective=dr_grpo, which follows algorithm.adv_estimator='vip_dr_grpo' and needs at least 3",
+        ),
         (
             ["vip.objective=predicted_baseline", "algorithm.adv_estimator=grpo"],
             ConfigError,

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.simulation.measures import measure_step, variance_of_counts
 from verl_vip.simulation.update import compute_update
-from verl_vip.strategies.contract import Budget, Selection
+from verl_vip.strategies.contract import Budget
 
 P = torch.tensor([0.01, 0.1, 0.2, 0.4, 0.5, 0.8, 0.95, 0.99], dtype=torch.float64)
 BUDGET = Budget(64, 4, 12)

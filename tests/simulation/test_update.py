@@ -1,8 +1,11 @@
 import pytest
 import torch
+from fixtures.selections import coefficients_by_hand, rloo_by_hand, selected_outcomes
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.simulation.update import compute_update
-from verl_vip.strategies.contract import Selection
 
 
 def rewards(*groups):
@@ -71,3 +74,14 @@ def test_weights_scale_signal_and_variance():
     weighted = compute_update(rewards([1, 0, 0]), doubled, p, "rloo")
     torch.testing.assert_close(weighted.signal, 3 * plain.signal)
     torch.testing.assert_close(weighted.noise, 9 * plain.noise)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(case=selected_outcomes(), p=st.floats(0, 1))
+def test_any_selection_means_what_its_definition_says(case, p):
+    outcomes, selection = case
+    update = compute_update(outcomes, selection, torch.full((len(outcomes),), p, dtype=torch.float64), "rloo")
+    found = torch.split(update.used * coefficients_by_hand(*case, rloo_by_hand), [len(group) for group in outcomes])
+    for row, (coefficients, group) in enumerate(zip(found, outcomes, strict=True)):
+        assert float(update.signal[row]) == pytest.approx(float((coefficients * (group - p)).sum()), abs=1e-12)
+        assert float(update.noise[row]) == pytest.approx(float(coefficients.square().sum()), abs=1e-12)

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from verl_vip.advantages.selection import Selection, Weighing
 from verl_vip.errors import InfeasibleBudgetError, InvalidInputError, StateError
-from verl_vip.strategies.contract import Budget, Selection, Stateless, Strategy, Weighing
+from verl_vip.strategies.contract import Budget, Stateless, Strategy
 from verl_vip.strategies.registry import STRATEGIES, build_strategy
 
 #: Strategies that serve every prompt in one round, and so spend the budget exactly.
@@ -127,22 +128,6 @@ def test_every_strategy_keeps_the_contract(name, batch):
     assert strategy.pool_ratio >= 1
     with pytest.raises(InvalidInputError):
         next(strategy.rounds(*batch([0.5, 0.5]), Budget(1, 3, 8)))
-
-
-def test_partial_use_needs_keep():
-    flags = (torch.ones(2, dtype=torch.bool),)
-    assert Selection(keep=flags, baseline="sampled").baseline == "sampled"
-    for partial in ({"baseline": "sampled"}, {"rollout_weight": (torch.ones(2),)}):
-        with pytest.raises(InvalidInputError, match="need keep"):
-            Selection(**partial)
-
-
-def test_a_selection_knows_what_it_weighs():
-    flags = (torch.ones(2, dtype=torch.bool),)
-    assert Selection(keep=flags).weighs == set()
-    assert Selection(prompt_weight=torch.ones(1)).weighs == {"prompt_weight"}
-    everything = Selection(flags, torch.ones(1), (torch.ones(2),), "sampled")
-    assert everything.weighs == set(get_args(Weighing))
 
 
 @pytest.mark.parametrize(("total", "lower", "upper"), [(5, 3, 16), (33, 3, 16)])

@@ -3,9 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.errors import IntegrationError, InvalidInputError, StateError
 from verl_vip.prediction.contract import Prediction
-from verl_vip.strategies.contract import Budget, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Stateless
 from verl_vip.strategies.registry import STRATEGIES, build_strategy
 from verl_vip.strategies.step import Step
 
@@ -85,7 +86,10 @@ def test_a_strategy_that_decides_beforehand_must_spend_everything(batch):
 def test_a_selection_has_to_fit_what_came_back(batch):
     flags = tuple(torch.ones(8, dtype=torch.bool) for _ in range(3))
     _, step = start(batch, [8, 8, 8], selection=Selection(keep=flags))
-    with pytest.raises(IntegrationError, match="selects among 24 rollouts where 23 came back"):
+    with pytest.raises(IntegrationError, match=r"'scripted': the selection is among 24 rollouts .* where 23 of 3 came"):
+        step.receive(rewards([0] * 8, [0] * 7, [0] * 8))
+    _, step = start(batch, [8, 8, 8], selection=Selection(prompt_weight=torch.ones(2)))
+    with pytest.raises(IntegrationError, match=r"'scripted': prompt_weight has shape \(2,\), and there are 3 prompts"):
         step.receive(rewards([0] * 8, [0] * 7, [0] * 8))
 
 

@@ -1,21 +1,23 @@
 import pytest
 import torch
+from fixtures.selections import coefficients_by_hand, rloo_by_hand, selected_outcomes
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from verl_vip.advantages.compute import ADVANTAGES
+from verl_vip.advantages.selection import SelectedRollouts, Selection
 from verl_vip.errors import IntegrationError
 from verl_vip.prediction.contract import Prediction
-from verl_vip.strategies.contract import Selection
 from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.workers.advantage import row_advantages
-from verl_vip.workers.session.row_weights import RowWeights, row_weights
 from verl_vip.workers.session.update_terms import UpdateTerms
 
 
-def terms(uids, variance=None, mean=0.5, weights=None, ranges=None):
+def terms(uids, variance=None, mean=0.5, selected=None, ranges=None):
     names = sorted(set(uids) - {uid for uid in uids if uid.startswith("pad")})
     prediction = Prediction(torch.full((len(names),), mean), torch.full((len(names),), 0.05))
     ranges = ranges or [(0.0, 1.0)] * len(names)
-    return UpdateTerms.of_batch(names, prediction, variance or GradientVariance(), weights or RowWeights(), ranges)
+    return UpdateTerms.of_batch(names, prediction, variance or GradientVariance(), ranges, selected)
 
 
 def test_a_group_of_one_teaches_nothing_and_padding_counts_nowhere():
@@ -44,12 +46,9 @@ def test_utility_and_the_strategys_weight_multiply_their_prompt():
     uids = ["a", "a", "b", "b"]
     rewards = torch.tensor([1.0, 0.0, 1.0, 0.0])
     plain = row_advantages(rewards, uids, terms(uids), estimator="rloo")
-    weighted = row_advantages(
-        rewards,
-        uids,
-        terms(uids, GradientVariance(utility="log_success"), 0.25, RowWeights(prompt={"b": 3.0})),
-        estimator="rloo",
-    )
+    selected = SelectedRollouts.of(Selection(prompt_weight=torch.tensor([1.0, 3.0])), rewards.split(2))
+    variance = GradientVariance(utility="log_success")
+    weighted = row_advantages(rewards, uids, terms(uids, variance, 0.25, selected), estimator="rloo")
     torch.testing.assert_close(weighted, plain * torch.tensor([4.0, 4.0, 12.0, 12.0]))
 
 
@@ -69,16 +68,44 @@ def test_rows_that_are_kept_are_centred_on_all_that_was_sampled_and_weighed_one_
     factors = (torch.tensor([5.0, 2.0, 9.0, 9.0, 2.0]), torch.tensor([9.0, 3.0, 0.5]))
     selection = Selection(keep=keep, rollout_weight=factors, baseline="sampled")
     ranges = [(-1.0, 1.0), (0.5, 3.0)]
-    weights = row_weights(selection, sampled, ["a", "b"], ranges)
+    selected = SelectedRollouts.of(selection, sampled)
     scorers = [low + (high - low) * rewards for rewards, (low, high) in zip(sampled, ranges, strict=True)]
 
-    def run(rewards, uids, weights=None):
-        at = terms(uids, weights=weights, ranges=ranges)
+    def run(rewards, uids, selected=None):
+        at = terms(uids, selected=selected, ranges=ranges)
         return row_advantages(torch.cat(rewards), uids, at, estimator=estimator, prompt_weight="rows")
 
     everything = run(scorers, list("aaaaabbb"))
-    kept = run([scores[flags] for scores, flags in zip(scorers, keep, strict=True)], list("aaabb"), weights)
+    kept = run([scores[flags] for scores, flags in zip(scorers, keep, strict=True)], list("aaabb"), selected)
     torch.testing.assert_close(kept, (everything * torch.cat(factors))[torch.cat(keep)])
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(case=selected_outcomes(), seed=st.integers(0, 99))
+def test_in_verls_rows_any_selection_means_what_its_definition_says(case, seed):
+    outcomes, selection = case
+    selected = SelectedRollouts.of(selection, outcomes)
+    names = [f"u{row}" for row in range(len(outcomes))]
+    ranges = [(-1.0 - row, 1.0 + row) for row in range(len(outcomes))]
+    low, high = torch.tensor(ranges, dtype=torch.float64).unbind(1)
+    width = (high - low)[selected.group]
+    order = torch.randperm(len(selected.rows), generator=torch.Generator().manual_seed(seed))
+    prediction = Prediction(torch.full((len(names),), 0.5), torch.full((len(names),), 0.05))
+    found = row_advantages(
+        (low[selected.group] + width * selected.rewards)[order],
+        [names[row] for row in selected.group[order].tolist()],
+        UpdateTerms.of_batch(names, prediction, GradientVariance(), ranges, selected),
+        estimator="rloo",
+    )
+    # verl's loss is a mean over rows; rollouts of one prompt and reward may swap their weights.
+    over_rows = found / max(len(order), 1) / width[order]
+    expected = coefficients_by_hand(outcomes, selection, rloo_by_hand)[selected.rows][order]
+
+    def by_prompt(values):
+        return torch.zeros(len(outcomes), dtype=torch.float64).index_add(0, selected.group[order], values)
+
+    torch.testing.assert_close(by_prompt(over_rows), by_prompt(expected))
+    torch.testing.assert_close(over_rows.sort().values, expected.sort().values)
 
 
 def test_rows_of_an_unknown_prompt_are_refused():

@@ -20,7 +20,6 @@ from verl_vip.config import VipConfig
 from verl_vip.prediction.contract import Prediction
 from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.workers import advantage
-from verl_vip.workers.session.row_weights import RowWeights
 from verl_vip.workers.session.update_terms import UpdateTerms
 
 UIDS = ["a", "b", "b", "c", "c", "c", "c", "c", "pad1", "pad2"]
@@ -57,9 +56,7 @@ def through_verl(monkeypatch, estimator, *, kl=True, correction=None):
     variance = GradientVariance("predicted_baseline", strength_cap=STRENGTH)
     session = SimpleNamespace(
         settings=SimpleNamespace(vip=VipConfig(prompt_weight="rows"), kl_in_reward=kl, update_rows=10),
-        update_terms=UpdateTerms.of_batch(
-            NAMES, Prediction(MEAN, torch.zeros(3)), variance, RowWeights(), [(0.0, 1.0)] * 3
-        ),
+        update_terms=UpdateTerms.of_batch(NAMES, Prediction(MEAN, torch.zeros(3)), variance, [(0.0, 1.0)] * 3),
     )
     monkeypatch.setattr(advantage, "current_session", lambda: session)
     data = verls_batch()

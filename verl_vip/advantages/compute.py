@@ -1,7 +1,9 @@
 """The front door: from grouped rewards to the advantages that a trainer's loss takes."""
 
+import inspect
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 from verl_vip.advantages.group_mean import dr_grpo, rloo
@@ -11,9 +13,10 @@ from verl_vip.advantages.max_rl import max_rl
 from verl_vip.advantages.predicted_baseline import predicted_baseline
 from verl_vip.advantages.prompt_weight import PromptWeight, row_factors
 from verl_vip.advantages.reinforce import reinforce
-from verl_vip.errors import InvalidInputError
+from verl_vip.by_name import locate
+from verl_vip.errors import ConfigError, InvalidInputError
 
-#: `N` float64 advantages of `N` grouped rewards, before any weight of prompts.
+#: `N` float64 advantages of `N` grouped rewards, at least one, before any weight of prompts.
 AdvantageEstimator = Callable[[GroupedRewards], Tensor]
 
 ADVANTAGES: Mapping[str, AdvantageEstimator] = {
@@ -26,12 +29,39 @@ ADVANTAGES: Mapping[str, AdvantageEstimator] = {
 }
 #: The same by what verl knows them by, `algorithm.adv_estimator`.
 VERL_NAMES: Mapping[str, str] = {f"vip_{name}": name for name in ADVANTAGES}
+#: The setting that names an estimator, and the kind that `verl_vip.by_name` knows them as.
+ESTIMATOR_SETTING = "algorithm.adv_estimator"
+_PLACES = {verls: f"{ADVANTAGES[name].__module__}:{ADVANTAGES[name].__name__}" for verls, name in VERL_NAMES.items()}
+
+
+def find_estimator(name: str) -> AdvantageEstimator:
+    """Return the estimator that a setting names.
+
+    Args:
+        name: A key of `VERL_NAMES`, an entry point of the group "verl_vip.advantages", or "package.module:function".
+
+    Raises:
+        ConfigError: If the name is unknown, or what it stands for cannot be imported or is no function of one argument.
+    """
+    found = locate(ESTIMATOR_SETTING, name, _PLACES)
+    try:
+        inspect.signature(found).bind(None)
+        takes_rewards = not isinstance(found, type)
+    except TypeError:
+        takes_rewards = False
+    if not takes_rewards:
+        raise ConfigError(
+            f"{ESTIMATOR_SETTING} {name!r} is no function of one argument, the GroupedRewards of a batch, that returns "
+            "an advantage for each; name one."
+        )
+    estimator: AdvantageEstimator = found
+    return estimator
 
 
 def compute_advantages(
     batch: GroupedRewards,
     *,
-    estimator: str,
+    estimator: str | AdvantageEstimator,
     prompt_weight: PromptWeight = "equal",
     weight: Tensor | None = None,
     rows: int | None = None,
@@ -40,13 +70,14 @@ def compute_advantages(
 
     Args:
         batch: The grouped rewards.
-        estimator: A key of `ADVANTAGES`.
+        estimator: A key of `ADVANTAGES`, or a function like those.
         prompt_weight: "equal" for the mean over prompts of each prompt's mean, "rows" for the mean over rows.
         weight: A `B` tensor that multiplies each prompt's gradient, for example `utility_slope`'s; None means one.
         rows: What the loss divides by; None means the rows that are there. See `row_factors`.
 
     Raises:
-        InvalidInputError: If the estimator is unknown, or lacks what it needs.
+        InvalidInputError: If the estimator is unknown, or lacks what it needs, or returns anything but `N` finite
+            float64 advantages.
 
     Example:
         >>> import torch
@@ -54,7 +85,23 @@ def compute_advantages(
         >>> compute_advantages(batch, estimator="rloo", prompt_weight="rows")
         tensor([ 1., -1.,  0.], dtype=torch.float64)
     """
-    if estimator not in ADVANTAGES:
-        raise InvalidInputError(f"there is no advantage estimator {estimator!r}; known: {', '.join(ADVANTAGES)}.")
-    advantages = ADVANTAGES[estimator](batch) * row_factors(batch, prompt_weight, rows)
+    if isinstance(estimator, str):
+        if estimator not in ADVANTAGES:
+            raise InvalidInputError(f"there is no advantage estimator {estimator!r}; known: {', '.join(ADVANTAGES)}.")
+        estimator = ADVANTAGES[estimator]
+    if not len(batch.rewards):
+        return batch.rewards
+    advantages = estimator(batch)
+    _require_advantages(estimator, advantages, batch)
+    advantages = advantages * row_factors(batch, prompt_weight, rows)
     return advantages if weight is None else advantages * weight.double()[batch.group]
+
+
+def _require_advantages(estimator: AdvantageEstimator, found: object, batch: GroupedRewards) -> None:
+    right = isinstance(found, Tensor) and found.shape == batch.rewards.shape and found.dtype == torch.float64
+    if not (right and bool(torch.as_tensor(found).isfinite().all())):
+        what = f"{found.dtype} of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise InvalidInputError(
+            f"the advantage estimator {getattr(estimator, '__name__', estimator)} returned {what} for "
+            f"{len(batch.rewards)} rewards; it must return a finite float64 advantage for each, in their order."
+        )

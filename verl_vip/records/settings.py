@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from verl_vip.config import objective_of
 from verl_vip.errors import ConfigError
 from verl_vip.records.records import RunHeader, RunRecords, read_run, records_path
 
@@ -57,8 +58,14 @@ def is_incidental(key: str) -> bool:
 
 
 def decisive_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run's records keep of verl's resolved config: what is set and moves a result, by dotted name."""
+    """Return what a run's records keep of verl's resolved config: what is set and moves a result, by dotted name.
+
+    `vip.objective` stands there as it was resolved, so that it is the same setting whether it was named or followed.
+    """
     flat = flatten(config)
+    estimator = flat.get("algorithm.adv_estimator")
+    if "vip.objective" in flat and flat["vip.objective"] is None and isinstance(estimator, str):
+        flat["vip.objective"] = objective_of(estimator)
     return {key: as_json(value) for key, value in flat.items() if value not in (None, {}) and not is_incidental(key)}
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.allocation.allocate import ObjectiveName, allocate
 from verl_vip.allocation.variances import DrGrpo, Rloo
 from verl_vip.simulation.update import Update
-from verl_vip.strategies.contract import Budget, Selection
+from verl_vip.strategies.contract import Budget
 from verl_vip.strategies.groups import even_counts
 from verl_vip.strategies.outcomes import Outcomes, group_sizes, has_signal
 

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from verl_vip.advantages.compute import ADVANTAGES
 from verl_vip.advantages.grouped_rewards import GroupedRewards
+from verl_vip.advantages.selection import SelectedRollouts, Selection
 from verl_vip.allocation.allocate import ObjectiveName
-from verl_vip.strategies.contract import Selection
 from verl_vip.strategies.outcomes import Outcomes
 
 
@@ -45,23 +44,8 @@ def compute_update(outcomes: Outcomes, selection: Selection, success: Tensor, ob
         success: A `B` float64 tensor of the true p.
         objective: The advantage estimator.
     """
-    sizes = [len(rewards) for rewards in outcomes]
-    group = torch.repeat_interleave(torch.arange(len(outcomes)), torch.tensor(sizes))
-    rewards = torch.cat(outcomes).to(torch.float64)
-    kept = torch.ones_like(rewards) if selection.keep is None else torch.cat(selection.keep).to(torch.float64)
-    factor = kept if selection.rollout_weight is None else kept * torch.cat(selection.rollout_weight)
-    centred_on = kept > 0 if selection.baseline == "kept" else torch.ones_like(kept, dtype=torch.bool)
-    batch = GroupedRewards(rewards[centred_on], group[centred_on], len(outcomes))
-    term = torch.zeros_like(rewards)
-    term[centred_on] = ADVANTAGES[objective](batch)
-    term *= factor
-    trained = _per_group(kept, group, len(outcomes))
-    divisor = trained.clamp_min(1)
-    weight = torch.ones_like(success) if selection.prompt_weight is None else selection.prompt_weight.double()
-    signal = weight * _per_group(term * (rewards - success[group]), group, len(outcomes)) / divisor
-    noise = weight.square() * _per_group(term.square(), group, len(outcomes)) / divisor.square()
-    return Update(signal, noise, int((trained > 0).sum()), trained.to(torch.int64))
-
-
-def _per_group(values: Tensor, group: Tensor, groups: int) -> Tensor:
-    return torch.zeros(groups, dtype=torch.float64).index_add(0, group, values)
+    selected = SelectedRollouts.of(selection, outcomes)
+    batch = GroupedRewards(selected.rewards, selected.group, len(outcomes), unused=selected.unused)
+    term = selected.weights * ADVANTAGES[objective](batch)
+    signal = batch.total(term * (selected.rewards - success[selected.group]))
+    return Update(signal, batch.total(term.square()), selected.num_prompts, selected.sizes)

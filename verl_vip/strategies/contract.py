@@ -2,10 +2,11 @@
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from verl_vip.advantages.selection import Selection, Weighing
 from verl_vip.allocation.validation import as_count
 from verl_vip.errors import InfeasibleBudgetError, InvalidInputError, StateError
 from verl_vip.prediction.contract import Prediction, Prompts
@@ -52,47 +53,6 @@ class Budget:
                 f"{num_prompts} prompts with {self.lower} to {self.upper} rollouts each take {least} to {most} "
                 f"rollouts, and the budget is {self.total}; change the bounds or the budget."
             )
-
-
-#: What of a `Selection`, beside `keep`, only an update that weighs its rows can follow.
-Weighing = Literal["prompt_weight", "rollout_weight", "baseline"]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which of the sampled rollouts the update uses, and how much each counts.
-
-    The update is the mean over prompts with kept rollouts of `prompt_weight * mean(rollout_weight * advantage *
-    score)`, the inner mean taken over the prompt's kept rollouts.
-
-    Attributes:
-        keep: `B` boolean tensors, one flag a rollout in the order sampled; None keeps everything.
-        prompt_weight: A `B` tensor that multiplies each prompt's gradient; None means one for all.
-        rollout_weight: `B` tensors, one factor a rollout in the order sampled; None means one for all.
-        baseline: Which rollouts of a prompt its advantages are centred on: those kept, or all that were sampled.
-
-    Raises:
-        InvalidInputError: If something that only partial use makes meaningful is given without `keep`.
-    """
-
-    keep: tuple[Tensor, ...] | None = None
-    prompt_weight: Tensor | None = None
-    rollout_weight: tuple[Tensor, ...] | None = None
-    baseline: Literal["kept", "sampled"] = "kept"
-
-    def __post_init__(self) -> None:
-        if self.keep is None and (self.rollout_weight is not None or self.baseline != "kept"):
-            raise InvalidInputError("rollout weights and a baseline over all that was sampled need keep; give it too.")
-
-    @property
-    def weighs(self) -> frozenset[Weighing]:
-        """Which of the weighings it has."""
-        found: dict[Weighing, bool] = {
-            "prompt_weight": self.prompt_weight is not None,
-            "rollout_weight": self.rollout_weight is not None,
-            "baseline": self.baseline != "kept",
-        }
-        return frozenset(name for name, there in found.items() if there)
 
 
 #: One training step of a strategy. It yields a `B` int64 tensor of rollouts to sample now, is sent `B` reward

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.errors import IntegrationError, InvalidInputError
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Selection, Strategy
+from verl_vip.strategies.contract import Budget, Strategy
 from verl_vip.strategies.outcomes import Outcomes, group_sizes, join
 
 
@@ -119,13 +120,10 @@ class Step:
         self._counts = counts
 
     def _checked(self, selection: Selection) -> Selection:
-        sizes = group_sizes(self.outcomes).tolist()
-        for flags in (selection.keep, selection.rollout_weight):
-            if flags is not None and [len(row) for row in flags] != sizes:
-                raise IntegrationError(
-                    f"strategy {self._name!r} selects among {sum(len(row) for row in flags)} rollouts where "
-                    f"{sum(sizes)} came back; it must go by the rewards it was sent."
-                )
+        try:
+            selection.require_fit(self.outcomes)
+        except InvalidInputError as error:
+            raise IntegrationError(f"strategy {self._name!r}: {error}") from error
         if undeclared := selection.weighs - self._weighs:
             raise IntegrationError(
                 f"strategy {self._name!r} returned {', '.join(sorted(undeclared))} in its selection; it must name that "

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.errors import IntegrationError
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.state_file import restoring
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.step import Step
 from verl_vip.workers.session.outcomes import Plan
 

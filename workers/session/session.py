@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from verl_vip.advantages.selection import SelectedRollouts
 from verl_vip.errors import ConfigError, InfeasibleBudgetError, IntegrationError, StateError
 from verl_vip.execution.exclusive import hold
 from verl_vip.records.progress import format_groups, format_step
@@ -28,10 +29,9 @@ from verl_vip.workers.session.learned_ranges import LearnedRanges
 from verl_vip.workers.session.metrics import step_metrics
 from verl_vip.workers.session.outcomes import Plan, Rollouts, group_by_prompt, require_requested
 from verl_vip.workers.session.planner import Planner
-from verl_vip.workers.session.row_weights import kept_rollouts, row_weights
 from verl_vip.workers.session.run_state import RunState
 from verl_vip.workers.session.stopwatch import Stopwatch
-from verl_vip.workers.session.update_terms import UpdateTerms
+from verl_vip.workers.session.update_terms import UpdateTerms, kept_rollouts, with_rows
 from verl_vip.workers.session.validation import ValidationTally
 from verl_vip.workers.settings.run_settings import RunSettings, usable_folder
 from verl_vip.workers.settings.update_settings import selection_refusals
@@ -77,7 +77,7 @@ class Session:
     def __init__(self, settings: RunSettings) -> None:
         vip = settings.vip
         self.settings = settings
-        self._variance = GradientVariance(vip.objective, vip.utility, vip.utility_floor, vip.prior_strength_cap)
+        self._variance = GradientVariance(vip.minimised, vip.utility, vip.utility_floor, vip.prior_strength_cap)
         self.planner = Planner(settings)
         self._embedding_model = self.planner.embedder.model_key
         self.state = RunState.fresh(vip, self._variance, self._embedding_model)
@@ -298,10 +298,11 @@ class Session:
         """
         plan = self.state.plans.head(step)
         rounds = plan.rounds
+        selection = with_rows(rounds.selection, rounds.outcomes)
+        selected = SelectedRollouts.of(selection, rounds.outcomes)
         ranges = self._ranges(plan)
-        weights = row_weights(rounds.selection, rounds.outcomes, plan.uids, ranges)
-        self.update_terms = UpdateTerms.of_batch(plan.uids, plan.prediction, self._variance, weights, ranges)
-        kept = kept_rollouts(rounds.selection, rounds.outcomes)
+        self.update_terms = UpdateTerms.of_batch(plan.uids, plan.prediction, self._variance, ranges, selected)
+        kept = kept_rollouts(selection)
         return None if kept is None else dict(zip(plan.uids, kept, strict=True))
 
     def _ranges(self, plan: Plan) -> list[tuple[float, float]]:
@@ -322,7 +323,7 @@ class Session:
         self.state.predictor.observe(plan.prompts, successes, observed, squares)
         watch.lap("observe")
         self.state.rollouts_total += plan.arrived
-        kept = kept_rollouts(plan.rounds.selection, outcomes)
+        kept = kept_rollouts(with_rows(plan.rounds.selection, outcomes))
         record = StepRecord(
             step=step,
             wall_time=time.time(),
@@ -399,7 +400,7 @@ _session: Session | None = None
 
 
 def open_session(config: DictConfig) -> Session:
-    """Check verl's config, and make and restore the session of this process; replaces an earlier one.
+    """Check verl's config, and make, restore and return the session of this process; replaces an earlier one.
 
     Raises:
         ConfigError: If a setting is wrong, or the state to go on from is unusable.

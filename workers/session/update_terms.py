@@ -1,4 +1,4 @@
-"""What the update needs to know of each prompt of a batch, all of it fixed before sampling."""
+"""What the update needs to know of each prompt of a batch, all of it fixed before the update."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from verl_vip.advantages.grouped_rewards import GroupedRewards
+from verl_vip.advantages.selection import SelectedRollouts, Selection
 from verl_vip.prediction.beta_belief import BetaBelief
 from verl_vip.prediction.contract import Prediction
 from verl_vip.strategies.gradient_variance import GradientVariance
-from verl_vip.workers.session.row_weights import RowWeights
+from verl_vip.strategies.outcomes import Outcomes, group_sizes, has_signal
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,15 @@ class UpdateTerms:
         position: Where each uid stands, from 0 to `B - 1`.
         belief: What was believed of the `B` success probabilities.
         weight: A `B` tensor, the factor of each prompt's gradient.
-        rows: How single rows are weighed and centred.
+        selected: Which rollouts the strategy kept, and how much each counts, on the scale of success; None where
+            everything is used and counts the same.
         reward_range: A `B x 2` float64 tensor, the rewards of a failed and of a solved rollout.
     """
 
     position: Mapping[str, int]
     belief: BetaBelief
     weight: Tensor
-    rows: RowWeights
+    selected: SelectedRollouts | None
     reward_range: Tensor
 
     @classmethod
@@ -37,8 +39,8 @@ class UpdateTerms:
         uids: Sequence[str],
         prediction: Prediction,
         variance: GradientVariance,
-        rows: RowWeights,
         ranges: Sequence[tuple[float, float]],
+        selected: SelectedRollouts | None = None,
     ) -> "UpdateTerms":
         """Gather the terms of `B` prompts.
 
@@ -46,38 +48,63 @@ class UpdateTerms:
             uids: `B` identifiers.
             prediction: The `B` predictions that the counts were made from.
             variance: What is ascended, and with which estimator.
-            rows: What the strategy wants on top.
             ranges: `B` pairs, the rewards of a failed and of a solved rollout.
+            selected: What the strategy wants on top.
         """
-        own = torch.tensor([rows.prompt.get(uid, 1.0) for uid in uids], dtype=torch.float64)
+        slope = variance.prompt_weight(prediction)
         return cls(
             position={uid: place for place, uid in enumerate(uids)},
             belief=variance.belief(prediction),
-            weight=variance.prompt_weight(prediction) * own,
-            rows=rows,
+            weight=slope if selected is None else slope * selected.prompt_weight,
+            selected=selected,
             reward_range=torch.tensor(ranges, dtype=torch.float64).reshape(-1, 2),
         )
 
-    def unused_rewards(self, batch: GroupedRewards) -> tuple[Tensor, Tensor] | None:
-        """Return sum and number of each prompt's rewards that were sampled and are not in the batch, for baselines.
+    @property
+    def unused_rewards(self) -> tuple[Tensor, Tensor] | None:
+        """Sum and number of each prompt's rewards that were sampled and are not kept, in the scorer's units.
 
-        Returns:
-            Two `B` tensors, or None where the strategy centres advantages on what is kept.
+        Two `B` tensors for baselines; None where the strategy centres advantages on what is kept.
         """
-        if not self.rows.baseline:
+        if self.selected is None or self.selected.unused is None:
             return None
-        sums, sizes = torch.zeros_like(batch.sizes), torch.zeros_like(batch.sizes)
-        for uid, (mean, size) in self.rows.baseline.items():
-            place = self.position[uid]
-            if batch.sizes[place]:
-                sums[place], sizes[place] = mean * size, size
-        there = sizes > 0
-        return torch.where(there, sums - batch.total(batch.rewards), 0.0), torch.where(there, sizes - batch.sizes, 0.0)
+        shares, number = self.selected.unused
+        low, high = self.reward_range.unbind(dim=1)
+        return low * number + (high - low) * shares, number
 
     def rollout_factors(self, batch: GroupedRewards) -> Tensor:
-        """Return the factor of each of the `N` rows, matched to rewards by rank (see `RowWeights.rollout`)."""
-        factors = torch.ones_like(batch.rewards)
-        for uid, ranked in self.rows.rollout.items():
-            rows = (batch.group == self.position[uid]).nonzero()[:, 0]
-            factors[rows[torch.argsort(batch.rewards[rows], stable=True)]] = ranked
-        return factors
+        """Return the factor of each of the `N` rows; see `SelectedRollouts.rollout_weight_by_rank`."""
+        if self.selected is None:
+            return torch.ones_like(batch.rewards)
+        return self.selected.rollout_weight_by_rank(batch.rewards, batch.group)
+
+
+def with_rows(selection: Selection, outcomes: Outcomes) -> Selection:
+    """Return a selection that verl can take a step with: the same, unless it keeps nothing.
+
+    verl cannot take a step without rows. If the selection keeps nothing, the first prompt stays whose rewards are all
+    alike, since an estimator that compares them gives it no advantage, verl's own included. Without one the first
+    rollout stays, to which verl's own do give one, and where no rollout has a reward, all rows do. Our estimators give
+    none of them a weight.
+
+    Args:
+        selection: What the strategy returned.
+        outcomes: `B` reward tensors, all rounds together.
+    """
+    if selection.keep is None or any(bool(flags.any()) for flags in selection.keep):
+        return selection
+    nothing = torch.zeros(len(outcomes), dtype=torch.float64)
+    if not any(len(rewards) for rewards in outcomes):
+        return Selection(prompt_weight=nothing)
+    keep = [torch.zeros(len(rewards), dtype=torch.bool) for rewards in outcomes]
+    alike = ((group_sizes(outcomes) > 1) & ~has_signal(outcomes)).nonzero()[:, 0].tolist()
+    if alike:
+        keep[alike[0]][:] = True
+    else:
+        next(flags for flags in keep if len(flags))[0] = True
+    return Selection(keep=tuple(keep), prompt_weight=nothing)
+
+
+def kept_rollouts(selection: Selection) -> list[list[int]] | None:
+    """Return the positions of each prompt's kept rollouts, in the order sampled; None where all are kept."""
+    return None if selection.keep is None else [flags.nonzero()[:, 0].tolist() for flags in selection.keep]

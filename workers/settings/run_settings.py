@@ -20,11 +20,12 @@ from verl_vip.records.settings import as_json
 from verl_vip.strategies.contract import Budget
 from verl_vip.workers.settings.trainer_mode import async_notes, async_refusals, batches_ahead, is_async
 from verl_vip.workers.settings.update_settings import (
-    is_ours,
+    advantage_estimator,
     loss_divisor,
     rows_per_step,
     update_notes,
     update_refusals,
+    weighs_rows,
 )
 from verl_vip.workers.settings.verl_config import VerlConfig
 
@@ -36,7 +37,7 @@ class RunSettings:
     """One training run as verl-vip sees it.
 
     Attributes:
-        vip: The recipe's `vip` group.
+        vip: The recipe's `vip` group, its `objective` set.
         prompts_per_step: Prompts of one training batch, B.
         budget: Rollouts of one training batch, `B * rollout.n` if `vip.budget` does not say, and the bounds of one
             prompt.
@@ -49,7 +50,8 @@ class RunSettings:
         checkpoint_dir: verl's `trainer.default_local_dir`, absolute.
         save_freq: Steps between checkpoints; not positive when there are none.
         last_step: The step that verl ends with, where its config says so.
-        weighs_rows: Whether the configured advantage estimator is one of ours, which give rows their weights.
+        estimator: verl's `algorithm.adv_estimator`.
+        weighs_rows: Whether that gives rows their weights; verl's own do not.
         resume_dir: The `global_step_N` folder that verl resumes from, or None for a fresh start.
         plain: The settings worth keeping with the run's records.
         config: verl's whole config, resolved.
@@ -67,6 +69,7 @@ class RunSettings:
     checkpoint_dir: Path
     save_freq: int
     last_step: int | None
+    estimator: str
     weighs_rows: bool
     resume_dir: Path | None
     plain: dict[str, Any]
@@ -96,7 +99,8 @@ class RunSettings:
             raise ConfigError(
                 "the config has no `vip` group; add hydra.searchpath=[pkg://verl_vip.recipes] +vip=rloo to the command."
             )
-        vip = VipConfig.from_mapping(group)
+        estimator = advantage_estimator(verl)
+        vip = VipConfig.from_mapping(group).following(estimator)
         _refuse_unsupported(verl, vip)
         _require_data(verl)
         prompts, per_prompt = verl.whole(_PROMPTS), verl.whole(_PER_PROMPT)
@@ -115,7 +119,8 @@ class RunSettings:
             checkpoint_dir=checkpoint_dir,
             save_freq=verl.whole("trainer.save_freq", Range()),
             last_step=verl.whole_if_any("trainer.total_training_steps", Range(least=0)),
-            weighs_rows=is_ours(verl),
+            estimator=estimator,
+            weighs_rows=weighs_rows(estimator),
             resume_dir=_resume_dir(verl, checkpoint_dir),
             plain=_plain(verl, vip),
             config=verl.plain,

@@ -15,18 +15,20 @@ The last is the one where prompts meet: their weights stay equal, and the length
 whole step.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from reprlib import repr as shortened
+from typing import get_args
 
-from verl_vip.advantages.compute import VERL_NAMES
+from verl_vip.advantages.compute import ESTIMATOR_SETTING, VERL_NAMES, find_estimator
+from verl_vip.advantages.selection import Weighing
 from verl_vip.annotations import Range
-from verl_vip.by_name import nearest
-from verl_vip.config import VipConfig
-from verl_vip.strategies.contract import Weighing
+from verl_vip.by_name import is_place, nearest, registered_names
+from verl_vip.config import Objective, VipConfig
+from verl_vip.errors import ConfigError
 from verl_vip.workers.settings.verl_config import VerlConfig
 
 #: Advantage estimators of `workers.advantage` by the objective whose variance they have.
-ESTIMATORS = {name: f"vip_{name}" for name in ("rloo", "dr_grpo", "predicted_baseline")}
+ESTIMATORS: Mapping[Objective, str] = {name: f"vip_{name}" for name in get_args(Objective)}
 #: verl's ways to sum a loss up.
 LOSS_MODES = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm")
 #: What needs neither a group nor a prediction, and so goes with every objective.
@@ -38,13 +40,48 @@ _UNUSABLE = {
     "remax": "needs the rewards of greedy responses, which verl's trainer does not hand to it",
     "tir_optimal_token_baseline": "needs sums of squared token probabilities, which verl's trainer does not hand to it",
 }
-_ESTIMATOR, _KL_IN_REWARD = "algorithm.adv_estimator", "algorithm.use_kl_in_reward"
+_KL_IN_REWARD = "algorithm.use_kl_in_reward"
 _ACTOR = "actor_rollout_ref.actor"
 
 
-def is_ours(config: VerlConfig) -> bool:
-    """Whether the advantage estimator is one of ours, which give rows their weights."""
-    return config.text(_ESTIMATOR) in VERL_NAMES
+def weighs_rows(estimator: str) -> bool:
+    """Whether an advantage estimator goes through `workers.advantage`, which gives rows their weights."""
+    return estimator in VERL_NAMES or is_of_another_package(estimator)
+
+
+def is_of_another_package(estimator: str) -> bool:
+    """Whether an advantage estimator is one that another package brings for this one; names of verl's win."""
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+
+    known = ADV_ESTIMATOR_REGISTRY.get(estimator)
+    if known is not None and known.__module__ != "verl_vip.workers.advantage":
+        return False
+    return estimator not in VERL_NAMES and (is_place(estimator) or estimator in registered_names(ESTIMATOR_SETTING))
+
+
+def advantage_estimator(config: VerlConfig) -> str:
+    """Return `algorithm.adv_estimator`.
+
+    Raises:
+        ConfigError: If verl would find no such estimator, or not give it what it needs, when it is first asked.
+    """
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+
+    estimator = config.text(ESTIMATOR_SETTING)
+    if is_of_another_package(estimator):
+        find_estimator(estimator)
+        return estimator
+    known = VERL_NAMES.keys() | ADV_ESTIMATOR_REGISTRY.keys()
+    if estimator not in known:
+        hint = nearest(estimator, known | registered_names(ESTIMATOR_SETTING))
+        raise ConfigError(f"there is no algorithm.adv_estimator={shortened(estimator)}; {hint}")
+    if estimator in _UNUSABLE:
+        raise ConfigError(f"algorithm.adv_estimator={estimator} {_UNUSABLE[estimator]}; choose another estimator.")
+    if estimator == "gae" and not config.flag("critic.enable", absent=True):
+        raise ConfigError(
+            "algorithm.adv_estimator=gae needs a critic's values; set critic.enable=True, or another estimator."
+        )
+    return estimator
 
 
 def loss_mode(config: VerlConfig) -> str:
@@ -54,15 +91,16 @@ def loss_mode(config: VerlConfig) -> str:
 
 def update_refusals(config: VerlConfig, vip: VipConfig) -> list[str]:
     """Return what is wrong with the update's settings, one sentence each with what to set instead."""
-    estimator = config.text(_ESTIMATOR)
+    estimator, wanted = config.text(ESTIMATOR_SETTING), ESTIMATORS[vip.minimised]
     scale = config.number_if_any(f"{_ACTOR}.loss_scale_factor", Range(above=0, most=1e12))
-    found = _estimator_refusals(config, estimator)
-    if estimator in ESTIMATORS.values() and estimator != ESTIMATORS[vip.objective]:
+    small_groups = estimator in (wanted, _REINFORCE) or is_of_another_package(estimator)
+    found = []
+    if estimator in ESTIMATORS.values() and estimator != wanted:
         found.append(
             f"algorithm.adv_estimator={estimator} does not have the variance that vip.objective={vip.objective} "
-            f"minimises; set algorithm.adv_estimator={ESTIMATORS[vip.objective]}."
+            f"minimises; set algorithm.adv_estimator={wanted}, or vip.objective=null, which follows it."
         )
-    elif vip.objective == "predicted_baseline" and estimator not in (ESTIMATORS[vip.objective], _REINFORCE):
+    elif vip.minimised == "predicted_baseline" and not small_groups:
         found.append(
             f"algorithm.adv_estimator={estimator} has no baseline for groups as small as "
             "vip.objective=predicted_baseline makes; set algorithm.adv_estimator=vip_predicted_baseline or "
@@ -74,10 +112,10 @@ def update_refusals(config: VerlConfig, vip: VipConfig) -> list[str]:
             "weight depends on which rows lie beside it; set "
             "actor_rollout_ref.actor.loss_scale_factor=${data.max_response_length}."
         )
-    if vip.utility != "success" and estimator not in VERL_NAMES:
+    if vip.utility != "success" and not weighs_rows(estimator):
         found.append(
             f"algorithm.adv_estimator={estimator} does not apply the weight of vip.utility={vip.utility}; set "
-            f"algorithm.adv_estimator={ESTIMATORS[vip.objective]}, or vip.utility=success."
+            f"algorithm.adv_estimator={wanted}, or vip.utility=success."
         )
     if vip.utility != "success" and estimator == "vip_max_rl":
         found.append(
@@ -90,20 +128,6 @@ def update_refusals(config: VerlConfig, vip: VipConfig) -> list[str]:
             "and below; set algorithm.use_kl_in_reward=False, and actor_rollout_ref.actor.use_kl_loss=True if need be."
         )
     return found
-
-
-def _estimator_refusals(config: VerlConfig, estimator: str) -> list[str]:
-    """Return why verl would find no such estimator, or not give it what it needs, when it is first asked."""
-    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
-
-    known = VERL_NAMES.keys() | ADV_ESTIMATOR_REGISTRY.keys()
-    if estimator not in known:
-        return [f"there is no algorithm.adv_estimator={shortened(estimator)}; {nearest(estimator, known)}"]
-    if estimator in _UNUSABLE:
-        return [f"algorithm.adv_estimator={estimator} {_UNUSABLE[estimator]}; choose another estimator."]
-    if estimator == "gae" and not config.flag("critic.enable", absent=True):
-        return ["algorithm.adv_estimator=gae needs a critic's values; set critic.enable=True, or another estimator."]
-    return []
 
 
 def selection_refusals(vip: VipConfig, weighs: Collection[Weighing], *, ours: bool, kl_in_reward: bool) -> list[str]:
@@ -119,7 +143,7 @@ def selection_refusals(vip: VipConfig, weighs: Collection[Weighing], *, ours: bo
     if weighs and not ours:
         found.append(
             f"vip.strategy={vip.strategy} weighs what it trains on, and algorithm.adv_estimator does not pass "
-            f"the weights on; set algorithm.adv_estimator={ESTIMATORS[vip.objective]}."
+            f"the weights on; set algorithm.adv_estimator={ESTIMATORS[vip.minimised]}."
         )
     if kl_in_reward and not {"rollout_weight", "baseline"}.isdisjoint(weighs):
         found.append(
@@ -138,8 +162,8 @@ def update_notes(config: VerlConfig, vip: VipConfig, budget: int) -> list[str]:
         vip: The settings of the run.
         budget: Rollouts of a batch.
     """
-    estimator = config.text(_ESTIMATOR)
-    ours, equal = estimator in VERL_NAMES, vip.prompt_weight == "equal"
+    estimator = config.text(ESTIMATOR_SETTING)
+    ours, equal = weighs_rows(estimator), vip.prompt_weight == "equal"
     found = []
     if not ours:
         found.append(
@@ -148,7 +172,7 @@ def update_notes(config: VerlConfig, vip: VipConfig, budget: int) -> list[str]:
         )
     elif estimator not in ESTIMATORS.values():
         found.append(
-            f"no variance of {estimator} is known; a strategy that minimises one takes vip.objective={vip.objective}"
+            f"no variance of {estimator} is known; a strategy that minimises one takes vip.objective={vip.minimised}"
         )
     if ours and equal and loss_mode(config) == "token-mean":
         found.append(

@@ -1,7 +1,8 @@
 import torch
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.simulation.update import compute_update
-from verl_vip.strategies.contract import Budget, Selection
+from verl_vip.strategies.contract import Budget
 from verl_vip.strategies.policies.dynamic_pruning import DynamicPruning
 
 

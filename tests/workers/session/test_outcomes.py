@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.errors import IntegrationError, InvalidInputError
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Stateless
 from verl_vip.strategies.step import Step
 from verl_vip.workers.session.outcomes import Outcomes, Plan, Rollouts, group_by_prompt, require_requested
 

@@ -64,7 +64,7 @@ def settings(**changes):
 
 
 def origin(vip):
-    return vip, GradientVariance(vip.objective), MODEL
+    return vip, GradientVariance(vip.minimised), MODEL
 
 
 def written(folder, vip, ahead=0):

@@ -44,13 +44,13 @@ NESTED: list[Any] = [{"a": 1}, {1: 2}, {"a": {"b": [None, {"c": []}]}}, [[1, 2],
 ESTIMATORS = [
     *(*VERL_NAMES, "gae", "grpo", "rloo", "rloo_vectorized", "opo", "gpg", "reinforce_plus_plus", "grpo_vectorized"),
     *("reinforce_plus_plus_baseline", "remax", "gdpo", "grpo_passk", "optimal_token_baseline"),
-    *("vip_rlo", "vip-rloo", "VIP_RLOO", "grop"),
+    *("vip_rlo", "vip-rloo", "VIP_RLOO", "grop", "no_such.module:function", "string:digits", "fractions:Fraction"),
 ]
 #: Keys and what is right there, at least beside some other settings.
 NAMED: list[tuple[str, list[Any]]] = [
     ("vip.strategy", [*STRATEGIES, "fractions:Fraction", "os:_exit", "no_such.module:Class", "a:"]),
     ("vip.predictor", [*PREDICTORS, "builtins:print", "verl_vip.prediction.baselines.ridge:Ridge"]),
-    ("vip.objective", [*get_args(EstimatorName)]),
+    ("vip.objective", [*get_args(EstimatorName), None]),
     ("vip.utility", [*get_args(UtilityName)]),
     ("vip.lower", [1, 2, 3, 4]),
     ("vip.upper", [2, 3, 4, 5, 8, 64]),

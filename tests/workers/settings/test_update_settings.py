@@ -13,9 +13,9 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.workers.config import ActorConfig, FSDPActorConfig
 
 from verl_vip.prediction.contract import Prediction
+from verl_vip.records.settings import decisive_config
 from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.workers.advantage import row_advantages
-from verl_vip.workers.session.row_weights import RowWeights
 from verl_vip.workers.session.update_terms import UpdateTerms
 from verl_vip.workers.settings.run_settings import RunSettings
 from verl_vip.workers.settings.update_settings import LOSS_MODES
@@ -103,7 +103,7 @@ def test_verls_loss_has_the_analysed_weights(mode, micro_batches, dp_size, missi
     advantages = row_advantages(
         rewards,
         uids,
-        UpdateTerms.of_batch(names, prediction, GradientVariance(), RowWeights(), [(0.0, 1.0)] * 4),
+        UpdateTerms.of_batch(names, prediction, GradientVariance(), [(0.0, 1.0)] * 4),
         estimator="rloo",
         rows=settings.update_rows,
     )
@@ -176,3 +176,28 @@ def test_what_changes_the_analysis_is_told(overrides, note):
     assert settings_of(*plain).notes == ()
     (found,) = settings_of(*plain, *overrides).notes
     assert note in found
+
+
+@pytest.mark.parametrize(
+    ("estimator", "objective"),
+    [
+        ("vip_rloo", "rloo"),
+        ("vip_dr_grpo", "dr_grpo"),
+        ("vip_predicted_baseline", "predicted_baseline"),
+        ("vip_reinforce", "predicted_baseline"),
+        ("vip_max_rl", "rloo"),
+        ("grpo", "rloo"),
+    ],
+)
+def test_the_objective_follows_the_estimator_and_the_records_show_it(estimator, objective):
+    settings = settings_of(f"algorithm.adv_estimator={estimator}")
+    assert settings.estimator == estimator
+    assert settings.vip.objective == settings.plain["vip"]["objective"] == objective
+    assert decisive_config(settings.config)["vip.objective"] == objective
+
+
+def test_an_objective_that_is_set_stays_and_is_the_same_setting_as_one_that_follows():
+    assert settings_of("algorithm.adv_estimator=grpo", "vip.objective=dr_grpo").vip.objective == "dr_grpo"
+    named, followed = settings_of("vip.objective=rloo"), settings_of()
+    assert named.vip == followed.vip
+    assert decisive_config(named.config) == decisive_config(followed.config)

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.allocation.allocate import allocate
 from verl_vip.allocation.values import CobaValue
 from verl_vip.annotations import Count, Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.state import pack, unpack
 
 

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.annotations import Count, Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.groups import affordable_groups, same_counts
 from verl_vip.strategies.outcomes import Outcomes, has_signal, join, keep_groups
 

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from verl_vip.advantages.selection import Selection, Weighing
 from verl_vip.annotations import Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless, Weighing
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.groups import same_counts
 from verl_vip.strategies.outcomes import reward_means
 from verl_vip.strategies.state import pack, restored_generator, seeded_generator, unpack

@@ -2,9 +2,10 @@
 
 import torch
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.annotations import Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.policies.reciprocal import proportional_counts
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.annotations import Count, Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.groups import affordable_groups, same_counts
 from verl_vip.strategies.outcomes import Outcomes, has_signal, keep_groups, reward_means
 from verl_vip.strategies.state import counts_by_prompt, pack, restored_generator, seeded_generator, unpack

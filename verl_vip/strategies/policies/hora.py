@@ -2,11 +2,12 @@
 
 import torch
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.allocation.allocate import allocate
 from verl_vip.allocation.values import HoraValue
 from verl_vip.annotations import Count, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.outcomes import reward_means
 
 

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import torch
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.allocation.exact import exact_counts, level
 from verl_vip.allocation.values import KnapsackValue
 from verl_vip.annotations import Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 
 
 class Knapsack(Stateless):

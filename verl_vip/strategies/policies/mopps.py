@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.annotations import Count, Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.groups import affordable_groups, even_counts
 from verl_vip.strategies.policies.beta_draws import draw_success
 from verl_vip.strategies.state import pack, restored_generator, seeded_generator, unpack

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import torch
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.annotations import Count, Range, Share, checked_settings
 from verl_vip.errors import ConfigError
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.groups import affordable_groups, same_counts
 from verl_vip.strategies.outcomes import join, keep_groups, reward_means, reward_variances
 from verl_vip.strategies.state import pack, unpack

@@ -5,9 +5,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from verl_vip.advantages.selection import Selection, Weighing
 from verl_vip.annotations import Count, Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless, Weighing
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.groups import affordable_groups, same_counts
 from verl_vip.strategies.outcomes import Outcomes, join
 

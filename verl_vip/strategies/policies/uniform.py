@@ -1,7 +1,8 @@
 """The same number of rollouts for every prompt, as stock verl has it."""
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.groups import even_counts
 
 

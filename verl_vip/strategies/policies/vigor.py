@@ -1,8 +1,9 @@
 """Doubling what the most varied half of the prompts get, round by round (VIGOR, arXiv 2607.22002)."""
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.annotations import Count, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.groups import same_counts
 from verl_vip.strategies.outcomes import Outcomes, join, reward_variances
 

@@ -4,11 +4,12 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
+from verl_vip.advantages.selection import Selection
 from verl_vip.allocation.exact import exact_counts
 from verl_vip.allocation.validation import Floats
 from verl_vip.annotations import Share, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless
+from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.policies.reciprocal import Reciprocal
 
 
