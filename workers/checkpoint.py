@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 
 from verl_vip.workers import advantage  # noqa: F401  (registers the estimators in verl's driver)
-from verl_vip.workers.session.session import current_session, open_session
+from verl_vip.workers.session.current import current_session, open_session
 
 
 class PredictorCheckpoint(CheckpointCallback):  # type: ignore[misc]

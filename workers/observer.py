@@ -10,9 +10,8 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.utils import tensordict_utils
 
 from verl_vip.errors import IntegrationError
-from verl_vip.workers.session.row_keys import require_single_outputs
-from verl_vip.workers.session.sampled_rows import SampledRows, own_accuracy
-from verl_vip.workers.session.session import current_session
+from verl_vip.workers.session.current import current_session
+from verl_vip.workers.session.sampled_rows import SampledRows, own_accuracy, require_single_outputs
 
 
 class Observer(ReplayBuffer):  # type: ignore[misc]
@@ -46,14 +45,14 @@ class Observer(ReplayBuffer):  # type: ignore[misc]
             rows, metrics, _ = self._collect(global_steps, partition_id, batch_size)
             session.observe_validation(step=global_steps, rollouts=rows.rollouts)
             return rows.batch(partition_id), metrics
-        planned = session.planned_uids(global_steps)
-        if len(planned) != batch_size:
+        step = session.training_step(global_steps)
+        if len(step.uids) != batch_size:
             raise IntegrationError(
-                f"verl trains on {batch_size} prompts in step {global_steps}, and {len(planned)} were planned for it; "
-                "another component submits prompts, or leaves some out."
+                f"verl trains on {batch_size} prompts in step {global_steps}, and {len(step.uids)} were planned for "
+                "it; another component submits prompts, or leaves some out."
             )
-        rows, metrics, seconds = self._collect_prompts(global_steps, planned)
-        further = session.receive(step=global_steps, rollouts=rows.rollouts, collect_seconds=seconds)
+        rows, metrics, seconds = self._collect_prompts(global_steps, step.uids)
+        further = step.receive(rows.rollouts, seconds)
         round_number = 1
         while further:
             round_number += 1
@@ -62,13 +61,13 @@ class Observer(ReplayBuffer):  # type: ignore[misc]
             latest = latest.renamed(prompt_of)
             _write_uids(latest)
             rows, metrics = rows + latest, {**metrics, **more}
-            further = session.receive(step=global_steps, rollouts=latest.rollouts, collect_seconds=seconds)
-        kept = session.select(global_steps)
+            further = step.receive(latest.rollouts, seconds)
+        kept = step.select()
         if kept is not None:
             rows, dropped = rows.split(kept)
             if dropped.keys:
                 tq.kv_clear(keys=dropped.keys, partition_id=partition_id)
-        return rows.batch(partition_id), {**metrics, **session.observe(global_steps)}
+        return rows.batch(partition_id), {**metrics, **step.observe()}
 
     def _sampleable_terminal_keys(self, partition_id: str, eviction_reasons: Any) -> set[str]:
         found: set[str] = super()._sampleable_terminal_keys(partition_id, eviction_reasons)

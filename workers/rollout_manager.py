@@ -10,9 +10,12 @@ from verl.utils import tensordict_utils
 
 from verl_vip.errors import ConfigError
 from verl_vip.workers.compatibility.liveness import Liveness
-from verl_vip.workers.session.prompt_fields import COUNT_FIELD, ROUND_FIELD
-from verl_vip.workers.session.session import current_session
+from verl_vip.workers.sampling.seeded_agent import ROUND_FIELD
+from verl_vip.workers.session.current import current_session
 from verl_vip.workers.session.training_set import embed_training_set
+
+#: The field from which verl's agent-loop worker takes the number of rollouts of a prompt.
+COUNT_FIELD = "__rollout_n__"
 
 
 class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]

@@ -19,7 +19,9 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 
 from verl_vip.prediction.identity import prompt_id
-from verl_vip.workers.session.prompt_fields import ROUND_FIELD
+
+#: The field of a prompt with the round of its step, counted from 1; absent in the first round.
+ROUND_FIELD = "sampling_round"
 
 
 class SeededAgent(SingleTurnAgentLoop):  # type: ignore[misc]

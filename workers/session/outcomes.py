@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,20 @@ logger = logging.getLogger("verl_vip")
 #: What a reward may miss its range by, in widths of it; and what it has lost of itself where verl stored it.
 _ROUNDING = 1e-6
 _SINGLE_PRECISION = 2.0**-23
+
+
+class Stopwatch:
+    """Seconds between laps, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Note the seconds since the last lap, or since the start."""
+        now = time.perf_counter()
+        self.seconds[name] = now - self._last
+        self._last = now
 
 
 @dataclass
@@ -47,7 +62,7 @@ class Plan:
     budget: Budget
     rounds: Step
     seconds: dict[str, float]
-    outcomes: "list[Outcomes]" = field(default_factory=list)
+    outcomes: "list[GroupedRollouts]" = field(default_factory=list)
 
     @property
     def counts(self) -> list[int]:
@@ -85,7 +100,7 @@ class Rollouts:
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class GroupedRollouts:
     """What came back for each of the `B` prompts of a plan.
 
     Attributes:
@@ -123,7 +138,7 @@ def _success_share(reward: float, reward_range: tuple[float, float], source: str
     return min(max(share, 0.0), 1.0)
 
 
-def group_by_prompt(plan: Plan, rollouts: Rollouts, ranges: Sequence[tuple[float, float]]) -> Outcomes:
+def group_by_prompt(plan: Plan, rollouts: Rollouts, ranges: Sequence[tuple[float, float]]) -> GroupedRollouts:
     """Sort rollouts by planned prompt.
 
     Args:
@@ -150,10 +165,10 @@ def group_by_prompt(plan: Plan, rollouts: Rollouts, ranges: Sequence[tuple[float
             shares[row].append(_success_share(reward, ranges[row], plan.labels[row]))
         else:
             unscored[row] += 1
-    return Outcomes([torch.tensor(share, dtype=torch.float64) for share in shares], unscored, tokens)
+    return GroupedRollouts([torch.tensor(share, dtype=torch.float64) for share in shares], unscored, tokens)
 
 
-def require_requested(plan: Plan, outcomes: Outcomes, nominal: int) -> None:
+def require_requested(plan: Plan, outcomes: GroupedRollouts, nominal: int) -> None:
     """Warn of rollouts that did not come back, or came back without a reward.
 
     Args:

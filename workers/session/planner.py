@@ -15,9 +15,8 @@ from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import fields_of, prompt_id, prompt_text
 from verl_vip.strategies.contract import Budget
 from verl_vip.strategies.step import Step
-from verl_vip.workers.session.outcomes import Plan
+from verl_vip.workers.session.outcomes import Plan, Stopwatch
 from verl_vip.workers.session.run_state import RunState
-from verl_vip.workers.session.stopwatch import Stopwatch
 from verl_vip.workers.settings.run_settings import RunSettings, usable_folder
 
 logger = logging.getLogger("verl_vip")

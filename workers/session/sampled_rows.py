@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from transfer_queue import KVBatchMeta
 
+from verl_vip.errors import IntegrationError
 from verl_vip.workers.session.outcomes import Rollouts
 
 #: Keys of `reward_extra_info` that a scorer's dictionary has, or a reward manager's note that it failed.
@@ -84,6 +85,24 @@ class SampledRows:
             [self.uids[row] for row in rows],
             [self.rewards[row] for row in rows],
             [self.accuracies[row] for row in rows] if self.accuracies else [],
+        )
+
+
+def require_single_outputs(keys: Sequence[str]) -> None:
+    """Refuse rollouts of several rows, which verl names `{uid}_{session}_{output}`.
+
+    Each output of an agent's session becomes a row with the session's reward. An advantage estimator knows the prompt
+    of a row but not its session: a rollout would be part of its own baseline, and the batch would exceed the budget.
+
+    Raises:
+        IntegrationError: If a rollout has more than one row.
+    """
+    several = [key for key in keys if not key.endswith("_0")]
+    if several:
+        raise IntegrationError(
+            f"the agent loop returned several outputs for one rollout ({len(several)} rows such as {several[0]!r}), "
+            "which counts and advantages cannot distinguish from several rollouts; let it return one output with the "
+            "whole conversation, including its masked parts."
         )
 
 
