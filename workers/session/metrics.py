@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from verl_vip.prediction.contract import Predictor
-from verl_vip.records.progress import BANDS, bands_of
 from verl_vip.records.records import StepRecord
-from verl_vip.records.run_records import without_signal
+from verl_vip.records.step_statistics import BANDS, bands_of, without_signal
 from verl_vip.statistics.calibration import brier, ece, log_loss
 
 _MEGABYTE = 2**20
