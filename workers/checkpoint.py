@@ -13,8 +13,8 @@ from verl_vip.workers.session.current import current_session, open_session
 class PredictorCheckpoint(CheckpointCallback):  # type: ignore[misc]
     """Opens the session and saves it.
 
-    verl builds this callback before anything else of the run and hands it the whole config, so this is where
-    wrong settings are refused: within seconds, before any model is loaded.
+    verl creates this callback first and passes it the whole config. Wrong settings are therefore refused here, within
+    seconds and before any model is loaded.
     """
 
     def __init__(self, config: DictConfig) -> None:
@@ -29,5 +29,5 @@ class PredictorCheckpoint(CheckpointCallback):  # type: ignore[misc]
         async_save: bool = False,  # noqa: ARG002
         **_: Any,
     ) -> None:
-        """Write the state beside the model, unless the observer has done so before verl marked the checkpoint."""
+        """Write the state to the checkpoint folder, unless that was done before verl marked the checkpoint."""
         current_session().save(Path(checkpoint_dir), global_step)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import hypothesis
 import pytest
 from hypothesis import strategies as st
@@ -11,6 +13,11 @@ def test_step_line_of_a_hand_sized_step(make_step):
         "step 3 | reward 0.438 | 16 rollouts = budget, 2-6 per prompt | signal in 2 of 4 groups (equal counts ~2) | "
         "predictions good (±0.00) | total 48"
     )
+
+
+def test_the_line_that_the_documentation_explains_is_this_one(make_step):
+    page = Path(__file__).parents[2] / "docs" / "report.md"
+    assert f"\n{format_step(make_step(3))}\n" in page.read_text()
 
 
 def test_step_line_of_equal_counts_compares_with_nothing(make_step):

@@ -82,7 +82,7 @@ def test_rows_that_are_kept_are_centred_on_all_that_was_sampled_and_weighed_one_
 
 
 def test_rows_of_an_unknown_prompt_are_refused():
-    with pytest.raises(IntegrationError, match="rows of prompt 'z', which is not in the batch"):
+    with pytest.raises(IntegrationError, match="rows of prompt 'z', which is not in the observed batch"):
         row_advantages(torch.ones(2), ["a", "z"], terms(["a"]), estimator="rloo")
 
 

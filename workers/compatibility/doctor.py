@@ -1,4 +1,4 @@
-"""`verl-vip doctor`: what is installed, whether verl sees the plugins, which hooks are there, and what to do."""
+"""`verl-vip doctor`: which packages are installed, whether verl finds the plugins and hooks, and what to do."""
 
 import importlib.metadata
 import os
@@ -21,7 +21,7 @@ PACKAGES = {
     "transformers": (">=5,<5.11", "gpu or cpu"),
     "gpytorch": (">=1.15", ""),
     "botorch": (">=0.18", ""),
-    "sentence-transformers": (">=5", ""),
+    "sentence-transformers": (">=6", ""),
 }
 OPTIONAL = {"prefect": (">=3.7,<3.10", "flows"), "math-verify": (">=0.9", "evaluation")}
 
@@ -30,30 +30,33 @@ _PROBE_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report."""
+    """One line of the report; "wait" announces a check that takes seconds."""
 
-    state: Literal["ok", "note", "problem"]
+    state: Literal["ok", "note", "problem", "wait"]
     subject: str
     detail: str
     advice: str = ""
 
 
 def examine() -> Iterator[Finding]:
-    """Yield findings, cheapest first."""
+    """Yield each finding as soon as it is made, the quick checks first."""
     yield _python()
     yield from _packages()
     yield _vllm()
     yield _torchvision()
     yield from _switches()
     yield from _entry_points()
+    yield Finding("wait", "device", "importing torch ...")
     yield _device()
+    yield Finding("wait", "verl hooks", "importing verl, which takes about 10 s ...")
     yield from _hooks()
+    yield Finding("wait", "CPU platform", "importing verl in a second process ...")
     yield from _cpu_platform()
 
 
 def report(findings: Iterable[Finding]) -> Iterator[str]:
-    """Format findings as they come; the advice follows the line it belongs to."""
-    marks = {"ok": "ok  ", "note": "note", "problem": "FAIL"}
+    """Yield the lines of each finding; its advice follows below."""
+    marks = {"ok": "ok  ", "note": "note", "problem": "FAIL", "wait": "... "}
     for finding in findings:
         yield f"{marks[finding.state]}  {finding.subject:<24} {finding.detail}"
         if finding.advice:
@@ -64,7 +67,7 @@ def _python() -> Finding:
     name = sys.version.split()[0]
     if sys.version_info[:2] in ((3, 11), (3, 12)):
         return Finding("ok", "Python", name)
-    return Finding("problem", "Python", name, "use Python 3.11 or 3.12; verl ends at 3.12")
+    return Finding("problem", "Python", name, "use Python 3.11 or 3.12; verl does not support later versions")
 
 
 def _packages() -> Iterator[Finding]:
@@ -80,7 +83,7 @@ def _packages() -> Iterator[Finding]:
             if SpecifierSet(wanted).contains(version, prereleases=True):
                 yield Finding("ok", name, version)
             else:
-                yield Finding("problem", name, f"{version}, and {wanted} is needed", f"pip install '{name}{wanted}'")
+                yield Finding("problem", name, f"{version}, but {wanted} is needed", f"pip install '{name}{wanted}'")
 
 
 def _vllm() -> Finding:
@@ -114,7 +117,7 @@ def _switches() -> Iterator[Finding]:
         yield Finding(
             "note",
             "VERL_USE_EXTERNAL_PLUGINS",
-            f"{verl_policy!r} keeps verl from loading the CPU platform",
+            f"{verl_policy!r} prevents verl from loading the CPU platform",
             "unset it, or add verl_vip_cpu, to train on a CPU",
         )
     vllm_policy = os.environ.get("VLLM_PLUGINS")
@@ -122,7 +125,7 @@ def _switches() -> Iterator[Finding]:
         yield Finding(
             "note",
             "VLLM_PLUGINS",
-            f"{vllm_policy!r} keeps vLLM's CPU layers from accepting new weights",
+            f"{vllm_policy!r} prevents vLLM's CPU layers from accepting new weights",
             "unset it, or add verl_vip_cpu, to train on a CPU",
         )
 
@@ -135,7 +138,7 @@ def _entry_points() -> Iterator[Finding]:
             continue
         try:
             found[0].load()
-        except ImportError as error:  # verl itself would only log this at DEBUG
+        except ImportError as error:  # verl only logs this, at level DEBUG
             yield Finding("problem", group, f"verl_vip_cpu does not load: {error}", "pip install 'verl-vip[cpu]'")
         else:
             yield Finding("ok", group, f"verl_vip_cpu -> {found[0].value}")
@@ -146,15 +149,15 @@ def _device() -> Finding:
 
     asked = os.environ.get("VERL_PLATFORM", "")
     if torch.cuda.is_available():
-        note = "; VERL_PLATFORM=cpu is set, so the GPU is left unused" if asked == "cpu" else ""
+        note = "; VERL_PLATFORM=cpu is set, so the GPU is not used" if asked == "cpu" else ""
         return Finding("ok", "device", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}{note}")
     if asked == "cpu":
-        return Finding("ok", "device", "CPU, as VERL_PLATFORM=cpu asks")
+        return Finding("ok", "device", "CPU, because VERL_PLATFORM=cpu")
     return Finding("note", "device", "no GPU", "set VERL_PLATFORM=cpu and add +platform=cpu to train on the CPU")
 
 
 def _hooks() -> Iterator[Finding]:
-    # verl warns of every engine and accelerator that is absent; here only its hooks are asked about.
+    # verl warns of every engine and accelerator that is missing; doctor only checks its hooks.
     os.environ.setdefault("VERL_LOGGING_LEVEL", "ERROR")
     warnings.simplefilter("ignore")
     from verl_vip.workers.compatibility import contract
@@ -162,13 +165,13 @@ def _hooks() -> Iterator[Finding]:
     for subject, reliances in (("verl hooks", contract.VERL), ("TransferQueue", contract.TRANSFER_QUEUE)):
         wrong = contract.problems(reliances)
         if not wrong:
-            yield Finding("ok", subject, f"all {len(reliances)} that verl-vip relies on")
+            yield Finding("ok", subject, f"all {len(reliances)} present")
         for problem in wrong:
             yield Finding("problem", subject, problem, "install a supported release: pip install 'verl>=0.9.1,<0.10'")
 
 
 def _cpu_platform() -> Iterator[Finding]:
-    """Ask a fresh process, since verl chooses its platform once, as it is imported."""
+    """Check in a new process, because verl chooses its platform once, when it is imported."""
     probe = (
         "from verl.plugin.platform import get_platform; "
         "from verl_vip.workers.compatibility.contract import CPU, problems; "
@@ -191,6 +194,6 @@ def _cpu_platform() -> Iterator[Finding]:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         yield Finding("problem", "CPU platform", last, "VERL_PLATFORM=cpu python -c 'import verl' shows the error")
         return
-    yield Finding("ok", "CPU platform", "verl finds it when VERL_PLATFORM=cpu is set")
+    yield Finding("ok", "CPU platform", "verl finds it with VERL_PLATFORM=cpu")
     for problem in answer.splitlines():
         yield Finding("problem", "CPU hooks", problem, "pip install 'verl-vip[cpu]'")

@@ -62,7 +62,7 @@ def test_rollouts_are_sorted_by_prompt_with_unscored_ones_apart():
 
 
 def test_a_reward_outside_the_range_is_refused():
-    with pytest.raises(InvalidInputError, match=r"data source 'add' earned 2\.0, outside its range \[0\.0, 1\.0\]"):
+    with pytest.raises(InvalidInputError, match=r"data source 'add' has reward 2\.0, outside its range \[0\.0, 1\.0\]"):
         group_by_prompt(planned([1]), Rollouts(["u0"], [2.0], [1]), [(0.0, 1.0)])
 
 

@@ -52,11 +52,11 @@ def test_plans_are_for_consecutive_steps_and_are_taken_in_that_order(queue):
     assert sorted(queue.counts) == ["7-0", "7-1", "7-2", "8-0", "8-1", "8-2"]
     assert sum(queue.counts.values()) == 2 * BUDGET.total
     assert queue.sizes == {(3, 18)}
-    with pytest.raises(IntegrationError, match="rollouts of step 8 arrived without a plan"):
+    with pytest.raises(IntegrationError, match="step 8 has no plan"):
         queue.pop(8)
     assert queue.head(7) is queue.pop(7)
     assert queue.pop(8).uids == ["8-0", "8-1", "8-2"]
-    with pytest.raises(IntegrationError, match="rollouts of step 9 arrived without a plan"):
+    with pytest.raises(IntegrationError, match="step 9 has no plan"):
         queue.head(9)
     assert queue.step_to_plan(9) == 9
 
@@ -90,7 +90,7 @@ def test_a_restored_queue_asks_for_the_same_counts_and_ends_its_steps(queue, tmp
     [
         ({"counts": [2, 2, 2]}, "where the budget is 18"),
         ({"counts": [6, 6, 6.0]}, "a list of int was expected"),
-        ({"uids": ["7-0", "7-1", "8-2"]}, "a prompt is there twice"),
+        ({"uids": ["7-0", "7-1", "8-2"]}, "a prompt occurs twice"),
         ({"uids": ["7-0", "7-1"]}, "2 uids and 3 labels for 3 prompts"),
         ({"labels": "add"}, "a list of str was expected"),
         ({"step": 9}, r"steps \[9, 8\] do not follow step 6"),
@@ -211,7 +211,7 @@ def test_prompts_in_flight_that_verl_dropped_are_told_and_forgotten(settings, ca
 @pytest.mark.parametrize(
     ("change", "in_flight", "message"),
     [
-        ({}, ["a3", "x"], "holds 2 prompts in flight, and the predictor's state has counts for 1 of them; delete"),
+        ({}, ["a3", "x"], "has 2 prompts in flight, and the predictor's state has counts for 1 of them; delete"),
         (
             {"prompts_per_step": 8},
             IN_FLIGHT,

@@ -68,7 +68,7 @@ def packed(state):
         (lambda state, content: b"something else", r"vip_state\.pt is not a state file of verl-vip"),
         (damaged, r"vip_state\.pt is damaged"),
         (of_a_later_format, r"vip_state\.pt was written by another version"),
-        (of_another_step, r"vip_state\.pt is the state after step 1 and does not belong there"),
+        (of_another_step, r"vip_state\.pt is the state after step 1, which belongs in another folder"),
         (without_its_strategy, r"vip_state\.pt is not the state of a run: it lacks strategy"),
         (with_a_broken_strategy, "has no state, and this one holds no"),
     ],
@@ -98,7 +98,7 @@ def test_a_state_of_another_predictor_is_named(settings):
     observe(session, plan(session), [0, 8, 4, 4])
     folder = settings.checkpoint_dir / "global_step_1"
     session.save(folder, 1)
-    with pytest.raises(ConfigError, match=r"state of predictor 'beta_table', and vip.predictor is 'last_seen'"):
+    with pytest.raises(ConfigError, match=r"state of predictor 'beta_table', but vip.predictor is 'last_seen'"):
         started(dataclasses.replace(settings, resume_dir=folder), predictor="last_seen")
 
 
@@ -235,7 +235,7 @@ def test_no_validation_reward_ends_the_run(settings, caplog):
         session.observe_validation(step=step, rollouts=found)
     for check in read_run(settings.records_path).validations:
         assert check.correct == {"gsm8k": 1.0, "aime": 1.0, "judge": 1.0}
-    assert caplog.text.count("validation rewards of data source 'aime' go from -1 to 1, outside") == 1
+    assert caplog.text.count("validation rewards of data source 'aime' range from -1 to 1, outside") == 1
 
 
 def test_a_further_round_without_a_manager_names_the_setting(settings):

@@ -134,7 +134,7 @@ def test_rewards_outside_the_range_are_refused_with_what_to_set(settings):
     session = started(settings)
     plan(session)
     with pytest.raises(
-        InvalidInputError, match=r"source 'add' earned -1.0, outside its range \[0.0, 1.0\]; set vip.rew"
+        InvalidInputError, match=r"source 'add' has reward -1.0, outside its range \[0.0, 1.0\]; set vip.rew"
     ):
         session.training_step(1).receive(Rollouts(["a"], [-1.0], [5]))
 
@@ -165,7 +165,7 @@ def test_sources_on_different_scales_are_learned_allocated_and_updated_each_on_i
     (step,) = read_run(settings.records_path).steps
     assert step.successes == [4.0, 4.0, 0.0, 0.0]
     session.plan(step=2, uids=UIDS, messages=MESSAGES, labels=labels)
-    with pytest.raises(InvalidInputError, match=r"data source 'sort' earned -1.0, outside its range \[0.0, 1.0\]"):
+    with pytest.raises(InvalidInputError, match=r"data source 'sort' has reward -1.0, outside its range \[0.0, 1.0\]"):
         session.training_step(2).receive(Rollouts(["b"], [-1.0], [5]))
 
 
@@ -203,7 +203,7 @@ def test_rewards_between_0_and_1_teach_how_little_they_vary(settings):
 
 def test_strangers_and_unplanned_steps_are_refused(settings):
     session = started(settings)
-    with pytest.raises(IntegrationError, match="step 1 arrived without a plan"):
+    with pytest.raises(IntegrationError, match="step 1 has no plan"):
         session.training_step(1)
     plan(session)
     with pytest.raises(IntegrationError, match="1 prompts that were not planned"):

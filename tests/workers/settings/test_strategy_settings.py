@@ -40,7 +40,7 @@ def test_what_the_update_cannot_follow_is_refused_before_anything_is_sampled(set
 def test_what_is_refused_follows_the_strategys_settings(settings):
     settings = dataclasses.replace(settings, weighs_rows=False)
     assert may_start(settings, "prioritized") is None
-    assert "weighs what it trains on" in may_start(settings, "prioritized", correction=1.0)
+    assert "weights its selection" in may_start(settings, "prioritized", correction=1.0)
 
 
 @pytest.mark.parametrize("strategy", ["pods", "pilot_commit", "greso", "prioritized"])
