@@ -125,7 +125,7 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._sampleable_terminal_keys",
-        "groups with failed rollouts are trained on, with what there is",
+        "groups with failed rollouts are trained on with the remaining ones",
         source_has("self.finished_keys[partition_id] | self.failure_keys[partition_id]"),
     ),
     Reliance(

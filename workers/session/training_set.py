@@ -115,8 +115,8 @@ class _Pool:
         """Log prompts without text and shared texts; `ConfigError` if a field of the identity is in no row."""
         if self._absent and self.texts:
             raise ConfigError(
-                f"no row of the training data has {', '.join(sorted(self._absent))}, which vip.identity_fields names; "
-                "correct the names."
+                "vip.identity_fields names fields that no row of the training data has: "
+                f"{', '.join(sorted(self._absent))}; correct the names."
             )
         if self._blank:
             more = f" and {len(self._blank) - _NAMED} more" if len(self._blank) > _NAMED else ""

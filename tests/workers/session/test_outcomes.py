@@ -70,7 +70,7 @@ def test_each_prompt_has_the_range_of_its_scorer():
     rollouts = Rollouts(["u0", "u1", "u1", "u0"], [-1.0, 0.0, 1.0, 1.0], [1] * 4)
     found = group_by_prompt(planned([2, 2]), rollouts, [(-1.0, 1.0), (0.0, 1.0)])
     assert [rewards.tolist() for rewards in found.rewards] == [[0.0, 1.0], [0.0, 1.0]]
-    told = r"earned -1\.0, .*\+vip\.reward_range_by_source=\{add: \[failed, solved\]\}"
+    told = r"reward -1\.0, .*\+vip\.reward_range_by_source=\{add: \[failed, solved\]\}"
     with pytest.raises(InvalidInputError, match=told):
         group_by_prompt(planned([1, 1]), Rollouts(["u1"], [-1.0], [1]), [(-1.0, 1.0), (0.0, 1.0)])
 

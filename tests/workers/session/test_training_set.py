@@ -106,7 +106,7 @@ def test_texts_with_several_ground_truths_are_counted_and_what_is_done_is_said(s
 
 @pytest.mark.parametrize("name", ["reward_model.truth", "extra_info.part.x", "nothing"])
 def test_a_field_that_no_row_has_is_named(serve, name):
-    with pytest.raises(ConfigError, match=f"no row of the training data has the {name} that vip.identity_fields"):
+    with pytest.raises(ConfigError, match=f"fields that no row of the training data has: {name}; correct the names"):
         serve(SHARED, identity_fields=("extra_info.part", name))
 
 
