@@ -17,7 +17,7 @@ def test_step_line_of_a_hand_sized_step(make_step):
 
 def test_the_line_that_the_documentation_explains_is_this_one(make_step):
     page = Path(__file__).parents[2] / "docs" / "report.md"
-    assert f"\n{format_step(make_step(3))}\n" in page.read_text()
+    assert f"\n{format_step(make_step(3, predicted=[0.4, 0.5, 0.4, 0.6]))}\n" in page.read_text()
 
 
 def test_step_line_of_equal_counts_compares_with_nothing(make_step):
