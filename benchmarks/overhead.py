@@ -95,9 +95,10 @@ def take_step(session: Any, step: int, prompts: Sequence[int]) -> dict[str, floa
     chance = {uid: (prompt % 11) / 10 for uid, prompt in zip(uids, prompts, strict=True)}
     rewards = [float(random.random() < chance[uid]) for uid in rows]
     sampled = time.perf_counter()
-    session.receive(step=step, rollouts=Rollouts(rows, rewards, [_RESPONSE_LENGTH] * len(rows)))
-    session.select(step)
-    metrics = session.observe(step)
+    taken = session.training_step(step)
+    taken.receive(Rollouts(rows, rewards, [_RESPONSE_LENGTH] * len(rows)))
+    taken.select()
+    metrics = taken.observe()
     observed = time.perf_counter()
     row_advantages(torch.tensor(rewards), rows, session.update_terms, estimator="rloo", rows=len(rows))
     done = time.perf_counter()

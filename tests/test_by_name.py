@@ -128,8 +128,10 @@ def counts_of(session, step):
 def train(session, step, counts, earned):
     uids = [uid for uid, count in zip("abcd", counts, strict=True) for _ in range(count)]
     rewards = [float(row < solved) for count, solved in zip(counts, earned, strict=True) for row in range(count)]
-    assert session.receive(step=step, rollouts=Rollouts(uids, rewards, [5] * len(uids))) == {}
-    session.observe(step)
+    taken = session.training_step(step)
+    assert taken.receive(Rollouts(uids, rewards, [5] * len(uids))) == {}
+    taken.select()
+    taken.observe()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from verl_vip.errors import InvalidInputError
 _LARGEST_COUNT = 10**12
 #: More levels than any settings have, and few enough that walking through them cannot exhaust the stack.
 _DEEPEST = 50
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 #: End of the year 9999 in Unix time.
 _LATEST = 253_402_300_799
 
@@ -82,7 +83,8 @@ def _is_deep(value: Any) -> bool:
             child
             for one in level
             for child in (one.values() if isinstance(one, Mapping) else one)
-            if isinstance(child, list | Mapping)
+            # A test against Mapping is slow, and a run's config has hundreds of plain values.
+            if type(child) not in _SCALARS and isinstance(child, list | Mapping)
         ]
         if not level:
             return False

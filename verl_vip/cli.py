@@ -238,7 +238,7 @@ def _doctor(_: argparse.Namespace) -> int:
         )
         return 2
     problems = 0
-    for finding in examine():  # each as it is found: importing verl takes a while
+    for finding in examine():  # printed one by one, because importing verl takes a while
         problems += finding.state == "problem"
         print(*report([finding]), sep="\n", flush=True)
     return 1 if problems else 0

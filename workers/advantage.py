@@ -1,7 +1,6 @@
-"""The advantage estimators of `verl_vip.advantages`, registered with verl as `vip_` and their name.
+"""The advantage estimators of `verl_vip.advantages`, registered with verl under their names with the prefix `vip_`.
 
-verl hands an estimator rewards, masks and uids; what was believed of each prompt before sampling comes from the
-session.
+verl passes rewards, masks and uids to an estimator. The prediction for each prompt comes from the session.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +15,10 @@ from verl_vip.advantages.compute import VERL_NAMES, AdvantageEstimator, compute_
 from verl_vip.advantages.grouped_rewards import GroupedRewards
 from verl_vip.advantages.prompt_weight import PromptWeight
 from verl_vip.errors import IntegrationError
-from verl_vip.workers.session.session import current_session
+from verl_vip.workers.session.current import current_session
 from verl_vip.workers.session.update_terms import UpdateTerms
 
-#: verl pads a batch with rows whose uid starts so. Its other uids are hexadecimal.
+#: The uids of the rows that verl pads a batch with start with this. Its other uids are hexadecimal.
 PADDING_PREFIX = "pad"
 
 
@@ -36,23 +35,23 @@ def row_advantages(
 ) -> Tensor:
     """Return the advantage of every row of a padded batch.
 
-    Rows of padding get zero and count nowhere, and so do rows whose reward is not a finite number.
+    Rows of padding, and rows whose reward is not a finite number, get zero and are otherwise ignored.
 
     Args:
         rewards: An `N` tensor, the reward of each row.
-        uids: `N` identifiers; rows of one prompt share theirs, and may lie anywhere.
+        uids: `N` uids, one per prompt; the rows of a prompt may be in any positions.
         terms: The batch's prompts.
         estimator: A key of `ADVANTAGES`, or a function like those.
         prompt_weight: See `verl_vip.config`.
         penalised: See `GroupedRewards`.
         score_coupling: See `verl_vip.config`.
-        rows: What the loss divides by; see `compute_advantages`.
+        rows: The number of rows that the loss divides by; see `compute_advantages`.
 
     Returns:
         An `N` tensor of the rewards' dtype.
 
     Raises:
-        IntegrationError: If a row is of a prompt that the session did not observe.
+        IntegrationError: If a row belongs to a prompt that the session did not observe.
     """
     scored = rewards.isfinite().tolist()
     real = [row for row, uid in enumerate(uids) if scored[row] and not uid.startswith(PADDING_PREFIX)]
@@ -60,7 +59,7 @@ def row_advantages(
         group = torch.tensor([terms.position[uids[row]] for row in real], dtype=torch.int64)
     except KeyError as error:
         raise IntegrationError(
-            f"the update holds rows of prompt {error.args[0]!r}, which is not in the batch that was observed; is "
+            f"the update contains rows of prompt {error.args[0]!r}, which is not in the observed batch; is "
             "trainer.v1.sampler.custom_sampler set to verl_vip's Observer?"
         ) from error
     batch = GroupedRewards(
@@ -85,8 +84,6 @@ def _for_verl(estimator: str | AdvantageEstimator) -> Callable[..., tuple[Tensor
         token_level_rewards: Tensor, response_mask: Tensor, index: Sequence[str], **_: Any
     ) -> tuple[Tensor, Tensor]:
         session = current_session()
-        if session.update_terms is None:
-            raise IntegrationError("advantages were asked for before any batch was observed; report this.")
         settings = session.settings
         with torch.no_grad():
             rows = row_advantages(

@@ -7,15 +7,15 @@ from omegaconf import DictConfig
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 
 from verl_vip.workers.advantage import register_with_verl  # registers the library's own in verl's driver
-from verl_vip.workers.session.session import current_session, open_session
+from verl_vip.workers.session.current import current_session, open_session
 from verl_vip.workers.settings.update_settings import is_of_another_package
 
 
 class PredictorCheckpoint(CheckpointCallback):  # type: ignore[misc]
     """Opens the session and saves it.
 
-    verl builds this callback before anything else of the run and hands it the whole config, so this is where
-    wrong settings are refused: within seconds, before any model is loaded.
+    verl creates this callback first and passes it the whole config. Wrong settings are therefore refused here, within
+    seconds and before any model is loaded.
     """
 
     def __init__(self, config: DictConfig) -> None:
@@ -32,5 +32,5 @@ class PredictorCheckpoint(CheckpointCallback):  # type: ignore[misc]
         async_save: bool = False,  # noqa: ARG002
         **_: Any,
     ) -> None:
-        """Write the state beside the model, unless the observer has done so before verl marked the checkpoint."""
+        """Write the state to the checkpoint folder, unless that was done before verl marked the checkpoint."""
         current_session().save(Path(checkpoint_dir), global_step)

@@ -1,4 +1,4 @@
-"""Reads raw rewards as verl collects a batch, and teaches the predictor (`trainer.v1.sampler.custom_sampler`)."""
+"""Reads raw rewards when verl collects a batch, and updates the predictor (`trainer.v1.sampler.custom_sampler`)."""
 
 import time
 from collections.abc import Collection
@@ -10,18 +10,17 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.utils import tensordict_utils
 
 from verl_vip.errors import IntegrationError
-from verl_vip.workers.session.row_keys import require_single_outputs
-from verl_vip.workers.session.sampled_rows import SampledRows, own_accuracy
-from verl_vip.workers.session.session import current_session
+from verl_vip.workers.session.current import current_session
+from verl_vip.workers.session.sampled_rows import SampledRows, own_accuracy, require_single_outputs
 
 
 class Observer(ReplayBuffer):  # type: ignore[misc]
-    """verl's replay buffer, which also tells the session what each prompt group earned.
+    """verl's replay buffer, which also passes the rewards of each prompt group to the session.
 
-    It sees rewards before any KL penalty and before padding is added, so that neither enters the statistics. A
-    training step takes exactly the prompts that were planned for it, whichever others are done. If the strategy
-    samples in several rounds, all of them happen here, while the rollout servers are awake, and verl gets the rows
-    that the strategy keeps.
+    It sees rewards before verl applies a KL penalty or adds padding, so neither enters the statistics. A training
+    step takes exactly the prompts that were planned for it, even if others are finished. If the strategy samples in
+    several rounds, they all take place here, while the rollout servers are awake. verl gets the rows that the
+    strategy keeps.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -29,16 +28,15 @@ class Observer(ReplayBuffer):  # type: ignore[misc]
         self._awaited: frozenset[str] = frozenset()
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict[str, Any]]:
-        """Collect a batch as verl does, observe it, and add the `vip/*` metrics to the step's log.
+        """Collect a batch as verl does, observe it, and add the `vip/*` metrics to the step's metrics.
 
         Args:
             global_steps: The current training step.
             partition_id: "train" or "val".
-            batch_size: How many prompt groups to wait for.
+            batch_size: The number of prompt groups to wait for.
 
         Raises:
-            IntegrationError: If verl did not sample what was planned, every rollout failed, or a rollout has several
-                rows.
+            IntegrationError: If verl did not sample as planned, every rollout failed, or a rollout has several rows.
             InvalidInputError: If a training reward is outside its range.
         """
         session = current_session()
@@ -46,14 +44,14 @@ class Observer(ReplayBuffer):  # type: ignore[misc]
             rows, metrics, _ = self._collect(global_steps, partition_id, batch_size)
             session.observe_validation(step=global_steps, rollouts=rows.rollouts)
             return rows.batch(partition_id), metrics
-        planned = session.planned_uids(global_steps)
-        if len(planned) != batch_size:
+        step = session.training_step(global_steps)
+        if len(step.uids) != batch_size:
             raise IntegrationError(
-                f"verl trains on {batch_size} prompts in step {global_steps}, and {len(planned)} were planned for it; "
-                "another component submits prompts, or leaves some out."
+                f"verl trains on {batch_size} prompts in step {global_steps}, and {len(step.uids)} were planned for "
+                "it; another component adds or drops prompts."
             )
-        rows, metrics, seconds = self._collect_prompts(global_steps, planned)
-        further = session.receive(step=global_steps, rollouts=rows.rollouts, collect_seconds=seconds)
+        rows, metrics, seconds = self._collect_prompts(global_steps, step.uids)
+        further = step.receive(rows.rollouts, seconds)
         round_number = 1
         while further:
             round_number += 1
@@ -62,29 +60,29 @@ class Observer(ReplayBuffer):  # type: ignore[misc]
             latest = latest.renamed(prompt_of)
             _write_uids(latest)
             rows, metrics = rows + latest, {**metrics, **more}
-            further = session.receive(step=global_steps, rollouts=latest.rollouts, collect_seconds=seconds)
-        kept = session.select(global_steps)
+            further = step.receive(latest.rollouts, seconds)
+        kept = step.select()
         if kept is not None:
             rows, dropped = rows.split(kept)
             if dropped.keys:
                 tq.kv_clear(keys=dropped.keys, partition_id=partition_id)
-        return rows.batch(partition_id), {**metrics, **session.observe(global_steps)}
+        return rows.batch(partition_id), {**metrics, **step.observe()}
 
     def _sampleable_terminal_keys(self, partition_id: str, eviction_reasons: Any) -> set[str]:
         found: set[str] = super()._sampleable_terminal_keys(partition_id, eviction_reasons)
         if partition_id != "train":
             return found
-        # Every prompt that verl knows of is in one of these; a prompt in none of them would be waited for forever.
+        # Every prompt that verl knows is in one of these sets. It would wait forever for a prompt in none of them.
         known = found.union(self.pending_keys[partition_id], self.running_keys[partition_id])
         if lost := self._awaited - known:
             raise IntegrationError(
-                f"{len(lost)} of {len(self._awaited)} prompts that were planned together are gone from verl's replay "
-                "buffer; resume from the last checkpoint."
+                f"verl's replay buffer lost {len(lost)} of {len(self._awaited)} prompts that were planned together; "
+                "resume from the last checkpoint."
             )
         return found & self._awaited
 
     def _collect_prompts(self, step: int, uids: Collection[str]) -> tuple[SampledRows, dict[str, Any], float]:
-        """Wait for these training prompts and no others; see `_collect`."""
+        """Wait for these training prompts only, and return as `_collect` does."""
         self._awaited = frozenset(uids)
         return self._collect(step, "train", len(uids))
 
@@ -93,8 +91,8 @@ class Observer(ReplayBuffer):  # type: ignore[misc]
         batch, metrics = super().sample(global_steps=step, partition_id=partition_id, batch_size=num_groups)
         if not batch.keys:
             raise IntegrationError(
-                f"not one rollout of the {partition_id} batch of step {step} succeeded; the log above has the "
-                "agent-loop workers' errors."
+                f"every rollout of the {partition_id} batch of step {step} failed; the agent-loop workers' errors are "
+                "in the log above."
             )
         require_single_outputs(batch.keys)
         began = time.perf_counter()
@@ -114,6 +112,6 @@ class Observer(ReplayBuffer):  # type: ignore[misc]
 
 
 def _write_uids(rows: SampledRows) -> None:
-    # verl's advantage estimators group by this field, and see one group a prompt this way.
+    # verl's advantage estimators group rows by this field. Now all rounds of a prompt are one group.
     fields = tensordict_utils.get_tensordict({"uid": rows.uids})
     tq.kv_batch_put(keys=rows.keys, partition_id="train", fields=fields)

@@ -10,23 +10,25 @@ from verl.utils import tensordict_utils
 
 from verl_vip.errors import ConfigError
 from verl_vip.workers.compatibility.liveness import Liveness
-from verl_vip.workers.session.prompt_fields import COUNT_FIELD, ROUND_FIELD
-from verl_vip.workers.session.session import current_session
+from verl_vip.workers.sampling.seeded_agent import ROUND_FIELD
+from verl_vip.workers.session.current import current_session
 from verl_vip.workers.session.training_set import embed_training_set
+
+#: The field from which verl's agent-loop worker takes the number of rollouts of a prompt.
+COUNT_FIELD = "__rollout_n__"
 
 
 class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
     """verl's agent-loop manager with a count for every training prompt.
 
-    It has to be the manager and not a worker: a worker sees one chunk of the batch and cannot keep a budget that
-    belongs to the whole.
+    This is done in the manager because a worker sees only a chunk of the batch, and the budget is for all of it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._batch: TensorDict | None = None
         self._row_of: dict[str, int] = {}
-        # verl writes the number of steps that it is about to train into its own config before it builds a manager.
+        # Before it creates a manager, verl writes the number of training steps to its own config.
         last_step = self.config.actor_rollout_ref.actor.optim.total_training_steps
         steps = int(last_step) if last_step and last_step > 0 else None
         session = current_session()
@@ -39,10 +41,10 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
         Liveness(self.agent_loop_workers).start()
 
     def generate_sequences(self, prompts: TensorDict) -> None:
-        """Plan the counts of training prompts, note what a validation batch holds, and sample.
+        """Plan the counts of training prompts, or note the prompts of a validation batch, and start sampling.
 
         Args:
-            prompts: What verl submits, one row a prompt: a batch, or several that `colocate_async` samples ahead.
+            prompts: One row per prompt: a batch, or several batches that `colocate_async` samples ahead.
         """
         session = current_session()
         fields = set(prompts.keys())
@@ -65,19 +67,19 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
         super().generate_sequences(prompts)
 
     def sample_further(self, counts: Mapping[str, int], round_number: int) -> dict[str, str]:
-        """Start another round for prompts of the last training batch.
+        """Start another round of sampling for prompts of the last training batch.
 
-        verl numbers the rollouts of a group from zero and forgets a group that is collected, so that a further
-        round is a group of its own to verl.
+        verl numbers the rollouts of a group from zero and forgets a collected group. Each prompt of a further round
+        is therefore a new group to verl.
 
         Args:
-            counts: Rollouts a prompt, by uid; at least one each.
+            counts: Rollouts of each prompt, by uid; at least one.
             round_number: 2 for the first further round.
 
         Returns:
-            The uid of the prompt, for the uid of each new group.
+            For the uid of each new group, the uid of its prompt.
         """
-        assert self._batch is not None, "a round follows a batch"
+        assert self._batch is not None, "a further round follows a batch"
         batch = tensordict_utils.index_select_tensor_dict(self._batch, [self._row_of[uid] for uid in counts])
         prompt_of = {f"{uid}-{round_number}": uid for uid in counts}
         tensordict_utils.assign_non_tensor_stack(batch, "uid", list(prompt_of))
@@ -90,14 +92,14 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
 
 
 def _columns(prompts: TensorDict, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the columns that hold fields of the given dotted names, as one mapping a row; nothing without names."""
+    """Return for each row the columns that contain the fields with these dotted names; an empty list without names."""
     columns = {name.partition(".")[0] for name in names}
     if absent := columns - set(prompts.keys()):
-        raise ConfigError(f"vip.identity_fields names columns that the training data do not have: {sorted(absent)}.")
+        raise ConfigError(f"vip.identity_fields names columns that are not in the training data: {sorted(absent)}.")
     return [dict(zip(columns, row, strict=True)) for row in zip(*(prompts[name] for name in columns), strict=True)]
 
 
 def _restored_prompts() -> list[str]:
-    # verl has loaded its checkpoint by the time it builds a manager, and has submitted nothing yet.
+    # When verl creates a manager, it has loaded its checkpoint and submitted no prompts yet.
     restored = tq.kv_list("train") or {}
     return [key for key, tag in restored.get("train", {}).items() if tag.get("is_prompt", False)]

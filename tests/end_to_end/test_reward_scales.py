@@ -74,4 +74,4 @@ def test_validation_goes_on_whatever_is_earned_and_agrees_with_verl(run):
         assert verls.keys() == {*VALIDATED}
         ours = {source: check.correct[source] / check.count[source] for source in VALIDATED}
         assert ours == pytest.approx({**verls, "stranger": (verls["stranger"] + 3) / 10})
-    assert "validation rewards of data source 'stranger' go from -3 to 7, outside its range" in run.text
+    assert "validation rewards of data source 'stranger' range from -3 to 7, outside its range" in run.text

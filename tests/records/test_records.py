@@ -141,9 +141,10 @@ def test_rewind_drops_what_the_resumed_run_will_redo(tmp_path, fill, make_header
     assert [record.step for record in run.steps] == [1]
     assert [record.step for record in run.validations] == [0, 1]
 
-    before = writer.path.read_bytes()
+    before, file = writer.path.read_bytes(), writer.path.stat().st_ino
     assert writer.rewind(1) is None
     assert writer.path.read_bytes() == before
+    assert writer.path.stat().st_ino == file
 
 
 def test_what_a_rewind_takes_out_is_kept_beside(tmp_path, fill, make_header, make_step):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from verl_vip.records.records import RecordWriter, read_run
-from verl_vip.records.run_records import without_signal
+from verl_vip.records.step_statistics import without_signal
 from verl_vip.reporting.comparison_plots import (
     plot_counts_by_group,
     plot_no_signal_by_group,

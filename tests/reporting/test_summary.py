@@ -1,37 +1,15 @@
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from verl_vip.records.records import RecordWriter, read_run
-from verl_vip.records.run_records import without_signal
+from verl_vip.records.step_statistics import without_signal
 from verl_vip.reporting.summary import (
     broken_budgets,
     family_rows,
     summarize,
 )
-
-
-def test_groups_without_signal_are_counted_among_sampled_groups(make_step):
-    record = make_step(observed=[2, 6, 0, 2], requested=[2, 6, 0, 2], successes=[0.0, 3.0, 0.0, 2.0])
-    assert without_signal(record) == pytest.approx((1 / 3, 1 / 3, 0))
-
-
-def test_groups_whose_rewards_are_alike_are_counted_where_they_are_noted(make_step):
-    record = make_step(successes=[0.0, 0.6, 6.0, 1.0], varied=[False, False, False, True])
-    assert without_signal(record) == (0.25, 0.25, 0.25)
-    assert without_signal(replace(record, varied=None)) == (0.25, 0.25, 0.0)
-
-
-def test_nearly_full_house_of_fractional_rewards_has_no_signal(make_step):
-    record = make_step(successes=[0.0, 6.0 - 1e-12, 2.0, 1.0])
-    assert without_signal(record) == (0.25, 0.25, 0.0)
-
-
-def test_no_group_has_no_share(make_step):
-    shares = without_signal(make_step(observed=[0] * 4, successes=[0.0] * 4))
-    assert all(map(math.isnan, shares))
 
 
 def test_broken_budgets_are_found(tmp_path, make_header, make_step):

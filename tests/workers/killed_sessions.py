@@ -68,8 +68,10 @@ def train(folder: Path) -> None:
         counts = session.plan(step=step, uids=uids, messages=[f"prompt {p}" for p in prompts], labels=["x"] * PROMPTS)
         rows = [(uid, number) for uid, count in zip(uids, counts, strict=True) for number in range(count)]
         rewards = [float(random.Random(f"{uid}/{number}").random() < 0.5) for uid, number in rows]
-        assert not session.receive(step=step, rollouts=Rollouts([uid for uid, _ in rows], rewards, [1] * len(rows)))
-        session.observe(step)
+        taken = session.training_step(step)
+        assert not taken.receive(Rollouts([uid for uid, _ in rows], rewards, [1] * len(rows)))
+        taken.select()
+        taken.observe()
         if step % 2 == 0:
             checkpoint = folder / f"global_step_{step}"
             (checkpoint / "actor").mkdir(parents=True, exist_ok=True)

@@ -109,7 +109,7 @@ def test_in_verls_rows_any_selection_means_what_its_definition_says(case, seed):
 
 
 def test_rows_of_an_unknown_prompt_are_refused():
-    with pytest.raises(IntegrationError, match="rows of prompt 'z', which is not in the batch"):
+    with pytest.raises(IntegrationError, match="rows of prompt 'z', which is not in the observed batch"):
         row_advantages(torch.ones(2), ["a", "z"], terms(["a"]), estimator="rloo")
 
 

@@ -46,5 +46,5 @@ def test_validation_takes_what_is_done_whatever_training_waits_for(buffer):
 
 def test_a_lost_prompt_ends_the_run_and_is_not_waited_for(buffer):
     buffer._awaited = frozenset("adxy")
-    with pytest.raises(IntegrationError, match="2 of 4 prompts that were planned together are gone"):
+    with pytest.raises(IntegrationError, match="lost 2 of 4 prompts that were planned together"):
         buffer._sampleable_terminal_keys("train", NO_EVICTIONS)

@@ -59,7 +59,8 @@ def take(session, steps):
     for step in steps:
         submit(session, step, step + ahead)
         planned = session.state.plans.counts
-        uids = session.planned_uids(step)
+        taken = session.training_step(step)
+        uids = taken.uids
         counts = [planned[uid] for uid in uids]
         rows = [(uid, number) for uid, count in zip(uids, counts, strict=True) for number in range(count)]
         # A rollout in twenty fails, and one in twenty has no reward.
@@ -67,9 +68,9 @@ def take(session, steps):
         rewards = [float("nan") if fate > 0.95 else float(fate < 0.5) for fate in fates]
         kept = [row for row, fate in enumerate(fates) if fate > 0.05]
         sampled = Rollouts([rows[k][0] for k in kept], [rewards[k] for k in kept], [3] * len(kept))
-        assert not session.receive(step=step, rollouts=sampled)
-        session.select(step)
-        session.observe(step)
+        assert not taken.receive(sampled)
+        taken.select()
+        taken.observe()
 
 
 def told(folder):

@@ -1,32 +1,29 @@
 """One training step in words, for the console."""
 
-import statistics
+import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from verl_vip.records.schema import StepRecord
+from verl_vip.records.step_statistics import prediction_error, signal_at_equal_counts, without_signal
 from verl_vip.text import readable
 
-#: Bounds of the five bands of predicted success probability.
-BANDS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-
 _LABEL_WIDTH = 20
+#: What predictions are called, by the skill that they exceed.
+_WORDS = {0.6: "good", 0.3: "fair", 0.1: "weak", -math.inf: "useless"}
 
 
 def format_step(record: StepRecord) -> str:
-    """Return one line: rewards, whether the budget was kept, the counts, and what was spent so far.
+    """Return one line on a step: reward, rollouts and their range, groups with signal, prediction error, total so far.
 
-    `n` gives the least, median and most rollouts of a prompt. The five numbers after it are the mean counts
-    of prompts whose predicted success probability is in [0, .2), [.2, .4) and so on (`-` where there are
-    none), so that a glance shows where the rollouts went.
+    Where the counts differ, "equal counts" has the expected number of groups with signal, had the step's rollouts been
+    divided equally. After ± is the root mean square error of the predictions, without sampling noise. Predictions are
+    good if they explain more than 60% of the variance of the success probability between prompts, fair above 30%,
+    weak above 10%, and useless below: about as good as one number for the whole batch.
     """
     reward = sum(record.successes) / max(sum(record.observed), 1)
-    low, middle, high = _spread(record.observed)
-    return (
-        f"step {record.step} | reward {reward:.3f} | {_budget(record)} | "
-        f"n {low}/{middle}/{high} | n by fifth of p̂ {_band_means(record)} | total {record.rollouts_total:,}"
-    )
+    parts = (f"step {record.step}", f"reward {reward:.3f}", _budget(record), _signal(record), _predictions(record))
+    return " | ".join((*parts, f"total {record.rollouts_total:,}"))
 
 
 def format_groups(record: StepRecord, limit: int = 8) -> str:
@@ -52,34 +49,38 @@ def format_groups(record: StepRecord, limit: int = 8) -> str:
     return "\n".join(lines)
 
 
-def bands_of(predicted: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return for each success probability the band of `BANDS` it falls into; 1 belongs to the last."""
-    return np.clip(np.digitize(predicted, BANDS) - 1, 0, len(BANDS) - 2)
-
-
 def _budget(record: StepRecord) -> str:
     asked, got = sum(record.requested), sum(record.observed)
-    head = f"{got} rollouts over {len(record.ids)} prompts"
+    least, most = min(record.observed, default=0), max(record.observed, default=0)
+    span = f"{least} per prompt" if least == most else f"{least}-{most} per prompt"
+    if not record.keeps_budget:
+        return f"{asked:,} ROLLOUTS REQUESTED, BUDGET {record.budget:,}, {span}"
     if record.requested != record.observed:
         wrong = sum(a != b for a, b in zip(record.requested, record.observed, strict=True))
-        return f"{head} (REQUESTED {asked}, {wrong} prompts differ)"
-    if not record.keeps_budget:
-        return f"{head} (BUDGET {record.budget} NOT KEPT)"
+        return f"{got:,} ROLLOUTS, {asked:,} REQUESTED ({wrong} prompts differ), {span}"
     if record.spends_all:
-        return f"{head} (requested = observed, no padding)"
-    rounds = "1 round" if record.rounds == 1 else f"{record.rounds} rounds"
-    return f"{head} of at most {record.budget} (requested = observed, {sum(record.trained)} kept, {rounds})"
+        return f"{got:,} rollouts = budget, {span}"
+    rounds = "" if record.rounds == 1 else f" in {record.rounds} rounds"
+    return f"{got:,} rollouts of at most {record.budget:,}{rounds}, {sum(record.trained):,} kept, {span}"
 
 
-def _spread(counts: list[int]) -> tuple[int, str, int]:
-    return min(counts, default=0), f"{statistics.median(counts or [0]):g}", max(counts, default=0)
+def _signal(record: StepRecord) -> str:
+    groups = sum(count > 0 for count in record.observed)
+    if not groups:
+        return "no prompt has rollouts"
+    text = f"signal in {round(groups * (1 - sum(without_signal(record))))} of {groups} groups"
+    equal = signal_at_equal_counts(record) if len(set(record.observed)) > 1 else None
+    return text if equal is None else f"{text} (equal counts ~{equal:.0f})"
 
 
-def _band_means(record: StepRecord) -> str:
-    band = bands_of(np.array(record.predicted))
-    counts = np.array(record.observed)
-    means = (counts[band == k].mean() if (band == k).any() else None for k in range(len(BANDS) - 1))
-    return " ".join("-" if mean is None else f"{mean:.1f}" for mean in means)
+def _predictions(record: StepRecord) -> str:
+    error = prediction_error(record)
+    if error is None:
+        return "predictions not rated"
+    if math.isnan(error.skill):
+        return f"prompts alike, predictions ±{error.rms:.2f}"
+    word = next(word for least, word in _WORDS.items() if error.skill > least)
+    return f"predictions {word} (±{error.rms:.2f})"
 
 
 def _clip(label: str) -> str:

@@ -133,9 +133,10 @@ class RecordWriter:
                 out.append(line + b"\n")
             if not is_later:
                 kept.append(line + b"\n")
-        beside = self._name_beside() if later else None
-        if beside is not None:
-            replace_file(beside, b"".join(out))
+        if not later:
+            return None
+        beside = self._name_beside()
+        replace_file(beside, b"".join(out))
         replace_file(self.path, b"".join(kept))
         return beside
 

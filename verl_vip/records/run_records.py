@@ -1,6 +1,5 @@
 """The records of one run in memory: its starts, and what each of them recorded."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,23 +110,3 @@ class RunRecords:
 
     def _flat(self, name: str) -> list[Any]:
         return [value for record in self.steps for value in getattr(record, name)]
-
-
-def without_signal(record: StepRecord) -> tuple[float, float, float]:
-    """Return the shares of sampled prompt groups that are all wrong, all right, and alike in between.
-
-    Such a group has equal rewards, hence no advantage and no part in the update. Prompts with no rollout are
-    not groups; without any group the shares are NaN. Records that do not note whether rewards varied have sums
-    alone, which tell of the first two kinds.
-    """
-    observed = np.array(record.observed)
-    sampled = observed > 0
-    if not sampled.any():
-        return math.nan, math.nan, math.nan
-    successes = np.array(record.successes)
-    # The tolerance admits full houses of rewards that were summed in floating point.
-    wrong, right = successes < 1e-6, successes > observed - 1e-6
-    alike = wrong | right if record.varied is None else ~np.array(record.varied)
-    kinds = (alike & wrong, alike & right & ~wrong, alike & ~wrong & ~right)
-    none, full, between = (float(np.mean(kind[sampled])) for kind in kinds)
-    return none, full, between

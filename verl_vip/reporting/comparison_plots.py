@@ -10,7 +10,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from verl_vip.records.run_records import without_signal
+from verl_vip.records.step_statistics import without_signal
 from verl_vip.records.timing import overhead_seconds
 from verl_vip.reporting.axes import legend_above, percent_axis, step_axis
 from verl_vip.reporting.curves import FloatArray, Groups, windows

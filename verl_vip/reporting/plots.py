@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from verl_vip.records.progress import BANDS, bands_of
 from verl_vip.records.records import RunRecords
-from verl_vip.records.run_records import without_signal
+from verl_vip.records.step_statistics import BANDS, bands_of, without_signal
 from verl_vip.records.timing import overhead_seconds
 from verl_vip.reporting.axes import legend_above, step_axis
 from verl_vip.reporting.curves import windows

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verl_vip.records.records import RunRecords, ValidationRecord
-from verl_vip.records.run_records import without_signal
+from verl_vip.records.step_statistics import without_signal
 from verl_vip.records.timing import overhead_seconds, step_seconds, total_training_seconds
 
 FloatArray = NDArray[np.float64]

@@ -1,7 +1,6 @@
 """Every symbol and behaviour of verl, TransferQueue and vLLM that this package relies on.
 
-`verl-vip doctor` prints these and the tests check them, so that a new release that moved one fails at once and by
-name, not in the middle of a run.
+`verl-vip doctor` and the tests check them. If a new release changes one, they name it, before a run fails.
 """
 
 import inspect
@@ -11,12 +10,12 @@ from verl_vip.workers.compatibility.reliance import Reliance, in_order, remote_m
 VERL: tuple[Reliance, ...] = (
     Reliance(
         "verl.trainer.ppo.v1.agent_loop_tq:AgentLoopWorkerTQ",
-        "per-prompt rollout counts reach verl through this field alone",
+        "rollout counts are passed to verl in this field only",
         remote_method_has("_run_prompt", "prompt.pop('__rollout_n__'"),
     ),
     Reliance(
         "verl.trainer.ppo.v1.agent_loop_tq:AgentLoopManagerTQ.generate_sequences",
-        "counts are written where the batch passes",
+        "counts are written to the batch here",
         takes("prompts"),
     ),
     Reliance(
@@ -26,7 +25,7 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.trainer.main_ppo:TaskRunnerV1",
-        "a run's records are cut back only once verl has loaded its checkpoint, and the last step is known then",
+        "verl has loaded its checkpoint, and the last step is known, before the records are cut back",
         remote_method_has("run", "self.trainer.init()\n        self.init_agent_loop_manager()"),
     ),
     Reliance(
@@ -41,12 +40,12 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer.__init__",
-        "the observer shortens the poll",
+        "the observer polls at a shorter interval",
         takes("poll_interval"),
     ),
     Reliance(
         "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer.sample",
-        "rewards are observed as a batch is collected",
+        "rewards are observed when a batch is collected",
         takes("global_steps", "partition_id", "batch_size"),
     ),
     Reliance(
@@ -61,7 +60,7 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer._save_checkpoint",
-        "the state lies in the folder before verl marks it complete",
+        "the state is in the folder before verl marks it complete",
         source_has("f'global_step_{self.global_steps}'", "'latest_checkpointed_iteration.txt'"),
     ),
     Reliance(
@@ -76,17 +75,17 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer._init_dataloader",
-        "the last step's state is written before verl marks it, so the last step must be known",
+        "the number of the last step is known, so its state is written before verl marks it",
         source_has("self.config.actor_rollout_ref.actor.optim.total_training_steps ="),
     ),
     Reliance(
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer.fit",
-        "the state is written in the steps whose checkpoint verl will mark, and in no other",
+        "the state is written in exactly the steps whose checkpoint verl marks",
         source_has("is_last_step or self.global_steps % self.config.trainer.save_freq == 0"),
     ),
     Reliance(
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer._fetch_one_gen_batch",
-        "every prompt of a batch has a uid of its own, equal prompts included",
+        "every prompt of a batch has its own uid, even if prompts are equal",
         source_has("batch_dict['uid']", "uuid.uuid4()"),
     ),
     Reliance(
@@ -96,7 +95,7 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer._validate",
-        "validation batches are told from training batches, and are neither planned nor learned from",
+        "validation batches are marked, so they are neither planned nor learned from",
         source_has("tu.assign_non_tensor_data(batch, 'validate', True)"),
     ),
     Reliance(
@@ -106,7 +105,7 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.utils.dataset.rl_dataset:RLHFDataset.__getitem__",
-        "prompts are told apart by their messages, and an index may be missing",
+        "prompts are identified by their messages, and an index may be missing",
         source_has("row_dict['raw_prompt']", ".get('index', 0)"),
     ),
     Reliance(
@@ -116,22 +115,22 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer._init_dataloader",
-        "which prompts a run serves is known before the first step",
+        "the prompts of a run are known before the first step",
         source_has("create_rl_sampler(self.config.data, self.train_dataset)"),
     ),
     Reliance(
         "verl.trainer.ppo.v1.agent_loop_tq:AgentLoopWorkerTQ",
-        "a session that fails leaves its prompt's other rollouts usable, and ends its group",
+        "a failed session leaves the other rollouts of its prompt usable, and its group ends",
         remote_method_has("_run_prompt", "_settle_session_tasks(tasks)", "status = 'failure'"),
     ),
     Reliance(
         "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._sampleable_terminal_keys",
-        "groups with failed rollouts are trained on, with what there is",
+        "groups with failed rollouts are trained on with the remaining ones",
         source_has("self.finished_keys[partition_id] | self.failure_keys[partition_id]"),
     ),
     Reliance(
         "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer.sample",
-        "a batch without a single rollout is refused by verl itself",
+        "verl itself refuses a batch without rollouts",
         source_has("no materializable trajectories"),
     ),
     Reliance(
@@ -141,7 +140,7 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.experimental.agent_loop.agent_loop:AgentLoopManager._init_agent_loop_workers",
-        "the workers that are watched",
+        "the agent-loop workers are watched",
         source_has("self.agent_loop_workers.append("),
     ),
     Reliance(
@@ -151,22 +150,22 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.experimental.reward_loop.reward_manager.naive:NaiveRewardManager.run_single",
-        "in validation what a scorer says of an answer is told from its reward",
+        "in validation, a scorer's accuracy is distinguished from its reward",
         source_has("reward_extra_info[key] = value", "reward_extra_info['acc'] = score", "'reward_extra_info'"),
     ),
     Reliance(
         "verl.experimental.agent_loop.single_turn_agent_loop:SingleTurnAgentLoop.run",
-        "the seeded agent hands each rollout's seed to the engine",
+        "the seeded agent passes the seed of each rollout to the engine",
         takes("sampling_params", "priority"),
     ),
     Reliance(
         "verl.trainer.ppo.core_algos:agg_loss",
-        "advantages are scaled for what the loss divides by",
+        "advantages are scaled for the divisor of the loss",
         takes("loss_agg_mode", "loss_scale_factor"),
     ),
     Reliance(
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer._update_actor",
-        "the loss divides by the mini-batch's nominal rows",
+        "the loss divides by the nominal number of rows of the mini-batch",
         source_has("ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n", "'global_batch_size'"),
     ),
     Reliance(
@@ -181,24 +180,24 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.trainer.ppo.padding_utils",
-        "padding rows are told by their uid",
+        "padding rows are recognised by their uid",
         lambda found: "pad" in inspect.getsource(found) and "is_padding" in inspect.getsource(found),
     ),
     Reliance("verl.utils.tensordict_utils:assign_non_tensor_stack", "counts are attached to the batch"),
     Reliance(
         "verl.utils.checkpoint.fsdp_checkpoint_manager:FSDPCheckpointManager.save_checkpoint",
-        "checkpoints are found and told complete by their files",
+        "checkpoints are found, and recognised as complete, by their files",
         source_has("f'model_world_size_{self.world_size}_rank_{self.rank}.pt'", "'fsdp_config.json'"),
     ),
     Reliance(
         "verl.model_merger.base_model_merger:parse_args",
-        "shards are merged into a model by this command line",
+        "shards are merged into a model with this command line",
         source_has("'--backend'", "'--local_dir'", "'--target_dir'"),
     ),
-    Reliance("verl.utils.tensordict_utils:index_select_tensor_dict", "a further round is of some prompts of the batch"),
+    Reliance("verl.utils.tensordict_utils:index_select_tensor_dict", "a further round takes some prompts of the batch"),
     Reliance(
         "verl.trainer.ppo.v1.agent_loop_tq:AgentLoopWorkerTQ",
-        "a row's key tells its prompt and its rollout, and a group's rollouts are numbered from zero",
+        "a row's key contains its prompt and its rollout, numbered from zero in each group",
         remote_method_has("_agent_loop_postprocess", "keys.append(f'{uid}_{session_id}_{i}')"),
     ),
     Reliance(
@@ -208,12 +207,12 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._materialize_batch",
-        "a collected group is forgotten, so that the next round is waited for alone",
+        "a collected group is removed, so only the next round is waited for",
         source_has("tq.kv_clear(partition_id=partition_id, keys=selected_prompt_uids)"),
     ),
     Reliance(
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer._get_required_batch_multiple",
-        "rows that a strategy leaves out are padded for, up to whole optimiser steps",
+        "rows that a strategy drops are padded to whole optimiser steps",
         source_has("ppo_mini_batch_size", "rollout.n", "math.lcm(required_multiple"),
     ),
     Reliance(
@@ -226,10 +225,10 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer._sync_metadata_from_transfer_queue",
-        "a planned prompt that verl lost is told from one that is not done",
+        "a planned prompt that verl lost is distinguished from an unfinished one",
         source_has("self.pending_keys[partition_id].add(key)", "self.running_keys[partition_id].add(key)"),
     ),
-    # What trainer.v1.trainer_mode=colocate_async needs besides.
+    # For trainer.v1.trainer_mode=colocate_async.
     Reliance(
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer._add_async_warmup_batches",
         "batches are submitted whole, and those restored with a checkpoint are not submitted again",
@@ -237,7 +236,7 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.trainer.ppo.v1.trainer_colocate_async:PPOTrainerColocateAsync.on_train_begin",
-        "the batches in flight are as many as num_warmup_batches says",
+        "num_warmup_batches is the number of batches in flight",
         source_has("self._add_async_warmup_batches(self.config.trainer.v1.colocate_async.num_warmup_batches)"),
     ),
     Reliance(
@@ -247,12 +246,12 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer._next_train_batch",
-        "prompts that are fetched one by one are submitted, and planned, as a whole",
+        "prompts that are fetched one by one are submitted, and planned, as a batch",
         source_has("tu.concat_tensordict(chunks)"),
     ),
     Reliance(
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer._submit_batch_to_rollout",
-        "the replay buffer knows a prompt by the time it is planned",
+        "the replay buffer knows a prompt before it is planned",
         in_order("tq.kv_batch_put(", "self.agent_loop_manager.generate_sequences(batch)"),
     ),
     Reliance(
@@ -267,7 +266,7 @@ VERL: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer._reissue_inflight_prompts",
-        "prompts that were in flight are submitted again under the uids that their counts are kept by",
+        "prompts that were in flight are submitted again with the uids of their counts",
         source_has(
             "tq.kv_batch_get(keys=inflight_uids, partition_id=partition_id)",
             "self.agent_loop_manager.generate_sequences(batch)",
@@ -293,13 +292,13 @@ TRANSFER_QUEUE: tuple[Reliance, ...] = (
     ),
     Reliance(
         "transfer_queue:kv_clear",
-        "rows that a strategy leaves out are dropped",
+        "rows that a strategy does not keep are removed",
         takes("keys", "partition_id"),
     ),
     Reliance("transfer_queue:KVBatchMeta", "a collected batch is a list of keys"),
     Reliance(
         "transfer_queue:kv_list",
-        "the prompts that verl restored are held against the counts that were",
+        "the prompts that verl restored are compared with the restored counts",
         takes("partition_id"),
     ),
 )
@@ -314,17 +313,17 @@ CPU: tuple[Reliance, ...] = (
     ),
     Reliance(
         "verl.utils.distributed:initialize_global_process_group_ray",
-        "a process group that exists is left alone",
+        "an existing process group is kept",
         source_has("torch.distributed.is_initialized()"),
     ),
     Reliance(
         "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer:BucketedWeightSender.__init__",
-        "a weight transfer takes its socket from the shared ZeroMQ context, whose timeout ends a hang",
+        "a weight transfer uses the shared ZeroMQ context, whose timeout ends a hang",
         source_has("zmq.Context.instance()"),
     ),
     Reliance(
         "vllm.model_executor.layers.utils:dispatch_cpu_unquantized_gemm",
-        "vLLM's CPU layers are kept from dropping their weights",
+        "vLLM's CPU layers are prevented from dropping their weights",
         takes("layer", "remove_weight"),
     ),
 )
@@ -332,18 +331,18 @@ CPU: tuple[Reliance, ...] = (
 VLLM: tuple[Reliance, ...] = (
     Reliance(
         "vllm.v1.engine.llm_engine:LLMEngine.add_request",
-        "an evaluation hands the engine its requests one by one",
+        "an evaluation adds its requests to the engine one by one",
         takes("request_id", "prompt", "params"),
     ),
     Reliance("vllm.v1.engine.llm_engine:LLMEngine.step", "responses are kept as they finish"),
-    Reliance("vllm.v1.engine.core_client:InprocClient.shutdown", "an engine ends before the next one starts"),
-    Reliance("vllm.distributed:cleanup_dist_env_and_memory", "the next model gets the device's memory"),
+    Reliance("vllm.v1.engine.core_client:InprocClient.shutdown", "an engine is shut down before the next one starts"),
+    Reliance("vllm.distributed:cleanup_dist_env_and_memory", "the device's memory is freed for the next model"),
 )
 
 
-#: What is known to break in other releases; `make contract` checks it. 0.9.0 has no checkpoint callback, so that
-#: nothing opens a session before the replay buffer is built and nothing saves the predictor with the model, and its
-#: asynchronous trainers submit other numbers of prompts.
+#: What is known to break in other releases; `make contract` checks it. 0.9.0 has no checkpoint callback, so nothing
+#: opens a session before the replay buffer is built or saves the predictor with the model. Its asynchronous trainers
+#: submit other numbers of prompts.
 BREAKS: dict[str, tuple[str, ...]] = {
     "0.9.0": (
         "verl.trainer.ppo.v1.trainer_base:PPOTrainer.__init__",

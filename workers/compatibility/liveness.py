@@ -1,4 +1,4 @@
-"""Ends a run whose agent-loop workers died with their node, which verl would wait for without end."""
+"""Ends a run whose agent-loop workers died with their node; verl would wait for them forever."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 logger = logging.getLogger("verl_vip")
 
 _LOOK_EVERY_S = 5.0
-#: verl's own error may say more than ours, if it comes.
+#: verl gets this time to end with its own error, which may say more.
 _GRACE_S = 30.0
 
 
@@ -21,18 +21,17 @@ def _end_process() -> None:
 
 
 class Liveness(threading.Thread):
-    """Keeps one unanswered call with each actor; Ray fails it when the actor's process or node is gone.
+    """Keeps one pending call to each actor; Ray fails the call when the actor's process or node is gone.
 
-    An actor that is merely busy leaves the call unanswered, for as long as it likes. verl spreads its agent-loop
-    workers over all nodes, so that a node that dies takes one along. Whatever else verl waits for then, an answer of
-    TransferQueue or of a rank in a collective, may never come, and no exception can reach a thread that waits outside
-    Python: the process is ended, and with it the job.
+    The call to a busy actor stays pending. verl distributes its agent-loop workers over all nodes, so at least one of
+    them dies with a node. verl may then wait forever, for TransferQueue or for a rank in a collective operation. An
+    exception cannot reach a thread that waits outside Python, so the process is ended, and the job with it.
 
     Args:
         actors: Ray actor handles.
         end: Ends the process.
-        every: Seconds from one look to the next.
-        grace: Seconds that verl is given to end by itself.
+        every: Seconds between two checks.
+        grace: Seconds that verl gets to end by itself.
     """
 
     def __init__(
@@ -48,13 +47,13 @@ class Liveness(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Look until an actor is dead."""
+        """Check the actors until one is dead."""
         while self._pings and not self._stopped.wait(self._every):
             death = self._look()
             if death is not None:
                 logger.error(
-                    "an agent-loop worker died, and the rollouts it had with it: %s Start the same command again to "
-                    "go on from the last checkpoint. If verl does not end within %.0f s, it is ended.",
+                    "an agent-loop worker died, and its rollouts are lost: %s Start the same command again to resume "
+                    "from the last checkpoint. If verl does not end within %.0f s, this process is ended.",
                     " ".join(str(death).split()),
                     self._grace,
                 )
@@ -63,7 +62,7 @@ class Liveness(threading.Thread):
                 return
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._stopped.set()
 
     def _look(self) -> RayActorError | None:
@@ -73,7 +72,7 @@ class Liveness(threading.Thread):
             try:
                 ray.get(ping)
             except ActorUnavailableError:
-                pass  # Ray does not know yet whether it is dead or cut off; the next call will tell.
+                pass  # Ray does not know yet whether it is dead or disconnected; the next call will show.
             except RayActorError as death:
                 return death
             self._pings[actor.__ray_ready__.remote()] = actor

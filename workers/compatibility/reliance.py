@@ -1,4 +1,4 @@
-"""One thing of another package that is relied on, and ways to say how."""
+"""A symbol or behaviour of another package that verl-vip relies on, and ways to check it."""
 
 import ast
 import importlib
@@ -11,12 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reliance:
-    """One thing relied on.
+    """One symbol that verl-vip relies on.
 
     Attributes:
-        symbol: Dotted module and, after a colon, the attribute path in it.
-        why: What breaks without it.
-        holds: Takes the symbol and says whether it behaves as needed.
+        symbol: The dotted module and, after a colon, the attribute path in it.
+        why: What verl-vip uses it for.
+        holds: Takes the symbol and returns whether it behaves as needed.
     """
 
     symbol: str
@@ -24,7 +24,7 @@ class Reliance:
     holds: Callable[[Any], bool] = lambda _: True
 
     def problem(self) -> str | None:
-        """Return what is wrong in one sentence, or None."""
+        """Return what is wrong, in one sentence, or None."""
         module_name, _, path = self.symbol.partition(":")
         try:
             found: Any = importlib.import_module(module_name)
@@ -36,7 +36,7 @@ class Reliance:
 
 
 def takes(*names: str) -> Callable[[Any], bool]:
-    """The callable accepts these arguments by name."""
+    """Check that the callable accepts these arguments by name."""
 
     def check(found: Any) -> bool:
         parameters = inspect.signature(found).parameters
@@ -47,7 +47,7 @@ def takes(*names: str) -> Callable[[Any], bool]:
 
 
 def source_has(*fragments: str) -> Callable[[Any], bool]:
-    """The source, comments apart, contains these expressions."""
+    """Check that the source, without comments, contains these expressions."""
 
     def check(found: Any) -> bool:
         code = ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(found))))
@@ -57,7 +57,7 @@ def source_has(*fragments: str) -> Callable[[Any], bool]:
 
 
 def in_order(*fragments: str) -> Callable[[Any], bool]:
-    """The source contains these fragments, in this order."""
+    """Check that the source contains these fragments, in this order."""
 
     def check(found: Any) -> bool:
         source, position = inspect.getsource(found), 0
@@ -71,7 +71,7 @@ def in_order(*fragments: str) -> Callable[[Any], bool]:
 
 
 def remote_method_has(method: str, *fragments: str) -> Callable[[Any], bool]:
-    """The method of a Ray actor class contains these expressions."""
+    """Check that the method of a Ray actor class contains these expressions."""
 
     def check(found: Any) -> bool:
         return source_has(*fragments)(getattr(found.__ray_metadata__.modified_class, method))

@@ -1,1 +1,1 @@
-"""Sampling for evaluations with vLLM, in this process or on a Ray cluster, and the models that it samples from."""
+"""Sampling with vLLM for evaluations, in this process or on a Ray cluster, and loading of the sampled models."""

@@ -1,4 +1,4 @@
-"""A LoRA adapter folded into its base model, as verl's merger leaves the two beside each other.
+"""Folds a LoRA adapter into its base model; verl's merger leaves the two side by side.
 
 Runs in a process of its own: python -m verl_vip.workers.sampling.folded_adapter FOLDER
 """
@@ -19,27 +19,29 @@ ADAPTER = "lora_adapter"
 
 
 def fold_adapter(folder: Path) -> None:
-    """Add `lora_alpha / r * B A` to the weights that an adapter is for, in float32, and round to bfloat16.
+    """Add `lora_alpha / r * B A` to the adapted weights in float32, and round to bfloat16.
 
     Args:
-        folder: A Hugging Face model with `lora_adapter/` in it, which is removed. The model is changed in place.
+        folder: A Hugging Face model with a folder `lora_adapter`, which is removed. The model is changed in place.
 
     Raises:
-        StateError: If the adapter's scale is not on record, weights of the base model are missing, or parts of
-            the adapter fit nowhere.
+        StateError: If the adapter's scale is not recorded, weights of the base model are missing, or the adapter does
+            not fit the base model.
     """
     adapter = folder / ADAPTER
-    # verl's merger writes 0 where the checkpoint does not say: the adapter would have no effect.
+    # verl's merger writes 0 if the checkpoint has no value, and the adapter would have no effect.
     if not json.loads((adapter / "adapter_config.json").read_text())["lora_alpha"]:
-        raise StateError("the adapter's lora_alpha is not on record; lora_train_meta.json should lie by the shards")
+        raise StateError(
+            "the adapter's lora_alpha is not recorded; lora_train_meta.json is missing from the shards' folder"
+        )
     base, loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     if loaded["missing_keys"]:
         raise StateError(
-            f"the base model's weights are missing, {min(loaded['missing_keys'])} among them; "
+            f"weights of the base model are missing, such as {min(loaded['missing_keys'])}; "
             "checkpoints of save_lora_only=True cannot be evaluated"
         )
     model = PeftModel.from_pretrained(base, adapter)
-    # peft passes over tensors that fit nowhere.
+    # peft ignores tensors that do not fit.
     if strays := load_file(adapter / "adapter_model.safetensors").keys() ^ get_peft_model_state_dict(model).keys():
         raise StateError(f"the adapter does not fit its base model: {min(strays)}")
     model.merge_and_unload().to(torch.bfloat16).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""verl's FSDP shards as a Hugging Face model, made by verl's own merger."""
+"""Turns verl's FSDP shards into a Hugging Face model, with verl's own merger."""
 
 import json
 import os
@@ -18,27 +18,27 @@ _MARKER = "merged_from.json"
 _LOG_NAME = "merge.log"
 _TIMEOUT_S = 3600
 
-#: What PyTorch says of a pickle that it does not load.
+#: PyTorch's message for a pickle that it refuses to load.
 _NOT_WEIGHTS = "Weights only load failed"
 _FORBIDDEN = re.compile(rf"{_NOT_WEIGHTS}.*?\bGLOBAL ([\w.]+)", re.DOTALL)
 
 
 def merged_model(model: ModelSource, target: Path) -> Path:
-    """Return `target` with the whole model in it; shards that were merged before are not merged again.
+    """Return `target` with the whole model in it; the same shards are merged only once.
 
-    The merger runs in a process of its own, which gives back its memory before sampling begins. It rounds the
-    weights to bfloat16. What LoRA has trained is folded into the weights.
+    The merger runs in its own process, which frees its memory before sampling starts. It rounds the weights to
+    bfloat16. A LoRA adapter is folded into the weights.
 
-    Shards are pickles, and those of a checkpoint from elsewhere could hold code. PyTorch loads weights from them and
-    nothing else, whatever the merger asks for.
+    Shards are pickles, and a checkpoint from another source could contain code. PyTorch is made to load only weights
+    from them, regardless of what the merger requests.
 
     Args:
         model: A checkpoint of kind "fsdp".
-        target: The folder to make.
+        target: The folder to create.
 
     Raises:
-        IntegrationError: If the merger fails, a shard holds more than weights, or a LoRA adapter cannot be folded into
-            its model; the log lies beside `target`.
+        IntegrationError: If the merger fails, a shard contains more than weights, or a LoRA adapter cannot be folded
+            into its model. The log is in the parent folder of `target`.
     """
     content = {"shards": str(model.path), "sha256": model.sha256}
     if _merged_from(target / _MARKER) == content["sha256"]:
@@ -55,7 +55,7 @@ def merged_model(model: ModelSource, target: Path) -> Path:
             _run(
                 ["verl_vip.workers.sampling.folded_adapter", str(fresh)],
                 log,
-                f"the LoRA adapter in {model.path} is of no use",
+                f"the LoRA adapter in {model.path} cannot be folded in",
             )
         replace_json(fresh / _MARKER, content)
         if target.exists():
@@ -65,7 +65,7 @@ def merged_model(model: ModelSource, target: Path) -> Path:
 
 
 def _merged_from(marker: Path) -> str | None:
-    """Return the hash of the shards that were merged, None if that is not known."""
+    """Return the hash of the merged shards; None if it is unknown."""
     try:
         return str(json.loads(marker.read_text())["sha256"])
     except (FileNotFoundError, ValueError, TypeError, KeyError):
@@ -74,11 +74,11 @@ def _merged_from(marker: Path) -> str | None:
 
 def _run(module: Sequence[str], log: Path, failure: str) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
-    environment.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # PyTorch refuses both
+    environment.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # PyTorch refuses to have both set
     with log.open("a") as output:
         try:
             done = subprocess.run(
-                # -P: a foreign checkpoint may hold a package named verl, and one may stand in its folder.
+                # -P: the current folder may be a foreign checkpoint that contains a package named verl.
                 [sys.executable, "-P", "-m", *module],
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -93,10 +93,10 @@ def _run(module: Sequence[str], log: Path, failure: str) -> None:
 
 
 def _reason(text: str) -> str:
-    """Return why the process ended: its last line, unless that only says where PyTorch explains itself."""
+    """Return why the process failed: PyTorch's refusal of a shard, or else the last line of the log."""
     if (found := _FORBIDDEN.search(text)) is not None:
-        return f"a shard asks for {found[1]}, and only weights are loaded, since anything else could run code"
+        return f"a shard requests {found[1]}, and only weights are loaded, because anything else could run code"
     if _NOT_WEIGHTS in text:
-        return "a shard is damaged, or holds something other than weights"
+        return "a shard is damaged, or contains something other than weights"
     lines = text.strip().splitlines()
     return lines[-1] if lines else "no output"

@@ -1,4 +1,4 @@
-"""Samples responses on a Ray cluster: several vLLM engines, each an actor with its own share of the requests."""
+"""Samples responses on a Ray cluster with several vLLM engines; each is an actor with a share of the requests."""
 
 import math
 import os
@@ -11,7 +11,7 @@ from verl_vip.evaluation.sampling import Request, Response, SamplingSettings
 from verl_vip.execution.ray_variables import PRIVATE_RAY, refuse_secrets
 from verl_vip.workers.sampling.vllm_sampler import VllmSampler
 
-#: Settings of this shell that engines on a cluster have too. None of them holds a secret.
+#: Variables of this shell that engines on a cluster get too. None of them is a secret.
 PASSED_ON = (
     "HF_HOME",
     "HF_HUB_OFFLINE",
@@ -30,13 +30,13 @@ class RaySampler:
 
     Args:
         options: Arguments of `vllm.LLM`, for every engine.
-        engines: How many.
-        address: Of a running cluster; None starts a private one on this machine, which listens on its loopback address.
-        variables: `NAME` or `NAME=VALUE`, for the engines of a running cluster; `NAME` alone has this shell's value.
+        engines: The number of engines.
+        address: The address of a running cluster; None starts a private one, which listens on the loopback address.
+        variables: `NAME` or `NAME=VALUE`, for the engines of a running cluster; `NAME` alone takes this shell's value.
 
     Raises:
-        ConfigError: If `engines` is not positive, a variable is none or looks like a secret, or there are variables
-            but no cluster.
+        ConfigError: If `engines` is not positive, a variable is not set or looks like a secret, or variables are given
+            without a cluster.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RaySampler:
         self._address = address
 
     def versions(self) -> dict[str, str]:
-        """Return the versions here; the nodes are taken to have the same."""
+        """Return the versions on this machine; the nodes are assumed to have the same."""
         return VllmSampler(self._options).versions()
 
     def sample(self, model: Path, requests: Sequence[Request], settings: SamplingSettings) -> Iterator[list[Response]]:
@@ -61,7 +61,7 @@ class RaySampler:
 
         Raises:
             ConfigError: If the cluster is too small for the engines or cannot be reached.
-            IntegrationError: If an engine's process ends before its work.
+            IntegrationError: If an engine's process dies.
         """
         import ray
 
@@ -88,7 +88,7 @@ class RaySampler:
             raise
         except ray.exceptions.RayActorError as error:
             raise IntegrationError(
-                f"an engine died ({error}); start again, and only what is missing is sampled."
+                f"an engine died ({error}); start again, and only the missing responses are sampled."
             ) from error
         finally:
             for actor in actors:
@@ -97,23 +97,26 @@ class RaySampler:
 
 
 def engine_environment(address: str | None, variables: Sequence[str], shell: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that Ray is told to give the engines; where these can be read, says `ray_variables`.
+    """Return the variables that are passed to Ray for the engines; `ray_variables` says who can read them there.
 
-    A private Ray's engines inherit the shell's environment by themselves, and nothing of it is told to Ray.
+    The engines of a private Ray inherit this shell's environment, and it is not passed to Ray.
 
     Args:
-        address: Of a running cluster; None for a private Ray.
-        variables: `NAME` or `NAME=VALUE`, besides `PASSED_ON`.
-        shell: The environment here.
+        address: The address of a running cluster; None for a private Ray.
+        variables: `NAME` or `NAME=VALUE`, in addition to `PASSED_ON`.
+        shell: This shell's environment.
 
     Raises:
-        ConfigError: As `RaySampler`.
+        ConfigError: As in `RaySampler`.
     """
     # Engines that share a CPU must not all be pinned to its first cores.
     unpinned = {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     if address is None:
         if variables:
-            raise ConfigError("--env is for the engines of a running cluster (--ray-address); here they inherit all.")
+            raise ConfigError(
+                "--env is for the engines of a running cluster (--ray-address); without one, engines inherit every "
+                "variable."
+            )
         return {name: value for name, value in unpinned.items() if name not in shell}
     named = {}
     for word in variables:
@@ -136,22 +139,22 @@ def _connect(ray: Any, address: str | None, engines: int, environment: Mapping[s
             **own,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"no Ray cluster answers at {address} ({error}).") from error
+        raise ConfigError(f"no Ray cluster responds at {address} ({error}).") from error
 
 
 def gpus_per_engine(ray: Any, options: Mapping[str, Any], engines: int) -> int:
-    """Return the GPUs of one engine, none on a cluster without any.
+    """Return the number of GPUs of one engine; 0 on a cluster without GPUs.
 
     Raises:
-        ConfigError: If the cluster has too few, or an option is no number.
+        ConfigError: If the cluster has too few GPUs, or an option is not a number.
     """
     there = int(ray.cluster_resources().get("GPU", 0))
     sizes = {name: options.get(name, 1) for name in ("tensor_parallel_size", "pipeline_parallel_size")}
     if wrong := [f"{name}={size}" for name, size in sizes.items() if not isinstance(size, int) or size < 1]:
-        raise ConfigError(f"--engine {wrong[0]} is no number of GPUs.")
+        raise ConfigError(f"--engine {wrong[0]} is not a number of GPUs.")
     each = math.prod(map(int, sizes.values()))
     if there == 0:
         return 0
     if engines * each > there:
-        raise ConfigError(f"{engines} engines of {each} GPUs do not fit on a cluster of {there}; lower --engines.")
+        raise ConfigError(f"{engines} engines of {each} GPUs do not fit on a cluster with {there}; lower --engines.")
     return each

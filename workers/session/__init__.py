@@ -1,1 +1,1 @@
-"""What the hooks of one training run share: its predictor and strategy, its plans, and the state it resumes from."""
+"""What the hooks of a training run share: predictor and strategy, plans, training steps, and the saved state."""

@@ -1,4 +1,4 @@
-"""Where the rewards of each data source lie, as far as they were seen; for scorers of which nothing was set."""
+"""Reward ranges of data sources, learned from the rewards seen; for sources without a configured range."""
 
 import logging
 import math
@@ -10,18 +10,18 @@ from verl_vip.config import VipConfig
 logger = logging.getLogger("verl_vip")
 
 _UNIT = (0.0, 1.0)
-#: What a reward may miss its range by, in widths of it.
+#: How far a reward may lie outside its range, as a fraction of the range.
 _ROUNDING = 1e-6
-#: Training rollouts of a source after which a failure should have been among them.
+#: After so many training rollouts of a source, at least one should have failed.
 _MANY = 512
 
 
 class LearnedRanges:
-    """Maps rewards to shares of success without ever refusing one; for validation, which must not end a run.
+    """Maps any reward to a share of success in [0, 1]; for validation, which must not end a run.
 
-    A source's range is the one that `vip.reward_range_by_source` names for it. Of a source that is not named the range
-    is learned: the narrower of [0, 1] and `vip.reward_range`, each widened as far as the source's rewards went, in
-    training or validation. So a failure that earns 0 counts as 0 beside sources whose failures earn -1.
+    The range of a source is the one in `vip.reward_range_by_source`. If there is none, it is learned: [0, 1] and
+    `vip.reward_range` are both widened to contain the source's rewards in training and validation, and the narrower
+    one is used. So a failure with reward 0 counts as 0 even if `vip.reward_range` starts at -1.
 
     Args:
         vip: The settings of the run.
@@ -31,10 +31,10 @@ class LearnedRanges:
         self._vip = vip
         self._seen: dict[str, tuple[float, float]] = {}
         self._trained: Counter[str] = Counter()
-        self._told: set[tuple[str, str]] = set()
+        self._warned: set[tuple[str, str]] = set()
 
     def see(self, sources: Sequence[str], rewards: Sequence[float]) -> None:
-        """Note what rollouts earned; what is not finite is left out."""
+        """Note the rewards of rollouts; those that are not finite are ignored."""
         earned: dict[str, set[float]] = defaultdict(set)
         for source, reward in zip(sources, rewards, strict=True):
             earned[source].add(reward)
@@ -45,22 +45,22 @@ class LearnedRanges:
                 self._seen[source] = min(low, *finite), max(high, *finite)
 
     def see_training(self, sources: Sequence[str], rewards: Sequence[float]) -> None:
-        """Note what training rollouts earned, and tell of a source that has not once earned what a failure should."""
+        """Note the rewards of training rollouts, and warn of a source that never had the reward of a failure."""
         self.see(sources, rewards)
         self._trained.update(sources)
         for source in (set(sources) & self._seen.keys()) - self._vip.reward_range_by_source.keys():
             least, most = self._seen[source]
             low, high = self._vip.reward_range
             if self._trained[source] >= _MANY and low + _ROUNDING * (high - low) < least < most:
-                self._tell(
+                self._warn(
                     source,
-                    "%d rollouts of data source %r earned at least %g, where vip.reward_range has %g for a failure. If "
-                    "%g is what a failed rollout earns there, set +vip.reward_range_by_source={%s: [%g, solved]}.",
+                    "All %d rollouts of data source %r had a reward of at least %g, but vip.reward_range has %g for a "
+                    "failure. If a failed rollout gets %g there, set +vip.reward_range_by_source={%s: [%g, solved]}.",
                     *(self._trained[source], source, least, low, least, source, least),
                 )
 
     def share(self, source: str, reward: float) -> float:
-        """Return where a reward that was seen lies between a failure (0) and a success (1)."""
+        """Return the position of a noted reward between a failure (0) and a success (1)."""
         low, high = self._range(source)
         return min(max((reward - low) / (high - low), 0.0), 1.0)
 
@@ -72,17 +72,17 @@ class LearnedRanges:
         if found in bases:
             return found
         found = known if named else found
-        self._tell(
+        self._warn(
             source,
-            "validation rewards of data source %r go from %g to %g, outside its range %s; they are counted as shares "
-            "of %s. Set +vip.reward_range_by_source={%s: [failed, solved]} to what its scorer pays.",
+            "validation rewards of data source %r range from %g to %g, outside its range %s; they are counted as "
+            "shares of %s. Set +vip.reward_range_by_source={%s: [failed, solved]} to its scorer's rewards.",
             *(source, *seen, list(known), list(found), source),
         )
         return found
 
-    def _tell(self, source: str, message: str, *values: object) -> None:
-        if (source, message) not in self._told:
-            self._told.add((source, message))
+    def _warn(self, source: str, message: str, *values: object) -> None:
+        if (source, message) not in self._warned:
+            self._warned.add((source, message))
             logger.warning(message, *values)
 
 

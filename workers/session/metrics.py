@@ -1,4 +1,4 @@
-"""The `vip/*` metrics of a training step, which verl's tracker logs beside its own."""
+"""The `vip/*` metrics of a training step, which verl's tracker logs with its own metrics."""
 
 import itertools
 import os
@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from verl_vip.prediction.contract import Predictor
-from verl_vip.records.progress import BANDS, bands_of
 from verl_vip.records.records import StepRecord
-from verl_vip.records.run_records import without_signal
+from verl_vip.records.step_statistics import BANDS, bands_of, without_signal
 from verl_vip.statistics.calibration import brier, ece, log_loss
 
 _MEGABYTE = 2**20
@@ -22,12 +21,12 @@ _PLAIN = {str, bytes, int, float, bool, type(None)}
 def step_metrics(record: StepRecord, predictor: Predictor) -> dict[str, float]:
     """Return the metrics of one step.
 
-    Names contain no "max", "min", "mean", "sum" or "total" but where that is how verl should combine several
-    values of one step; it goes by the name.
+    A name contains "max", "min", "mean", "sum" or "total" only if verl should combine several values of a step that
+    way; verl decides by the name.
 
     Args:
-        record: What the step did.
-        predictor: The predictor that made and learned from it.
+        record: The step's record.
+        predictor: The run's predictor.
     """
     observed = np.array(record.observed)
     sampled = observed > 0
@@ -57,7 +56,7 @@ def step_metrics(record: StepRecord, predictor: Predictor) -> dict[str, float]:
 
 
 def _counts_by_prediction(record: StepRecord) -> dict[str, float]:
-    """Mean requested count, and share of prompts, by fifth of the predicted success probability."""
+    """Return the mean requested count and the share of prompts for each band of predicted success probability."""
     band = bands_of(np.array(record.predicted))
     requested = np.array(record.requested)
     found = {}
@@ -84,12 +83,12 @@ def _calibration(record: StepRecord) -> dict[str, float]:
 
 
 def tensor_bytes(owner: Any) -> int:
-    """Return how many bytes the tensors hold that an object keeps, each storage once.
+    """Return the size of all tensors reachable from an object, in bytes; each storage counts once.
 
-    What has a number `tensor_bytes` is taken at its word and not looked into: it has an entry for every prompt.
+    An object with an integer attribute `tensor_bytes` is not searched, since it may have an entry for every prompt.
     """
     storages: dict[int, int] = {}
-    told = 0
+    reported = 0
     visited: set[int] = set()
     waiting = [owner]
     while waiting:
@@ -101,10 +100,10 @@ def tensor_bytes(owner: Any) -> int:
             storage = value.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
         elif isinstance(own := getattr(value, "tensor_bytes", None), int):
-            told += own
+            reported += own
         else:
             waiting.extend(_parts(value))
-    return told + sum(storages.values())
+    return reported + sum(storages.values())
 
 
 def _parts(value: Any) -> Iterable[Any]:
@@ -114,7 +113,7 @@ def _parts(value: Any) -> Iterable[Any]:
         parts = value
     else:
         parts = getattr(value, "__dict__", {}).values()
-    # Where nothing has parts of its own, no entry needs a visit.
+    # If every part is a plain value, none needs a visit.
     return () if set(map(type, parts)) <= _PLAIN else parts
 
 

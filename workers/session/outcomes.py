@@ -1,7 +1,8 @@
-"""What a step planned, what came back of it, and whether the two agree."""
+"""The plan of a batch, the rollouts that came back, and whether the two agree."""
 
 import logging
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,26 +17,40 @@ from verl_vip.strategies.step import Step
 
 logger = logging.getLogger("verl_vip")
 
-#: What a reward may miss its range by, in widths of it; and what it has lost of itself where verl stored it.
+#: How far a reward may lie outside its range, as a fraction of the range; and the relative error of verl's storage.
 _ROUNDING = 1e-6
 _SINGLE_PRECISION = 2.0**-23
 
 
+class Stopwatch:
+    """Seconds between laps, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Note the seconds since the last lap, or since the start."""
+        now = time.perf_counter()
+        self.seconds[name] = now - self._last
+        self._last = now
+
+
 @dataclass
 class Plan:
-    """One training batch of `B` prompts between planning and the end of its rounds.
+    """One training batch of `B` prompts, from planning to the end of its rounds.
 
     Attributes:
         step: The training step that takes the batch.
         strategy: Name of the strategy that chose the counts.
-        uids: `B` identifiers that verl drew for this batch.
+        uids: `B` uids, drawn by verl for this batch.
         labels: `B` data sources.
         prompts: The `B` prompts as the predictor sees them.
-        prediction: What was predicted of them.
-        budget: Of the step.
-        rounds: The strategy's step.
-        seconds: What each part took so far.
-        outcomes: What came back, round by round.
+        prediction: The `B` predictions.
+        budget: The budget of the step.
+        rounds: The strategy's rounds.
+        seconds: The seconds spent so far, by part.
+        outcomes: The rollouts that came back, by round.
     """
 
     step: int
@@ -47,22 +62,22 @@ class Plan:
     budget: Budget
     rounds: Step
     seconds: dict[str, float]
-    outcomes: "list[Outcomes]" = field(default_factory=list)
+    outcomes: "list[GroupedRollouts]" = field(default_factory=list)
 
     @property
     def counts(self) -> list[int]:
-        """`B` rollouts asked for in the round that is under way, all zero once the step is over."""
+        """`B` counts of rollouts requested in the current round; zero after the last round."""
         counts = self.rounds.counts
         return [0] * len(self.uids) if counts is None else [int(count) for count in counts]
 
     @property
     def tokens(self) -> list[int]:
-        """`B` sums of response tokens, all rounds together."""
+        """`B` sums of response tokens over all rounds."""
         return [sum(column) for column in zip(*(round_.tokens for round_ in self.outcomes), strict=True)]
 
     @property
     def arrived(self) -> int:
-        """Rollouts that came back, scored or not, all rounds together."""
+        """Number of rollouts that came back in all rounds, scored or not."""
         return sum(sum(round_.arrived) for round_ in self.outcomes)
 
 
@@ -72,10 +87,10 @@ class Rollouts:
 
     Attributes:
         uids: The prompt of each rollout.
-        rewards: What the scorer gave each; NaN or infinite where it failed without an error.
-        tokens: Response tokens of each.
-        accuracies: What the scorer says of each beside its reward, from 0 (wrong) to 1 (right); None where it says
-            nothing. Empty where it was not asked for.
+        rewards: The reward of each; NaN or infinite if the scorer failed without an error.
+        tokens: The number of response tokens of each.
+        accuracies: The accuracy that the scorer reports for each besides its reward, from 0 (wrong) to 1 (right); None
+            if it reports none. Empty if accuracies were not read.
     """
 
     uids: Sequence[str]
@@ -85,11 +100,11 @@ class Rollouts:
 
 
 @dataclass(frozen=True)
-class Outcomes:
-    """What came back for each of the `B` prompts of a plan.
+class GroupedRollouts:
+    """The rollouts that came back for each of the `B` prompts of a plan.
 
     Attributes:
-        rewards: `B` float64 tensors, the shares of success in [0, 1] of its scored rollouts.
+        rewards: `B` float64 tensors, the shares of success in [0, 1] of the scored rollouts.
         unscored: `B` counts of rollouts whose reward is not a finite number.
         tokens: `B` sums of response tokens, unscored rollouts included.
     """
@@ -110,36 +125,36 @@ class Outcomes:
 
 
 def _success_share(reward: float, reward_range: tuple[float, float], source: str) -> float:
-    """Return where a reward lies between that of a failure (0) and that of a success (1); it must not lie outside."""
+    """Return the position of a reward between that of a failure (0) and that of a success (1)."""
     low, high = reward_range
     share = (reward - low) / (high - low)
     slack = _ROUNDING + _SINGLE_PRECISION * max(abs(low), abs(high)) / (high - low)
     if not -slack <= share <= 1 + slack:
         raise InvalidInputError(
-            f"a rollout of data source {source!r} earned {reward}, outside its range [{low}, {high}]; set "
+            f"a rollout of data source {source!r} has reward {reward}, outside its range [{low}, {high}]; set "
             "vip.reward_range to the scorer's rewards of a failed and of a solved rollout, or "
             f"+vip.reward_range_by_source={{{source}: [failed, solved]}} if only this source has another scorer."
         )
     return min(max(share, 0.0), 1.0)
 
 
-def group_by_prompt(plan: Plan, rollouts: Rollouts, ranges: Sequence[tuple[float, float]]) -> Outcomes:
-    """Sort rollouts by planned prompt.
+def group_by_prompt(plan: Plan, rollouts: Rollouts, ranges: Sequence[tuple[float, float]]) -> GroupedRollouts:
+    """Group rollouts by the prompts of a plan.
 
     Args:
         plan: The step's plan over `B` prompts.
-        rollouts: What came back.
+        rollouts: The rollouts that came back.
         ranges: `B` pairs, the rewards of a failed and of a solved rollout.
 
     Raises:
-        IntegrationError: If a rollout is of a prompt that was not planned.
+        IntegrationError: If a rollout belongs to a prompt that was not planned.
         InvalidInputError: If a finite reward is outside the range.
     """
     row_of = {uid: row for row, uid in enumerate(plan.uids)}
     if strangers := set(rollouts.uids) - row_of.keys():
         raise IntegrationError(
-            f"step {plan.step} holds rollouts of {len(strangers)} prompts that were not planned; another "
-            "component submits prompts, and the budget no longer holds."
+            f"step {plan.step} has rollouts of {len(strangers)} prompts that were not planned; another component "
+            "submits prompts, so the budget is no longer kept."
         )
     shares: list[list[float]] = [[] for _ in plan.uids]
     unscored, tokens = [0] * len(plan.uids), [0] * len(plan.uids)
@@ -150,15 +165,15 @@ def group_by_prompt(plan: Plan, rollouts: Rollouts, ranges: Sequence[tuple[float
             shares[row].append(_success_share(reward, ranges[row], plan.labels[row]))
         else:
             unscored[row] += 1
-    return Outcomes([torch.tensor(share, dtype=torch.float64) for share in shares], unscored, tokens)
+    return GroupedRollouts([torch.tensor(share, dtype=torch.float64) for share in shares], unscored, tokens)
 
 
-def require_requested(plan: Plan, outcomes: Outcomes, nominal: int) -> None:
-    """Warn of rollouts that did not come back, or came back without a reward.
+def require_requested(plan: Plan, outcomes: GroupedRollouts, nominal: int) -> None:
+    """Warn of rollouts that are missing or have no finite reward.
 
     Args:
         plan: The step's plan.
-        outcomes: What came back.
+        outcomes: The rollouts that came back.
         nominal: verl's own number of rollouts a prompt.
 
     Raises:
@@ -175,8 +190,8 @@ def require_requested(plan: Plan, outcomes: Outcomes, nominal: int) -> None:
         first = differing[0]
         logger.warning(
             "step %d: %d of %d prompts returned another number of rollouts than requested, and %d returned none "
-            "(first: %s %s wanted %d, got %d). Failed rollouts are left out of the statistics, and verl pads their "
-            "rows; the agent-loop workers' errors are in the log.",
+            "(first: %s %s, requested %d, got %d). Failed rollouts are excluded from the statistics, and verl pads "
+            "their rows; the agent-loop workers' errors are in the log.",
             plan.step,
             len(differing),
             len(arrived),
@@ -189,8 +204,8 @@ def require_requested(plan: Plan, outcomes: Outcomes, nominal: int) -> None:
     if total := sum(outcomes.unscored):
         first = next(row for row, count in enumerate(outcomes.unscored) if count)
         logger.warning(
-            "step %d: the rewards of %d rollouts of %d prompts are not finite numbers (first: %s %s). They are left "
-            "out of the statistics and get no advantage; correct the reward function.",
+            "step %d: the rewards of %d rollouts of %d prompts are not finite numbers (first: %s %s). They are "
+            "excluded from the statistics and get no advantage; correct the reward function.",
             plan.step,
             total,
             sum(count > 0 for count in outcomes.unscored),

@@ -1,4 +1,4 @@
-"""Batches that verl has been given counts for and has not trained on yet."""
+"""Planned batches that verl has not trained on yet."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +22,9 @@ _T = TypeVar("_T")
 class PlanQueue:
     """Plans of consecutive training steps, the next one first.
 
-    verl's synchronous trainer plans a batch and trains on it before the next. `colocate_async` samples batches ahead:
-    each is planned as a whole when it is submitted, and a training step takes exactly one, in the order planned. So
-    every step spends its budget exactly, however long which prompt takes.
+    verl's synchronous trainer plans one batch and trains on it before it plans the next. `colocate_async` samples
+    batches ahead. Each batch is planned as a whole when it is submitted, and a training step takes exactly one, in the
+    order planned. So every step spends its budget exactly, in whatever order the prompts finish.
     """
 
     def __init__(self) -> None:
@@ -41,67 +41,67 @@ class PlanQueue:
         self._plans.append(plan)
 
     def step_to_plan(self, step: int) -> int:
-        """Return the training step that takes the next batch planned.
+        """Return the training step that will take the next planned batch.
 
         Args:
-            step: The training step under way.
+            step: The current training step.
         """
         return self._plans[-1].step + 1 if self._plans else step
 
     def head(self, step: int) -> Plan:
-        """Return the plan that a training step takes.
+        """Return the plan of a training step, which must be the next one.
 
         Raises:
             IntegrationError: If there is none.
         """
         if not self._plans or self._plans[0].step != step:
             raise IntegrationError(
-                f"rollouts of step {step} arrived without a plan; is "
+                f"step {step} has no plan; is "
                 "actor_rollout_ref.rollout.agent.agent_loop_manager_class set to verl_vip's RolloutManager?"
             )
         return self._plans[0]
 
     def pop(self, step: int) -> Plan:
-        """Return the plan that a training step takes, and forget it; raises as `head` does."""
+        """Remove and return the plan of a training step; raises as `head` does."""
         plan = self.head(step)
         self._plans.popleft()
         return plan
 
     def clear(self) -> None:
-        """Forget all plans."""
+        """Remove all plans."""
         self._plans.clear()
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rollouts asked for, by uid, over all plans."""
+        """The requested rollouts of all plans, by uid."""
         return {uid: count for plan in self._plans for uid, count in zip(plan.uids, plan.counts, strict=True)}
 
     @property
     def sizes(self) -> set[tuple[int, int]]:
-        """Prompts and budgets that the plans have."""
+        """The numbers of prompts and the budgets of the plans."""
         return {(len(plan.uids), plan.budget.total) for plan in self._plans}
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """Return the plans, of which nothing has come back; loadable with `torch.load(weights_only=True)`."""
+        """Return the plans, without rollouts; loadable with `torch.load(weights_only=True)`."""
         return [_packed(plan) for plan in self._plans]
 
     def load_state_dict(self, state: Sequence[Mapping[str, Any]], after: int) -> None:
         """Restore `state_dict`'s value.
 
         Args:
-            state: What was saved.
-            after: The step that it was saved after.
+            state: The saved value.
+            after: The last step before it was saved.
 
         Raises:
-            StateError: If these are not plans of the steps that follow, counts break their budget, or two plans have a
-                prompt in common.
+            StateError: If the plans are not those of the following steps, counts break their budget, or two plans
+                share a prompt.
         """
         with restoring("the prompts in flight"):
             plans = [_unpacked(plan) for plan in _list_of(dict, state)]
             if [plan.step for plan in plans] != list(range(after + 1, after + 1 + len(plans))):
                 raise ValueError(f"plans of steps {[plan.step for plan in plans]} do not follow step {after}")
             if len({uid for plan in plans for uid in plan.uids}) < sum(len(plan.uids) for plan in plans):
-                raise ValueError("a prompt is there twice")
+                raise ValueError("a prompt occurs twice")
         self._plans = deque(plans)
 
 
@@ -114,7 +114,6 @@ class _Decided(Stateless):
         self._counts = counts
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
-        """Yield the counts; see `Strategy.rounds`."""
         yield self._counts
         return Selection()
 
@@ -167,5 +166,5 @@ def _unpacked(state: Mapping[str, Any]) -> Plan:
 
 def _list_of(kind: type[_T], values: Any) -> list[_T]:
     if not isinstance(values, list) or not all(type(value) is kind for value in values):
-        raise TypeError(f"there is something else where a list of {kind.__name__} was expected")
+        raise TypeError(f"a list of {kind.__name__} was expected")
     return list(values)

@@ -1,4 +1,4 @@
-"""Decides how many rollouts the prompts of a batch get, before any is sampled."""
+"""Decides how many rollouts each prompt of a batch gets, before sampling."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,31 +15,30 @@ from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import fields_of, prompt_id, prompt_text
 from verl_vip.strategies.contract import Budget
 from verl_vip.strategies.step import Step
-from verl_vip.workers.session.outcomes import Plan
+from verl_vip.workers.session.outcomes import Plan, Stopwatch
 from verl_vip.workers.session.run_state import RunState
-from verl_vip.workers.session.stopwatch import Stopwatch
 from verl_vip.workers.settings.run_settings import RunSettings, usable_folder
 
 logger = logging.getLogger("verl_vip")
 
 
 class Planner:
-    """Identifies prompts, predicts them and asks the strategy for counts.
+    """Identifies prompts, predicts their success and gets counts from the strategy.
 
     Args:
         settings: The checked settings of the run.
 
     Attributes:
-        embedder: What turns prompts into vectors.
+        embedder: Turns prompts into vectors.
 
     Raises:
-        ConfigError: If there is no such embedding model, or its cache cannot be kept.
+        ConfigError: If the embedding model does not exist, or its cache folder cannot be used.
     """
 
     def __init__(self, settings: RunSettings) -> None:
         vip = settings.vip
         self._settings = settings
-        self._told_of_repetition = False
+        self._warned_of_repetition = False
         cache = usable_folder("vip.cache_dir", vip.cache_path)
         try:
             self.embedder = PromptEmbedder(vip.embedding_model, cache_dir=cache)
@@ -59,12 +58,12 @@ class Planner:
         """Plan one batch with the run's predictor and strategy.
 
         Args:
-            state: Predictor and strategy; the strategy's state moves on.
+            state: The run's predictor and strategy; the strategy's state advances.
             step: The training step that takes the batch.
-            uids: `B` identifiers that verl drew.
+            uids: `B` uids, drawn by verl.
             messages: `B` chat prompts, each a list of messages.
             labels: `B` data sources.
-            tasks: `B` rows of the data set with the columns of `vip.identity_fields`; not needed without any.
+            tasks: `B` rows of the data set with the columns of `vip.identity_fields`; not needed if that is empty.
 
         Raises:
             IntegrationError: If the strategy broke the budget.
@@ -76,7 +75,7 @@ class Planner:
             ids = tuple(
                 prompt_id(*both) for both in zip(messages, (fields_of(task, fields) for task in tasks), strict=True)
             )
-        self._tell_of_repetition(step, ids)
+        self._warn_of_repetition(step, ids)
         prompts = Prompts(ids, self.embedder.embed(wordings, [prompt_text(message) for message in messages]))
         watch.lap("embed")
         prediction = replace(state.predictor.predict(prompts), stake=_stakes(self._settings.vip, labels))
@@ -89,13 +88,13 @@ class Planner:
         watch.lap("allocate")
         return Plan(step, name, list(uids), list(labels), prompts, prediction, budget, rounds, watch.seconds)
 
-    def _tell_of_repetition(self, step: int, ids: Sequence[str]) -> None:
+    def _warn_of_repetition(self, step: int, ids: Sequence[str]) -> None:
         repeated = len(ids) - len(set(ids))
-        if repeated and not self._told_of_repetition:
-            self._told_of_repetition = True
+        if repeated and not self._warned_of_repetition:
+            self._warned_of_repetition = True
             logger.warning(
-                "step %d: %d of %d prompts repeat another prompt of the batch. Each is sampled by its "
-                "own count; they share one prediction, and what they earn is pooled. Said once a run.",
+                "step %d: %d of %d prompts repeat another prompt of the batch. Each has a count of its own; they "
+                "share one prediction, and their rewards are pooled. This warning is given once per run.",
                 step,
                 repeated,
                 len(ids),

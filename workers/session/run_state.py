@@ -1,4 +1,4 @@
-"""The state of a run in verl's checkpoint folders: written before verl marks a checkpoint, restored with it."""
+"""The state of a run in verl's checkpoint folders, written before verl marks a checkpoint and restored with it."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -25,16 +25,16 @@ _KEYS = {"step", "rollouts_total", "basis", "predictor_name", "predictor", "stra
 
 @dataclass
 class RunState:
-    """What a continued run needs of the one before.
+    """What a resumed run needs from the checkpoint.
 
     Attributes:
-        basis: What gives ids, embeddings and successes their meaning, by setting.
+        basis: The settings that define ids, embeddings and successes, by name.
         predictor_name: `vip.predictor`.
-        predictor: The predictor itself.
+        predictor: The predictor.
         strategy_name: `vip.strategy`.
-        strategy: The strategy itself.
-        plans: Batches that were given counts and are not trained on yet.
-        rollouts_total: Rollouts of the run so far, earlier starts included.
+        strategy: The strategy.
+        plans: The planned batches that were not trained on yet.
+        rollouts_total: Rollouts of the run so far, including earlier starts.
         saved_step: The step whose state was last written or restored.
     """
 
@@ -49,12 +49,12 @@ class RunState:
 
     @classmethod
     def fresh(cls, vip: VipConfig, objective: GradientVariance, embedding_model: str) -> "RunState":
-        """Build the predictor and the strategy of a run that has not begun.
+        """Build the predictor and the strategy of a new run.
 
         Args:
             vip: The settings of the run.
             objective: The gradient variance that the strategy minimises.
-            embedding_model: What tells the embedding model from others; see `ModelSource.key`.
+            embedding_model: Identifies the embedding model; see `ModelSource.key`.
 
         Raises:
             ConfigError: If a name or a setting is unknown.
@@ -76,20 +76,20 @@ class RunState:
     def of_checkpoint(
         cls, folder: Path, vip: VipConfig, objective: GradientVariance, embedding_model: str
     ) -> "RunState":
-        """Read the state that belongs to a checkpoint folder.
+        """Read the state from a checkpoint folder.
 
-        A strategy may change between two starts, and then starts fresh. The predictor may not, nor what it learned
-        from: embeddings of another model and successes of another range of rewards mean something else.
+        The strategy may change between two starts; a new one starts without state. The predictor and the settings it
+        learned under may not change: embeddings of another model and another reward range have another meaning.
 
         Args:
             folder: verl's `global_step_N`.
-            vip: The settings of the run that goes on.
+            vip: The settings of the resumed run.
             objective: As for `fresh`.
             embedding_model: As for `fresh`.
 
         Raises:
             ConfigError: If a name or a setting is unknown.
-            StateError: If there is no state, or it is damaged, or of another step, predictor or basis.
+            StateError: If the state is missing or damaged, or belongs to another step, predictor or basis.
         """
         found = cls.fresh(vip, objective, embedding_model)
         path = folder / STATE_FILE
@@ -97,10 +97,10 @@ class RunState:
         if lacking := _KEYS - state.keys():
             raise StateError(f"{path} is not the state of a run: it lacks {', '.join(sorted(lacking))}.")
         if folder.name != f"global_step_{state['step']}":
-            raise StateError(f"{path} is the state after step {state['step']} and does not belong there.")
+            raise StateError(f"{path} is the state after step {state['step']}, which belongs in another folder.")
         if state["predictor_name"] != found.predictor_name:
             raise StateError(
-                f"{path} holds the state of predictor {state['predictor_name']!r}, and vip.predictor is "
+                f"{path} contains the state of predictor {state['predictor_name']!r}, but vip.predictor is "
                 f"{found.predictor_name!r}."
             )
         with restoring(f"the run in {path}"):
@@ -116,28 +116,28 @@ class RunState:
     def _load(self, path: Path, state: Mapping[str, Any]) -> None:
         step, total = state["step"], state["rollouts_total"]
         if type(step) is not int or type(total) is not int or total < 0:
-            raise StateError(f"{path} is damaged: step {step!r} and {total!r} rollouts are no such numbers.")
+            raise StateError(f"{path} is damaged: step {step!r} or the number of rollouts {total!r} is not a count.")
         for setting, now in self.basis.items():
             saved = state["basis"][setting]
-            # The range of a further data source may be added: training was refused what was outside the others.
+            # The range of another data source may be added: rewards outside the other ranges were refused before.
             same = {**now, **saved} == now if isinstance(now, dict) else saved == now
             if not same:
                 raise StateError(
-                    f"{path} holds what was learned with {setting}={saved}, and it is now {now}; what was learned "
-                    "means nothing there."
+                    f"{path} was learned with {setting}={saved}, and it is now {now}; the learned state has no meaning "
+                    "with that."
                 )
         self.predictor.load_state_dict(state["predictor"])
         if state["strategy_name"] == self.strategy_name:
             self.strategy.load_state_dict(state["strategy"])
         else:
-            logger.warning("strategy %s starts fresh; the checkpoint is of another", self.strategy_name)
+            logger.warning("strategy %s starts without state; the checkpoint has that of another", self.strategy_name)
         self.plans.load_state_dict(state["plans"], after=step)
         for plan in self.plans:
-            self.predictor.predict(plan.prompts)  # refuses embeddings that it could not learn from
+            self.predictor.predict(plan.prompts)  # raises if it could not learn from the embeddings
         self.rollouts_total, self.saved_step = total, step
 
     def save(self, folder: Path, step: int) -> None:
-        """Write the state after `step` into verl's checkpoint folder; once a step is enough."""
+        """Write the state after `step` into verl's checkpoint folder; at most once a step."""
         if self.saved_step == step:
             return
         write_state(
@@ -156,24 +156,24 @@ class RunState:
         self.saved_step = step
 
     def require_counts(self, in_flight: Collection[str], settings: RunSettings) -> None:
-        """Hold the restored plans against the prompts in flight that verl restored with the same checkpoint.
+        """Compare the restored plans with the prompts in flight that verl restored from the same checkpoint.
 
-        verl's asynchronous trainers write these into the folder `transfer_queue` of a checkpoint, with the rollouts
-        that were finished; those that were not are sampled anew. If verl dropped them all, so are their plans, and
-        the user is told.
+        verl's asynchronous trainers write these prompts, with their finished rollouts, to the folder `transfer_queue`
+        of a checkpoint; unfinished rollouts are sampled again. If verl restored none of them, their plans are dropped
+        with a warning.
 
         Args:
-            in_flight: Uids of training prompts.
-            settings: The settings of the run that goes on.
+            in_flight: The uids of the restored training prompts.
+            settings: The settings of the resumed run.
 
         Raises:
-            ConfigError: If other prompts have plans, or the plans are not of the batches that the run takes.
+            ConfigError: If the plans are for other prompts, or for batches of another size.
         """
         folder, planned = settings.resume_dir, self.plans.counts.keys()
         if planned and not in_flight:
             logger.warning(
-                "verl did not restore the %d prompts that were in flight at the checkpoint %s; training goes on with "
-                "the prompts that follow them.",
+                "verl did not restore the %d prompts that were in flight at the checkpoint %s; training continues "
+                "with the prompts that follow.",
                 len(planned),
                 folder,
             )
@@ -182,7 +182,7 @@ class RunState:
         drop = f"delete {folder}/transfer_queue, which skips these prompts"
         if planned != set(in_flight):
             raise ConfigError(
-                f"{folder} holds {len(in_flight)} prompts in flight, and the predictor's state has counts for "
+                f"{folder} has {len(in_flight)} prompts in flight, and the predictor's state has counts for "
                 f"{len(planned & set(in_flight))} of them; {drop}."
             )
         due = (settings.prompts_per_step, settings.budget.total)
@@ -191,7 +191,7 @@ class RunState:
                 f"{prompts} prompts for {total} rollouts" for prompts, total in sorted(self.plans.sizes)
             )
             raise ConfigError(
-                f"{folder} holds batches in flight ({len(self.plans)}, of {found}), and the run has "
+                f"{folder} has batches in flight ({len(self.plans)}, of {found}), and the run has "
                 f"{settings.batches_ahead} of {due[0]} prompts for {due[1]}; set data.train_batch_size, the budget and "
                 f"trainer.v1.colocate_async.num_warmup_batches as they were, or {drop}."
             )

@@ -1,4 +1,4 @@
-"""The prompts of the training set, read as verl reads them, and embedded before the first step."""
+"""The prompts of the training set, read as verl reads them and embedded before the first step."""
 
 import logging
 import time
@@ -21,27 +21,26 @@ from verl_vip.workers.settings.verl_config import VerlConfig
 logger = logging.getLogger("verl_vip")
 
 _TRUTH = "reward_model.ground_truth"
-#: Most rows named in a message.
+#: The most rows that a message lists.
 _NAMED = 10
 
 
 def embed_training_set(
     config: DictConfig, embedder: PromptEmbedder, steps: int | None, identity_fields: Sequence[str] = ()
 ) -> None:
-    """Embed every prompt that a run will serve, so that a step need only look its prompts up; with a progress bar.
+    """Embed all prompts that a run will train on, with a progress bar; a step then only looks its embeddings up.
 
-    What the user should know of these prompts is said once: which have no text, and how many share their text with a
-    prompt of another ground truth.
+    Logs which prompts have no text, and how many share their text with a prompt of another ground truth.
 
     Args:
         config: verl's whole config.
-        embedder: The session's.
-        steps: The training step that verl ends with; None if unknown.
+        embedder: The session's embedder.
+        steps: The last training step; None if unknown.
         identity_fields: `vip.identity_fields`.
 
     Raises:
-        ConfigError: If a field of the identity is in no row.
-        InvalidInputError: If a prompt, or a field of its identity, holds what has no stable content.
+        ConfigError: If a field of `vip.identity_fields` is in no row.
+        InvalidInputError: If a prompt or a field of its identity has no stable content to hash.
     """
     began = time.perf_counter()
     pool = _Pool(identity_fields)
@@ -49,23 +48,22 @@ def embed_training_set(
         try:
             pool.add(number, row)
         except InvalidInputError as error:
-            raise InvalidInputError(f"row {number} of the training data that verl serves: {error}") from error
-    pool.tell()
+            raise InvalidInputError(f"row {number} of the training data: {error}") from error
+    pool.report()
     if pool.texts:
         embedder.embed_pool(list(pool.texts), list(pool.texts.values()))
-    logger.info("embeddings of %d training prompts at hand after %.1f s", len(pool.texts), time.perf_counter() - began)
+    logger.info("embedded %d training prompts in %.1f s", len(pool.texts), time.perf_counter() - began)
 
 
 def rows_to_serve(config: DictConfig, steps: int | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield the rows of the training set as verl's dataset class builds them, with their numbers in it.
+    """Yield the numbers and rows of the training set that a run trains on, as verl's dataset class builds them.
 
-    verl shows its own dataset and the order in which it goes through it to no hook; both are made again in the same
-    way. A run that ends within the first epoch serves its beginning, which is known beforehand if `data.seed` is set
-    or nothing is shuffled.
+    No hook has access to verl's dataset or sampler, so both are created again in the same way. A run that ends within
+    the first epoch needs only its first batches. They are known if `data.seed` is set or the data are not shuffled.
 
     Args:
         config: verl's whole config.
-        steps: The training step that verl ends with; None if unknown.
+        steps: The last training step; None if unknown.
     """
     data, read = config.data, VerlConfig(config)
     model = omega_conf_to_dataclass(config.actor_rollout_ref.model)
@@ -81,13 +79,13 @@ def rows_to_serve(config: DictConfig, steps: int | None) -> Iterator[tuple[int, 
 
 
 class _Pool:
-    """What is known of the prompts of a training set.
+    """Collects the prompts of a training set.
 
     Args:
         identity_fields: `vip.identity_fields`.
 
     Attributes:
-        texts: The text to embed of each wording, by its id.
+        texts: The text to embed, by the id of the prompt's messages.
     """
 
     def __init__(self, identity_fields: Sequence[str]) -> None:
@@ -98,7 +96,7 @@ class _Pool:
         self._wordings, self._tasks = _Truths(), _Truths()
 
     def add(self, number: int, row: Mapping[str, Any]) -> None:
-        """Take up a row; `InvalidInputError` if it has no identity."""
+        """Add a row; raises `InvalidInputError` if its prompt has no identity."""
         prompt = row["raw_prompt"]
         wording, text = prompt_id(prompt), prompt_text(prompt)
         self.texts[wording] = text
@@ -113,41 +111,41 @@ class _Pool:
         if self._fields:
             self._tasks.add(prompt_id(prompt, fields), truth)
 
-    def tell(self) -> None:
-        """Log what the user should know; `ConfigError` if a field of the identity is in no row."""
+    def report(self) -> None:
+        """Log prompts without text and shared texts; `ConfigError` if a field of the identity is in no row."""
         if self._absent and self.texts:
             raise ConfigError(
-                f"no row of the training data has the {', '.join(sorted(self._absent))} that vip.identity_fields "
-                "names; correct the names."
+                "vip.identity_fields names fields that no row of the training data has: "
+                f"{', '.join(sorted(self._absent))}; correct the names."
             )
         if self._blank:
             more = f" and {len(self._blank) - _NAMED} more" if len(self._blank) > _NAMED else ""
             logger.warning(
-                "%d training prompts have no text to embed: rows %s%s of the data that verl serves, counted from 0. "
-                "They get a neutral embedding, and are predicted from their own rollouts.",
+                "%d training prompts have no text to embed: rows %s%s of the training data, counted from 0. They get a "
+                "neutral embedding and are predicted from their own rollouts.",
                 len(self._blank),
                 ", ".join(map(str, self._blank[:_NAMED])),
                 more,
             )
         if shared := self._wordings.num_shared:
-            self._tell_of_shared_wordings(shared, self._tasks.num_shared if self._fields else shared)
+            self._report_shared_texts(shared, self._tasks.num_shared if self._fields else shared)
 
-    def _tell_of_shared_wordings(self, shared: int, pooled: int) -> None:
-        told = f"{shared} training prompts share their text with a prompt of another ground truth"
+    def _report_shared_texts(self, shared: int, pooled: int) -> None:
+        text = f"{shared} training prompts share their text with a prompt of another ground truth"
         if not pooled:
-            logger.info("%s; vip.identity_fields tells them apart.", told)
+            logger.info("%s; vip.identity_fields distinguishes them.", text)
             return
         logger.warning(
-            "%s. %s taken for the same prompt as another: they share one prediction, and what they earn is pooled. "
-            "vip.identity_fields=[%s] tells them apart.",
-            told,
-            "Each is" if pooled == shared else f"vip.identity_fields leaves {pooled} of them",
+            "%s. %d of them have the same identity as another: they share one prediction, and their rewards are "
+            "pooled. vip.identity_fields=[%s] distinguishes them.",
+            text,
+            pooled,
             ",".join([*self._fields, _TRUTH]),
         )
 
 
 class _Truths:
-    """Counts rows under a key that has several ground truths."""
+    """Counts the rows whose key occurs with several ground truths."""
 
     def __init__(self) -> None:
         self._rows: Counter[str] = Counter()

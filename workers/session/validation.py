@@ -12,25 +12,25 @@ logger = logging.getLogger("verl_vip")
 
 
 class ValidationTally:
-    """Remembers which data source each validation prompt is of, until its rewards arrive."""
+    """Keeps the data source of each validation prompt until its rewards arrive."""
 
     def __init__(self) -> None:
         self._expected: dict[str, tuple[str, int]] = {}
 
     def expect(self, uids: Sequence[str], labels: Sequence[str], samples: Sequence[int]) -> None:
-        """Note the data source of each validation prompt, and how often it is sampled."""
+        """Note the data source and the number of samples of each validation prompt."""
         for uid, label, count in zip(uids, labels, samples, strict=True):
             self._expected[uid] = (label, count)
 
     def count(self, rollouts: Rollouts, ranges: LearnedRanges) -> tuple[dict[str, float], dict[str, int]]:
         """Return the sum of mean scores and the number of problems of each data source, and forget the prompts.
 
-        A rollout counts with what its scorer says of it; where that says nothing, with the share of its reward. As in
-        verl's own accuracy, a rollout that did not come back is a wrong answer; so is one without a finite reward.
+        The score of a rollout is the accuracy that its scorer reports, or else the share of success of its reward. A
+        rollout that did not come back is wrong, as in verl's own accuracy, and so is one without a finite reward.
 
         Args:
-            rollouts: What verl collected of the batch.
-            ranges: What the rewards of each source are shares of. No reward is refused.
+            rollouts: The rollouts of the batch that verl collected.
+            ranges: The reward range of each data source. No reward is refused.
         """
         accuracies = rollouts.accuracies or [None] * len(rollouts.uids)
         scored_rows = [

@@ -1,1 +1,1 @@
-"""What is read from verl's config, and what is refused."""
+"""Reads verl's config, and refuses settings that do not work with verl-vip."""

@@ -1,4 +1,4 @@
-"""What verl-vip reads from verl's config, and the combinations that it refuses."""
+"""The settings of a run, read from verl's config, and the combinations that are refused."""
 
 import os
 import re
@@ -39,21 +39,20 @@ class RunSettings:
     Attributes:
         vip: The recipe's `vip` group, its `objective` set.
         prompts_per_step: Prompts of one training batch, B.
-        budget: Rollouts of one training batch, `B * rollout.n` if `vip.budget` does not say, and the bounds of one
-            prompt.
-        rollout_n: verl's own number of rollouts a prompt.
-        validation_n: verl's number of rollouts of a validation prompt.
-        update_rows: What verl's loss divides a sum over the step's rows by; see `loss_divisor`.
-        notes: What the user should know of settings that change what the analysis says.
+        budget: Rollouts of one training batch, `B * rollout.n` unless `vip.budget` is set, and the bounds per prompt.
+        rollout_n: verl's own number of rollouts per prompt.
+        validation_n: verl's number of rollouts per validation prompt.
+        update_rows: What verl's loss divides the sum over the step's rows by; see `loss_divisor`.
+        notes: Messages about settings that change what the analysis says.
         batches_ahead: Batches that verl samples before it trains on the first of them; 0 in the synchronous trainer.
-        kl_in_reward: Whether verl subtracts a KL penalty from the rewards that advantages are made of.
+        kl_in_reward: Whether verl subtracts a KL penalty from the rewards before it computes advantages.
         checkpoint_dir: verl's `trainer.default_local_dir`, absolute.
         save_freq: Steps between checkpoints; not positive when there are none.
-        last_step: The step that verl ends with, where its config says so.
+        last_step: The last training step, if verl's config sets it.
         estimator: verl's `algorithm.adv_estimator`.
-        weighs_rows: Whether that gives rows their weights; verl's own do not.
+        weighs_rows: Whether that applies the weights of rows; verl's own do not.
         resume_dir: The `global_step_N` folder that verl resumes from, or None for a fresh start.
-        plain: The settings worth keeping with the run's records.
+        plain: The main settings, kept with the run's records.
         config: verl's whole config, resolved.
     """
 
@@ -82,7 +81,7 @@ class RunSettings:
 
     @property
     def records_path(self) -> Path:
-        """The file that the run's records go to."""
+        """The file of the run's records."""
         return self.checkpoint_dir / RECORDS_FILE
 
     @classmethod
@@ -90,8 +89,7 @@ class RunSettings:
         """Read and check verl's whole config.
 
         Raises:
-            ConfigError: If the `vip` group is missing or wrong, or verl is set to something that verl-vip
-                cannot keep its promises with.
+            ConfigError: If the `vip` group is missing or wrong, or a setting of verl does not work with verl-vip.
         """
         verl = VerlConfig(config)
         group = verl.value("vip")
@@ -133,7 +131,7 @@ def _refuse_unsupported(config: VerlConfig, vip: VipConfig) -> None:
     refusals = [
         (
             not config.flag("trainer.use_v1"),
-            "verl's legacy trainer repeats every prompt the same number of times; set trainer.use_v1=True.",
+            "verl's legacy trainer samples the same number of rollouts for every prompt; set trainer.use_v1=True.",
         ),
         (
             config.flag("algorithm.filter_groups.enable", absent=False),
@@ -148,7 +146,7 @@ def _refuse_unsupported(config: VerlConfig, vip: VipConfig) -> None:
         (
             config.flag(f"{reward_model}.enable", absent=False)
             and not config.flag(f"{reward_model}.enable_resource_pool", absent=False),
-            "a colocated reward model scores after the predictor has to learn; "
+            "a colocated reward model scores too late for the predictor; "
             "set reward.reward_model.enable_resource_pool=True.",
         ),
         (
@@ -163,15 +161,15 @@ def _refuse_unsupported(config: VerlConfig, vip: VipConfig) -> None:
 
 
 def _require_data(config: VerlConfig) -> None:
-    # verl reads these, and `training_set` after it, when models are loaded already.
+    # verl and `training_set` read these only after models are loaded.
     config.flag("data.shuffle")
     config.whole_if_any("data.seed", Range())
     config.whole("data.train_max_samples", Range())
 
 
 def _budget(config: VerlConfig, vip: VipConfig, nominal: int) -> int:
-    # verl pads a batch to whole optimiser steps. Rows that a strategy leaves out are padded for; a budget that is
-    # itself no whole number of them would cost a step that nobody asked for.
+    # verl pads a batch to whole optimiser steps, for the rows that a strategy drops. A budget that is not a multiple
+    # of an optimiser step would cost an additional step.
     rows = rows_per_step(config)
     if vip.budget is not None and vip.budget % rows:
         raise ConfigError(
@@ -181,17 +179,17 @@ def _budget(config: VerlConfig, vip: VipConfig, nominal: int) -> int:
     total = nominal if vip.budget is None else vip.budget
     if total > MOST_ROLLOUTS:
         raise ConfigError(
-            f"{_PROMPTS} times {_PER_PROMPT}, or vip.budget, is {total} rollouts a step, and at most {MOST_ROLLOUTS} "
-            "can be counted; lower one of them."
+            f"{_PROMPTS} times {_PER_PROMPT}, or vip.budget, is {total} rollouts per step, and the limit is "
+            f"{MOST_ROLLOUTS}; lower one of them."
         )
     return total
 
 
 def usable_folder(key: str, path: str | Path) -> Path:
-    """Return an absolute path that is a folder that can be written to, or can be made one.
+    """Return the absolute path of a folder that can be written to, or can be created.
 
     Raises:
-        ConfigError: If it is none.
+        ConfigError: If it cannot.
     """
     folder = Path(os.path.abspath(path))
     for place in (folder, *folder.parents):
@@ -202,14 +200,14 @@ def usable_folder(key: str, path: str | Path) -> Path:
         except OSError as error:
             raise ConfigError(f"{key}={shortened(str(path))} cannot be used: {error.strerror}.") from error
         if not is_folder or not os.access(place, os.W_OK | os.X_OK):
-            reason = "cannot be written to" if is_folder else "is no folder"
+            reason = "cannot be written to" if is_folder else "is not a folder"
             raise ConfigError(f"{key}={shortened(str(path))} cannot be used: {shortened(str(place))} {reason}.")
         break
     return folder
 
 
 def _resume_dir(config: VerlConfig, checkpoint_dir: Path) -> Path | None:
-    # Mirrors PPOTrainer._load_checkpoint, which offers no hook for the folder it chose.
+    # Mirrors PPOTrainer._load_checkpoint, which has no hook for the folder that it selects.
     mode = config.one_of("trainer.resume_mode", ("auto", "disable", "resume_path"))
     if mode == "disable":
         return None
@@ -219,7 +217,7 @@ def _resume_dir(config: VerlConfig, checkpoint_dir: Path) -> Path | None:
 
     try:
         latest = find_latest_ckpt_path(str(checkpoint_dir))
-    except ValueError as error:  # verl writes its mark in place, so that a kill can leave it empty
+    except ValueError as error:  # verl writes its mark in place, so a kill can leave it empty
         raise ConfigError(
             f"verl's mark {checkpoint_dir / 'latest_checkpointed_iteration.txt'} holds no step number; write the step "
             "of the newest complete checkpoint into it (the newest global_step_N folder with a data.pt and a "
@@ -230,11 +228,11 @@ def _resume_dir(config: VerlConfig, checkpoint_dir: Path) -> Path | None:
 
 def _named_checkpoint(config: VerlConfig) -> Path:
     text = config.value("trainer.resume_from_path")
-    # verl takes the step from the end of the text.
+    # verl reads the step from the end of the path.
     named = isinstance(text, str) and re.fullmatch(r"(.*/)?global_step_[0-9]+", text, re.DOTALL)
     if not named or not os.path.isdir(text):
         raise ConfigError(
-            "trainer.resume_mode=resume_path needs a checkpoint, a folder global_step_N that is there, as "
+            "trainer.resume_mode=resume_path needs an existing checkpoint folder global_step_N as "
             f"trainer.resume_from_path; got {shortened(text)}."
         )
     return Path(os.path.abspath(text))

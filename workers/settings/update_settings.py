@@ -1,9 +1,9 @@
-"""verl's settings of the update: which of them keep the weight that the analysis gives each prompt.
+"""verl's settings of the update: which of them preserve the weight that the analysis gives each prompt.
 
-With the advantages of `workers.advantage`, and w = 1/(B n) for a rollout of a prompt with n of them, verl's
-`actor.loss_agg_mode` makes the gradient a sum over rollouts of w, the advantage, and
+A rollout of a prompt with n rollouts has the weight w = 1/(B n). With the advantages of `workers.advantage`, the
+gradient is a sum over rollouts of w times the advantage times a score, which depends on verl's `actor.loss_agg_mode`:
 
-| mode | the rollout's score |
+| mode | score of a rollout |
 |---|---|
 | seq-mean-token-mean | the mean over its tokens, as in the paper |
 | seq-mean-token-sum | the sum over its tokens, the gradient of its log-probability |
@@ -11,7 +11,7 @@ With the advantages of `workers.advantage`, and w = 1/(B n) for a rollout of a p
 | token-sum | that sum times `data.train_batch_size * rollout.n`, a constant |
 | token-mean | that sum over the mean response length of the mini-batch |
 
-The last is the one where prompts meet: their weights stay equal, and the length of everybody's responses scales the
+Only in the last mode do prompts affect each other: their weights stay equal, but the mean response length scales the
 whole step.
 """
 
@@ -27,13 +27,13 @@ from verl_vip.config import Objective, VipConfig
 from verl_vip.errors import ConfigError
 from verl_vip.workers.settings.verl_config import VerlConfig
 
-#: Advantage estimators of `workers.advantage` by the objective whose variance they have.
+#: The advantage estimators of `workers.advantage`, by the objective with their variance.
 ESTIMATORS: Mapping[Objective, str] = {name: f"vip_{name}" for name in get_args(Objective)}
-#: verl's ways to sum a loss up.
+#: verl's loss aggregation modes.
 LOSS_MODES = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm")
-#: What needs neither a group nor a prediction, and so goes with every objective.
+#: Needs neither a group nor a prediction, and so works with every objective.
 _REINFORCE = "vip_reinforce"
-#: Estimators of verl's that end a run at its first update, and why.
+#: verl's estimators that end a run at its first update, and why.
 _UNUSABLE = {
     "gdpo": "needs the parts of each reward, which verl's trainer does not hand to it",
     "optimal_token_baseline": "needs the sums of squared token probabilities, which verl's trainer does not hand to it",
@@ -85,12 +85,12 @@ def advantage_estimator(config: VerlConfig) -> str:
 
 
 def loss_mode(config: VerlConfig) -> str:
-    """Return how verl sums the loss up."""
+    """Return verl's loss aggregation mode."""
     return config.one_of(f"{_ACTOR}.loss_agg_mode", LOSS_MODES)
 
 
 def update_refusals(config: VerlConfig, vip: VipConfig) -> list[str]:
-    """Return what is wrong with the update's settings, one sentence each with what to set instead."""
+    """Return what is wrong with the update's settings: one sentence each, with what to set instead."""
     estimator, wanted = config.text(ESTIMATOR_SETTING), ESTIMATORS[vip.minimised]
     scale = config.number_if_any(f"{_ACTOR}.loss_scale_factor", Range(above=0, most=1e12))
     small_groups = estimator in (wanted, _REINFORCE) or is_of_another_package(estimator)
@@ -108,8 +108,8 @@ def update_refusals(config: VerlConfig, vip: VipConfig) -> list[str]:
         )
     if loss_mode(config) == "seq-mean-token-sum-norm" and scale is None:
         found.append(
-            "actor.loss_agg_mode=seq-mean-token-sum-norm divides by the width of each micro-batch, so that a prompt's "
-            "weight depends on which rows lie beside it; set "
+            "actor.loss_agg_mode=seq-mean-token-sum-norm divides by the width of each micro-batch, so a prompt's "
+            "weight depends on the other rows in it; set "
             "actor_rollout_ref.actor.loss_scale_factor=${data.max_response_length}."
         )
     if vip.utility != "success" and not weighs_rows(estimator):
@@ -119,43 +119,44 @@ def update_refusals(config: VerlConfig, vip: VipConfig) -> list[str]:
         )
     if vip.utility != "success" and estimator == "vip_max_rl":
         found.append(
-            "algorithm.adv_estimator=vip_max_rl has a utility of its own, which vip.utility would multiply; "
+            "algorithm.adv_estimator=vip_max_rl has its own utility, and vip.utility would be applied in addition; "
             "set vip.utility=success."
         )
     if config.flag(_KL_IN_REWARD) and estimator == "vip_max_rl":
         found.append(
-            "algorithm.adv_estimator=vip_max_rl divides by the group's mean reward, which a KL penalty takes to zero "
-            "and below; set algorithm.use_kl_in_reward=False, and actor_rollout_ref.actor.use_kl_loss=True if need be."
+            "algorithm.adv_estimator=vip_max_rl divides by the group's mean reward, which can be zero or negative with "
+            "a KL penalty; set algorithm.use_kl_in_reward=False, and actor_rollout_ref.actor.use_kl_loss=True to keep "
+            "the penalty."
         )
     return found
 
 
 def selection_refusals(vip: VipConfig, weighs: Collection[Weighing], *, ours: bool, kl_in_reward: bool) -> list[str]:
-    """Return why the update cannot follow what a strategy's selections may have, one sentence each.
+    """Return why the update cannot apply a strategy's selections, one sentence each.
 
     Args:
         vip: The settings of the run.
         weighs: See `Strategy.weighs`.
-        ours: Whether the advantage estimator is one of ours, which give rows their weights.
-        kl_in_reward: Whether a KL penalty is subtracted from the rewards after the strategy saw them.
+        ours: Whether the advantage estimator is one of verl-vip's, which apply the weights of rows.
+        kl_in_reward: Whether a KL penalty is subtracted from the rewards after the strategy has seen them.
     """
     found = []
     if weighs and not ours:
         found.append(
-            f"vip.strategy={vip.strategy} weighs what it trains on, and algorithm.adv_estimator does not pass "
-            f"the weights on; set algorithm.adv_estimator={ESTIMATORS[vip.minimised]}."
+            f"vip.strategy={vip.strategy} weights its selection, and algorithm.adv_estimator does not apply the "
+            f"weights; set algorithm.adv_estimator={ESTIMATORS[vip.minimised]}."
         )
     if kl_in_reward and not {"rollout_weight", "baseline"}.isdisjoint(weighs):
         found.append(
-            f"vip.strategy={vip.strategy} centres or weighs rollouts by their rewards, which a KL penalty in the "
-            "reward changes afterwards; set algorithm.use_kl_in_reward=False and "
+            f"vip.strategy={vip.strategy} centres or weights rollouts by their rewards, and a KL penalty in the reward "
+            "changes these afterwards; set algorithm.use_kl_in_reward=False and "
             "actor_rollout_ref.actor.use_kl_loss=True."
         )
     return found
 
 
 def update_notes(config: VerlConfig, vip: VipConfig, budget: int) -> list[str]:
-    """Return what the user should know of settings that work but change what the analysis says.
+    """Return messages about settings that work but change what the analysis says.
 
     Args:
         config: verl's whole config.
@@ -167,43 +168,44 @@ def update_notes(config: VerlConfig, vip: VipConfig, budget: int) -> list[str]:
     found = []
     if not ours:
         found.append(
-            f"algorithm.adv_estimator={estimator} is verl's own: a prompt weighs as much as it has rollouts, and "
-            "vip.prompt_weight does not reach it"
+            f"algorithm.adv_estimator={estimator} is verl's own: the weight of a prompt is its number of rollouts, and "
+            "vip.prompt_weight has no effect"
         )
     elif estimator not in ESTIMATORS.values():
         found.append(
-            f"no variance of {estimator} is known; a strategy that minimises one takes vip.objective={vip.minimised}"
+            f"the variance of {estimator} is not known; strategies that minimise a variance use that of "
+            f"vip.objective={vip.minimised}"
         )
     if ours and equal and loss_mode(config) == "token-mean":
         found.append(
-            "actor.loss_agg_mode=token-mean: prompts weigh alike, a rollout counts with the sum over its tokens, and "
-            "the step shrinks as the batch's mean response grows"
+            "actor.loss_agg_mode=token-mean: prompts have equal weights, a rollout contributes the sum over its "
+            "tokens, and the step shrinks as the mean response length grows"
         )
     entropy = config.number(f"{_ACTOR}.entropy_coeff", Range())
     if (config.flag(f"{_ACTOR}.use_kl_loss") or entropy != 0) and ours and equal:
-        found.append("the KL and entropy losses still weigh rows alike, hence a prompt by its count")
+        found.append("the KL and entropy losses weight rows equally, and so a prompt by its count")
     if config.flag(_KL_IN_REWARD):
-        found.append("counts are chosen for the variance of the scorer's rewards, without that of the KL penalty")
+        found.append("counts are chosen for the variance of the scorer's rewards, without the KL penalty")
     if (steps := budget // rows_per_step(config)) > 1:
         found.append(
-            f"{steps} optimiser steps a batch: counts minimise the variance of their sum at the policy that sampled"
+            f"{steps} optimiser steps per batch: counts minimise the variance of their sum at the sampling policy"
         )
     return found
 
 
 def rows_per_step(config: VerlConfig) -> int:
-    """Return how many rows verl's optimiser steps take, each but for padding."""
+    """Return the number of rows in each of verl's optimiser steps, without padding."""
     return config.whole(f"{_ACTOR}.ppo_mini_batch_size") * config.whole("actor_rollout_ref.rollout.n")
 
 
 def loss_divisor(config: VerlConfig, budget: int) -> int | None:
-    """Return what verl's loss divides the sum over a batch's rows by, all of its mini-batches together.
+    """Return what verl's loss divides the sum over a batch's rows by, summed over its mini-batches.
 
     Args:
         config: verl's whole config.
         budget: Rows of a batch, `data.train_batch_size * rollout.n`.
 
     Returns:
-        That number of rows, however many came back; None where the divisor follows the rows that did.
+        The planned number of rows, whether or not all came back; None if verl divides by those that came back.
     """
     return None if loss_mode(config) == "token-mean" else budget

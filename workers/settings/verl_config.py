@@ -1,4 +1,4 @@
-"""verl's config as verl-vip reads it: each value with its type checked, and named where it is wrong."""
+"""Reads verl's config: the type of each value is checked, and errors name its key."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -17,16 +17,16 @@ _COUNTED = Range(least=1, most=10**9)
 class VerlConfig:
     """verl's whole config, resolved.
 
-    Each reader takes a dotted key, and raises `ConfigError` with that key unless the value is what its name says.
+    Each method takes a dotted key, and raises `ConfigError` with that key if the value has another type.
 
     Args:
-        config: As verl hands it over.
+        config: The config that verl passes to its hooks.
 
     Attributes:
-        plain: The same as dicts, lists and plain values.
+        plain: The config as dicts, lists and plain values.
 
     Raises:
-        ConfigError: If a group is no group, or an interpolation leads nowhere.
+        ConfigError: If a group is a list, or an interpolation cannot be resolved.
     """
 
     def __init__(self, config: DictConfig) -> None:
@@ -40,23 +40,23 @@ class VerlConfig:
             raise ConfigError(f"{key}{str(error).splitlines()[0]}; correct the value.") from error
 
     def value(self, key: str) -> Any:
-        """Return whatever is there; None where nothing is, or a value is still missing."""
+        """Return any value; None if the key is absent or its value is missing (`???`)."""
         found = self.plain
         for part in key.split("."):
             found = found.get(part) if isinstance(found, dict) else None
         return None if found == _MISSING else found
 
     def flag(self, key: str, *, absent: bool | None = None) -> bool:
-        """Return true or false; where the key is null or not there, `absent`, if that is given."""
+        """Return true or false; `absent`, if given, where the key is null or absent."""
         found = self.value(key)
         return bool(check(key, absent if found is None else found, bool))
 
     def whole(self, key: str, limits: Range = _COUNTED) -> int:
-        """Return a whole number within limits, one that things can be counted with if none are given."""
+        """Return an integer within limits, from 1 by default."""
         return int(check(key, self.value(key), Annotated[int, limits]))
 
     def whole_if_any(self, key: str, limits: Range = _COUNTED) -> int | None:
-        """Return None where the key is null or not there, else as `whole`."""
+        """Return as `whole` does, or None where the key is null or absent."""
         return None if self.value(key) is None else self.whole(key, limits)
 
     def number(self, key: str, limits: Range) -> float:
@@ -64,7 +64,7 @@ class VerlConfig:
         return float(check(key, self.value(key), Annotated[float, limits]))
 
     def number_if_any(self, key: str, limits: Range) -> float | None:
-        """Return None where the key is null or not there, else as `number`."""
+        """Return as `number` does, or None where the key is null or absent."""
         return None if self.value(key) is None else self.number(key, limits)
 
     def text(self, key: str) -> str:
@@ -72,9 +72,9 @@ class VerlConfig:
         return str(check(key, self.value(key), str))
 
     def one_of(self, key: str, choices: Sequence[str]) -> str:
-        """Return one of a few words."""
+        """Return one of the given choices."""
         return str(check(key, self.value(key), Literal[tuple(choices)]))
 
     def path(self, key: str) -> str:
-        """Return the path of a file or folder, which need not be there."""
+        """Return the path of a file or folder, which need not exist."""
         return str(check(key, self.value(key), PathText))

@@ -48,7 +48,7 @@ def test_the_model_changes_and_the_adapter_goes(folder):
 def test_a_scale_that_is_not_on_record(folder):
     file = folder / ADAPTER / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "lora_alpha": 0}))
-    with pytest.raises(StateError, match=r"lora_alpha is not on record; lora_train_meta\.json"):
+    with pytest.raises(StateError, match=r"lora_alpha is not recorded; lora_train_meta\.json"):
         fold_adapter(folder)
 
 
@@ -56,7 +56,7 @@ def test_weights_that_are_missing(folder):
     weights = load_file(folder / "model.safetensors")
     del weights["model.layers.0.mlp.up_proj.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(StateError, match=r"weights are missing, model\.layers\.0\.mlp\.up_proj\.weight among them"):
+    with pytest.raises(StateError, match=r"model are missing, such as model\.layers\.0\.mlp\.up_proj\.weight"):
         fold_adapter(folder)
 
 

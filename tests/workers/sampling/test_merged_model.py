@@ -186,7 +186,7 @@ def test_a_shard_cannot_run_code(run, tmp_path, monkeypatch, rank, save):
     honest = torch.load(shard, weights_only=False) if save is torch.save else {}
     save({**honest, "zzz": Command("touch", str(mark))}, shard)
     (source,) = find_models([f"foreign={actor}"])
-    with pytest.raises(IntegrationError, match=r"asks for posix\.system, and only weights are loaded"):
+    with pytest.raises(IntegrationError, match=r"requests posix\.system, and only weights are loaded"):
         merged_model(source, tmp_path / "out" / "model")
     assert not mark.exists()
     assert not (tmp_path / "out" / "model").exists()

@@ -29,7 +29,7 @@ def test_an_engine_takes_the_gpus_that_its_options_ask_for(resources, options, e
 
 
 def test_too_few_gpus_are_told_instead_of_waited_for():
-    with pytest.raises(ConfigError, match="3 engines of 4 GPUs do not fit on a cluster of 8; lower --engines"):
+    with pytest.raises(ConfigError, match="3 engines of 4 GPUs do not fit on a cluster with 8; lower --engines"):
         gpus_per_engine(cluster(GPU=8.0), {"tensor_parallel_size": 4}, 3)
 
 
@@ -80,11 +80,11 @@ def test_what_is_no_variable_is_refused(word):
 
 
 def test_variables_without_a_cluster_are_refused_since_nothing_would_be_gained():
-    with pytest.raises(ConfigError, match="here they inherit all"):
+    with pytest.raises(ConfigError, match="engines inherit every variable"):
         RaySampler({}, 1, None, ["HF_TOKEN=canary"])
 
 
 @pytest.mark.parametrize("size", ["two", 0, -1, 1.5, None])
 def test_a_size_that_is_no_number_of_gpus_is_named(size):
-    with pytest.raises(ConfigError, match=f"--engine tensor_parallel_size={size} is no number of GPUs"):
+    with pytest.raises(ConfigError, match=f"--engine tensor_parallel_size={size} is not a number of GPUs"):
         gpus_per_engine(cluster(GPU=8.0), {"tensor_parallel_size": size}, 1)

@@ -38,7 +38,7 @@ def test_a_tokenizer_without_chat_template_is_refused_in_words():
 
 def test_a_prompt_without_room_for_a_response_is_named():
     check_room({"sums/p/0": [1, 2, 3]}, 4)
-    with pytest.raises(ConfigError, match=r"the prompt of sums/p has 4 tokens and the engine holds 4; raise it with"):
+    with pytest.raises(ConfigError, match=r"prompt of sums/p has 4 tokens, and the engine's limit is 4; raise it with"):
         check_room({"sums/p/0": [1, 2, 3, 4], "sums/q/0": [1]}, 4)
 
 
@@ -61,7 +61,7 @@ def test_versions_name_what_samples():
 
 def test_a_message_without_text_is_refused_where_text_is_all_there_is():
     asked = Request("sums/p/0", [{"role": "assistant", "content": None, "tool_calls": [{}]}], 1)
-    with pytest.raises(ConfigError, match="the prompt of sums/p does not go with --no-chat-template: a message has no"):
+    with pytest.raises(ConfigError, match="prompt of sums/p does not work with --no-chat-template: a message has no"):
         encode_prompts(TOKENIZER, [asked], chat_template=False)
 
 
@@ -72,5 +72,5 @@ def test_a_template_that_cannot_take_a_prompt_is_refused_in_words(template):
     picky = build_tokenizer(["Spell"])
     picky.chat_template = template
     asked = Request("sums/p/0", [{"role": "user", "content": None}], 1)
-    with pytest.raises(ConfigError, match=r"the prompt of sums/p does not go with its tokenizer's chat template: .+"):
+    with pytest.raises(ConfigError, match=r"the prompt of sums/p does not work with the tokenizer's chat template: .+"):
         encode_prompts(picky, [asked], chat_template=True)

@@ -42,7 +42,7 @@ def test_a_range_is_learned_where_none_is_named(reward_range, rewards, shares):
 def test_a_named_range_holds_and_what_lies_outside_is_told_once(caplog):
     ranges = learned(-3.0, 1.0, 7.0, reward_range=(-1.0, 1.0), reward_range_by_source={"s": (0.0, 2.0)})
     assert [ranges.share("s", reward) for reward in (-3.0, 1.0, 7.0)] == [0.0, 0.5, 1.0]
-    told = "'s' go from -3 to 7, outside its range [0.0, 2.0]; they are counted as shares of [0.0, 2.0]"
+    told = "'s' range from -3 to 7, outside its range [0.0, 2.0]; they are counted as shares of [0.0, 2.0]"
     assert caplog.text.count(told) == 1
 
 
@@ -76,7 +76,7 @@ def trained(rewards, **vip):
 
 def test_a_source_whose_rollouts_never_earn_what_a_failure_should_is_told_once(caplog):
     trained([0.0, 1.0])
-    assert caplog.text.count("'s' earned at least 0, where vip.reward_range has -1 for a failure") == 1
+    assert caplog.text.count("'s' had a reward of at least 0, but vip.reward_range has -1 for a failure") == 1
     assert "+vip.reward_range_by_source={s: [0, solved]}" in caplog.text
 
 

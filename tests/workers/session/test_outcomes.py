@@ -10,7 +10,7 @@ from verl_vip.errors import IntegrationError, InvalidInputError
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Stateless
 from verl_vip.strategies.step import Step
-from verl_vip.workers.session.outcomes import Outcomes, Plan, Rollouts, group_by_prompt, require_requested
+from verl_vip.workers.session.outcomes import GroupedRollouts, Plan, Rollouts, group_by_prompt, require_requested
 
 
 class Fixed(Stateless):
@@ -45,7 +45,7 @@ def planned(counts):
 
 def came_back(*groups, unscored=()):
     rewards = [torch.ones(size) for size in groups]
-    return Outcomes(rewards, list(unscored) or [0] * len(groups), [0] * len(groups))
+    return GroupedRollouts(rewards, list(unscored) or [0] * len(groups), [0] * len(groups))
 
 
 def test_rollouts_are_sorted_by_prompt_with_unscored_ones_apart():
@@ -63,7 +63,7 @@ def test_rollouts_are_sorted_by_prompt_with_unscored_ones_apart():
 
 
 def test_a_reward_outside_the_range_is_refused():
-    with pytest.raises(InvalidInputError, match=r"data source 'add' earned 2\.0, outside its range \[0\.0, 1\.0\]"):
+    with pytest.raises(InvalidInputError, match=r"data source 'add' has reward 2\.0, outside its range \[0\.0, 1\.0\]"):
         group_by_prompt(planned([1]), Rollouts(["u0"], [2.0], [1]), [(0.0, 1.0)])
 
 
@@ -71,7 +71,7 @@ def test_each_prompt_has_the_range_of_its_scorer():
     rollouts = Rollouts(["u0", "u1", "u1", "u0"], [-1.0, 0.0, 1.0, 1.0], [1] * 4)
     found = group_by_prompt(planned([2, 2]), rollouts, [(-1.0, 1.0), (0.0, 1.0)])
     assert [rewards.tolist() for rewards in found.rewards] == [[0.0, 1.0], [0.0, 1.0]]
-    told = r"earned -1\.0, .*\+vip\.reward_range_by_source=\{add: \[failed, solved\]\}"
+    told = r"reward -1\.0, .*\+vip\.reward_range_by_source=\{add: \[failed, solved\]\}"
     with pytest.raises(InvalidInputError, match=told):
         group_by_prompt(planned([1, 1]), Rollouts(["u1"], [-1.0], [1]), [(-1.0, 1.0), (0.0, 1.0)])
 

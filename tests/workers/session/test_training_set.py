@@ -77,7 +77,7 @@ def test_what_has_no_text_is_embedded_and_its_rows_are_told(serve):
     calls = [{"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]}]
     embedder, said = serve([row("Add 1 and 2"), row(" "), row("Add 3"), row([]), row(calls), row(float("nan"))])
     assert embedder.calls == 6
-    assert "4 training prompts have no text to embed: rows 1, 3, 4, 5 of the data that verl serves" in said
+    assert "4 training prompts have no text to embed: rows 1, 3, 4, 5 of the training data" in said
     _, said = serve([row([], truth=str(number)) for number in range(14)])
     assert "14 training prompts have no text to embed: rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 4 more of" in said
     _, said = serve([row("Add 1 and 2")])
@@ -85,7 +85,7 @@ def test_what_has_no_text_is_embedded_and_its_rows_are_told(serve):
 
 
 def test_a_prompt_that_has_no_identity_is_refused_with_its_row(serve):
-    with pytest.raises(InvalidInputError, match=r"row 1 of the training data that verl serves: .*is a object"):
+    with pytest.raises(InvalidInputError, match=r"row 1 of the training data: .*is a object"):
         serve([row("fine"), row([{"role": "user", "content": object()}])])
 
 
@@ -94,19 +94,19 @@ SHARED = [row("Add", "1", part=0), row("Add", "2", part=1), row("Add", "1", part
 
 def test_texts_with_several_ground_truths_are_counted_and_what_is_done_is_said(serve):
     _, said = serve(SHARED)
-    assert "3 training prompts share their text with a prompt of another ground truth. Each is taken for the" in said
-    assert "vip.identity_fields=[reward_model.ground_truth] tells them apart" in said
+    assert "3 training prompts share their text with a prompt of another ground truth. 3 of them have the same" in said
+    assert "vip.identity_fields=[reward_model.ground_truth] distinguishes them" in said
     _, said = serve(SHARED, identity_fields=("reward_model.ground_truth",))
-    assert "another ground truth; vip.identity_fields tells them apart." in said
+    assert "another ground truth; vip.identity_fields distinguishes them." in said
     _, said = serve(SHARED, identity_fields=("extra_info.part",))
-    assert "another ground truth. vip.identity_fields leaves 2 of them taken for the same prompt as another" in said
+    assert "another ground truth. 2 of them have the same identity as another" in said
     _, said = serve([row("Add", "1"), row("Add", "1"), row("Take", ["2"]), row("Take", ["2"])])
     assert "share their text" not in said
 
 
 @pytest.mark.parametrize("name", ["reward_model.truth", "extra_info.part.x", "nothing"])
 def test_a_field_that_no_row_has_is_named(serve, name):
-    with pytest.raises(ConfigError, match=f"no row of the training data has the {name} that vip.identity_fields"):
+    with pytest.raises(ConfigError, match=f"fields that no row of the training data has: {name}; correct the names"):
         serve(SHARED, identity_fields=("extra_info.part", name))
 
 

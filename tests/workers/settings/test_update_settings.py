@@ -163,12 +163,12 @@ def test_verl_has_no_other_loss_mode():
 @pytest.mark.parametrize(
     ("overrides", "note"),
     [
-        (["actor_rollout_ref.actor.loss_agg_mode=token-mean"], "the step shrinks as the batch's mean response grows"),
+        (["actor_rollout_ref.actor.loss_agg_mode=token-mean"], "the step shrinks as the mean response length grows"),
         (["algorithm.adv_estimator=grpo"], "algorithm.adv_estimator=grpo is verl's own"),
-        (["algorithm.adv_estimator=vip_krpo"], "no variance of vip_krpo is known"),
-        (["actor_rollout_ref.actor.use_kl_loss=True"], "KL and entropy losses still weigh rows alike"),
-        (["algorithm.use_kl_in_reward=True"], "without that of the KL penalty"),
-        (["actor_rollout_ref.actor.ppo_mini_batch_size=2"], "2 optimiser steps a batch"),
+        (["algorithm.adv_estimator=vip_krpo"], "the variance of vip_krpo is not known"),
+        (["actor_rollout_ref.actor.use_kl_loss=True"], "KL and entropy losses weight rows equally"),
+        (["algorithm.use_kl_in_reward=True"], "without the KL penalty"),
+        (["actor_rollout_ref.actor.ppo_mini_batch_size=2"], "2 optimiser steps per batch"),
     ],
 )
 def test_what_changes_the_analysis_is_told(overrides, note):

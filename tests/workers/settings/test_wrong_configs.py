@@ -15,7 +15,7 @@ from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 from verl_vip.errors import VerlVipError
 from verl_vip.records.records import read_run
 from verl_vip.workers import advantage  # noqa: F401  (registers our estimators)
-from verl_vip.workers.session import session
+from verl_vip.workers.session import current
 from verl_vip.workers.session.outcomes import Rollouts
 from verl_vip.workers.settings.verl_config import VerlConfig
 
@@ -43,7 +43,7 @@ class Embedder:
 
 @pytest.fixture(autouse=True)
 def no_session_stays(monkeypatch):
-    monkeypatch.setattr(session, "_session", None)
+    monkeypatch.setattr(current, "_session", None)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def keys_read(configs, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(VerlConfig, "value", lambda self, key: read.add(key) or value(self, key))
         for config in configs.values():
-            session.open_session(config)
+            current.open_session(config)
     return (read - {"vip"}) | RARELY_READ
 
 
@@ -112,20 +112,21 @@ def train(config, opened):
         for uids, messages, sources in [next(submitted) for _ in range(settings.batches_ahead + 1 if step == 1 else 1)]:
             counts |= dict(zip(uids, opened.plan(step=step, uids=uids, messages=messages, labels=sources), strict=True))
             labels |= dict(zip(uids, sources, strict=True))
-        rows: dict[str, list[float]] = {uid: [] for uid in opened.planned_uids(step)}
+        taken = opened.training_step(step)
+        rows: dict[str, list[float]] = {uid: [] for uid in taken.uids}
         wanted = {uid: counts[uid] for uid in rows}
         while wanted:
             found = sampled(opened, wanted, labels, generator)
             for uid, reward in zip(found.uids, found.rewards, strict=True):
                 rows[uid].append(reward)
-            wanted = opened.receive(step=step, rollouts=found)
-        kept = opened.select(step)
+            wanted = taken.receive(found)
+        kept = taken.select()
         if kept is not None:
             rows = {uid: [rows[uid][place] for place in places] for uid, places in kept.items()}
         uids = [uid for uid, rewards in rows.items() for _ in rewards]
         found = advantages_of(config, uids, [reward for rewards in rows.values() for reward in rewards])
         assert found.isfinite().all(), f"advantages of step {step} are not finite"
-        opened.observe(step)
+        taken.observe()
     opened.save(settings.checkpoint_dir / f"global_step_{STEPS}", STEPS)
     assert len(read_run(settings.records_path).steps) == STEPS
     settings.records_path.unlink()
@@ -140,7 +141,7 @@ def outcome(config, names):
         names: Words of which a refusal has to say one.
     """
     try:
-        opened = session.open_session(config)
+        opened = current.open_session(config)
     except VerlVipError as error:
         text = str(error)
         if len(text.splitlines()) != 1 or not text.isprintable():
