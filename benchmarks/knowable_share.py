@@ -33,7 +33,7 @@ from torch import Tensor
 
 from verl_vip.allocation import allocate
 from verl_vip.prediction.contract import Prediction, Predictor
-from verl_vip.prediction.drifting_gp.filter import Neighbourhood, Residuals
+from verl_vip.prediction.drifting_gp.filter import KalmanFilter, Residuals
 from verl_vip.prediction.drifting_gp.logistic_normal import probability_moments
 from verl_vip.prediction.registry import PREDICTORS, build_predictor
 from verl_vip.simulation.learner import Learner
@@ -65,12 +65,12 @@ class Informed:
 
     Args:
         world: The prompts.
-        spread: Standard deviation of the own parts.
+        deviation: Standard deviation of the own parts.
     """
 
-    def __init__(self, world: World, spread: float) -> None:
+    def __init__(self, world: World, deviation: float) -> None:
         self._own = world.own_logits
-        self._grid = spread * torch.linspace(-6, 6, 481, dtype=torch.float64)
+        self._grid = deviation * torch.linspace(-6, 6, 481, dtype=torch.float64)
         prior = -torch.linspace(-6, 6, 481, dtype=torch.float64).square() / 2
         self._log_posterior = prior.expand(len(world), -1).clone()
 
@@ -86,8 +86,8 @@ class Informed:
         self._log_posterior[rows] += fit
 
     def _logits(self, rows: Tensor, success: Tensor) -> Tensor:
-        told = torch.logit(success) - self._own[rows]
-        return told[:, None] + self._grid
+        shared = torch.logit(success) - self._own[rows]
+        return shared[:, None] + self._grid
 
 
 class ModelKnown:
@@ -115,38 +115,38 @@ class ModelKnown:
             # All but a random walk: over a run it forgets a hundredth.
             self._retention = torch.cat([self._retention, torch.full_like(steps, 0.9999)])
         self._stationary = torch.where(self._retention < 1, variance / (1 - self._retention.square()), variance)
-        self._beliefs = Neighbourhood(variance)
-        # Given the weights, a logit less its drift is offset - pull * (factors . weights) + N(0, variance).
+        self._filter = KalmanFilter(variance)
+        # Given the weights, a logit less its drift is offset - gain * (factors . weights) + N(0, variance).
         self._offset = torch.full((len(world),), settings.mean_logit, dtype=torch.float64)
-        self._pull, self._travel = torch.zeros(2, len(world), dtype=torch.float64)
+        self._gain, self._displacement = torch.zeros(2, len(world), dtype=torch.float64)
         self._variance = torch.full((len(world),), settings.own_spread**2 + misread + 1e-12, dtype=torch.float64)
 
     def reward_variance(self, rows: Tensor, success: Tensor) -> Tensor:
         """Return `E[p(1-p)]` of the prompts in these rows, whose true probabilities are `success`."""
-        outlook = self._beliefs.ahead(self._retention, self._stationary)
-        rest = self._residuals(rows, success)
-        design = rest.design(self._factors[rows])
-        spread = (design @ outlook.root).square().sum(1) + rest.variance
-        return Prediction(*probability_moments(rest.offset + design @ outlook.mean, spread)).reward_variance
+        prior = self._filter.predict(self._retention, self._stationary)
+        residuals = self._residuals(rows, success)
+        design = residuals.design(self._factors[rows])
+        variance = (design @ prior.root).square().sum(1) + residuals.variance
+        return Prediction(*probability_moments(residuals.offset + design @ prior.mean, variance)).reward_variance
 
     def observe(self, rows: Tensor, success: Tensor, successes: Tensor, trials: Tensor) -> None:
         """Learn from binomial outcomes."""
-        outlook = self._beliefs.ahead(self._retention, self._stationary)
-        rest = self._residuals(rows, success)
-        design = rest.design(self._factors[rows])
-        rest = self._beliefs.update(outlook, design, design @ outlook.root, rest, successes, trials.double(), 0.0)
-        self._offset[rows] = rest.offset - self._drift(rows, success)
-        self._pull[rows], self._variance[rows] = rest.pull, rest.variance
-        self._travel[rows] = self._factors[rows] @ self._beliefs.travel
+        prior = self._filter.predict(self._retention, self._stationary)
+        residuals = self._residuals(rows, success)
+        design = residuals.design(self._factors[rows])
+        residuals = self._filter.update(prior, design, design @ prior.root, residuals, successes, trials.double(), 0.0)
+        self._offset[rows] = residuals.offset - self._drift(rows, success)
+        self._gain[rows], self._variance[rows] = residuals.gain, residuals.variance
+        self._displacement[rows] = self._factors[rows] @ self._filter.displacement
 
     def _drift(self, rows: Tensor, success: Tensor) -> Tensor:
         drift = torch.logit(success) - self._start_logits[rows]
         return drift if self._told else torch.zeros_like(drift)
 
     def _residuals(self, rows: Tensor, success: Tensor) -> Residuals:
-        moved = self._factors[rows] @ self._beliefs.travel - self._travel[rows]
-        offset = self._offset[rows] + self._drift(rows, success) + self._pull[rows] * moved
-        return Residuals(offset, self._pull[rows], self._variance[rows])
+        moved = self._factors[rows] @ self._filter.displacement - self._displacement[rows]
+        offset = self._offset[rows] + self._drift(rows, success) + self._gain[rows] * moved
+        return Residuals(offset, self._gain[rows], self._variance[rows])
 
 
 def read_factors(world: World, settings: WorldSettings) -> tuple[Tensor, float]:

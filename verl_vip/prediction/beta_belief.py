@@ -48,6 +48,6 @@ class BetaBelief:
         if not strongest >= LEAST_STRENGTH:
             raise InvalidInputError(f"the largest prior strength must be at least {LEAST_STRENGTH}; got {strongest}.")
         mean = prediction.mean.double().clamp(0, 1)
-        spread = prediction.variance.double()
-        strength = torch.where(spread > 0, mean * (1 - mean) / spread - 1, torch.inf)
+        variance = prediction.variance.double()
+        strength = torch.where(variance > 0, mean * (1 - mean) / variance - 1, torch.inf)
         return cls(mean, strength.clamp(LEAST_STRENGTH, strongest))

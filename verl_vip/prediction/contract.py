@@ -73,21 +73,21 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is believed of each prompt's success probability p before sampling.
+    """The distribution of each prompt's success probability p before sampling.
 
     Attributes:
         mean: A `B` tensor of E[p], in [0, 1].
         variance: A `B` tensor of Var[p]; zero for predictors that give a point estimate only.
-        spread: A `B` tensor: the variance of one reward relative to that of a 0/1 reward with the same mean, in
-            [0, 1]. None means 1 everywhere, which is what 0/1 rewards have.
-        stake: A `B` tensor: by how much a solved rollout's reward exceeds a failed one's. It is no prediction but is
-            known beforehand, and tells prompts of different scorers apart. None means that it is the same for all.
+        variance_ratio: A `B` tensor in [0, 1]: the variance of one reward relative to that of a 0/1 reward with the
+            same mean. None means 1 everywhere, as for 0/1 rewards.
+        reward_scale: A `B` tensor: the difference between the rewards of a solved and of a failed rollout. It is known
+            beforehand, not predicted, and differs between scorers. None means that it is the same for all prompts.
     """
 
     mean: Tensor
     variance: Tensor
-    spread: Tensor | None = None
-    stake: Tensor | None = None
+    variance_ratio: Tensor | None = None
+    reward_scale: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 1 or self.mean.shape != self.variance.shape:
@@ -98,16 +98,16 @@ class Prediction:
 
     @property
     def reward_variance(self) -> Tensor:
-        """A `B` tensor, the expected variance of one reward in [0, 1]: E[p(1-p)] = m(1-m) - Var[p], times the spread.
+        """A `B` tensor, the expected variance of one reward in [0, 1]: the ratio times E[p(1-p)] = m(1-m) - Var[p].
 
-        Rewards of prompts with another stake vary by its square more; see `at_stake`.
+        On the rewards' own scale the variance is larger by the square of `reward_scale`; see `rescale`.
         """
         binary = (self.mean * (1 - self.mean) - self.variance).clamp_min(0)
-        return binary if self.spread is None else self.spread * binary
+        return binary if self.variance_ratio is None else self.variance_ratio * binary
 
-    def at_stake(self, variance: Tensor) -> Tensor:
-        """Return a `B` tensor: the variance of rewards in [0, 1] as that of rewards on their own scale."""
-        return variance if self.stake is None else self.stake.square() * variance
+    def rescale(self, variance: Tensor) -> Tensor:
+        """Convert a `B` tensor of variances of rewards in [0, 1] to the rewards' own scale."""
+        return variance if self.reward_scale is None else self.reward_scale.square() * variance
 
 
 @runtime_checkable
@@ -129,8 +129,8 @@ class Predictor(Protocol):
             prompts: The `B` prompts that were sampled. Repeated ids are allowed and are pooled.
             successes: A `B` tensor, the sum of rewards in [0, 1] of each prompt's rollouts.
             trials: A `B` integer tensor, how many rollouts were scored. Rows with zero trials are ignored.
-            squares: A `B` tensor, the sum of squared rewards, from which a predictor can learn `Prediction.spread`.
-                None means that rewards were 0 or 1, and squares equal successes.
+            squares: A `B` tensor, the sum of squared rewards, from which a predictor can learn the
+                `Prediction.variance_ratio`. None means that rewards were 0 or 1, so that squares equal successes.
 
         Raises:
             InvalidInputError: If successes are outside [0, trials], squares are not those of such rewards, shapes

@@ -14,8 +14,8 @@ from verl_vip.state_file import restoring
 _ADVICE = "take an earlier checkpoint or start afresh"
 #: No number that a predictor keeps is larger; embeddings are shorter than this, see `Prompts`.
 _LARGEST = 1e16
-#: Version of the layout of every predictor's state; raised when an older state can no longer be read.
-VERSION = 4
+#: Version of the layout of every predictor's state. Raise it whenever a key of any state changes.
+VERSION = 5
 
 
 def pack(kind: str, settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

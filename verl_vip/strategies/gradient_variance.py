@@ -52,11 +52,11 @@ class GradientVariance:
 
         Args:
             prediction: The `B` predictions, with mean m.
-            uncertainty: "expected" takes v = E[p(1-p)], "plug_in" v = m(1-m), times the stake's square.
+            uncertainty: "expected" takes v = E[p(1-p)], "plug_in" v = m(1-m), times the square of the reward scale.
         """
         mean = prediction.mean
         reward_variance = prediction.reward_variance if uncertainty == "expected" else mean * (1 - mean)
-        weight = self.prompt_weight(prediction).square() * prediction.at_stake(reward_variance)
+        weight = self.prompt_weight(prediction).square() * prediction.rescale(reward_variance)
         if self.estimator == "predicted_baseline":
             return PredictedBaseline(weight, self.belief(prediction).strength)
         return Rloo(weight) if self.estimator == "rloo" else DrGrpo(weight)

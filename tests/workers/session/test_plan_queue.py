@@ -93,7 +93,7 @@ def test_a_restored_queue_asks_for_the_same_counts_and_ends_its_steps(queue, tmp
         ({"step": True}, "a list of int was expected"),
         ({"embeddings": torch.randn(2, 5)}, "with B = 3 rows"),
         (
-            {"prediction": {"mean": torch.tensor([0.5, 2.0, 0.1]), "variance": torch.zeros(3), "spread": None}},
+            {"prediction": {"mean": torch.tensor([0.5, 2.0, 0.1]), "variance": torch.zeros(3), "variance_ratio": None}},
             r"lie in \[0, 1\]",
         ),
         ({"budget": {"total": 18, "lower": 2}}, "TypeError"),

@@ -40,8 +40,8 @@ class Coba(Stateless):
         """Yield the optimal counts once and remember the failure rate; see `Strategy.rounds`."""
         budget.require_feasible(len(prompts))
         p = prediction.mean.to(torch.float64).clamp(0.01, 0.99)
-        spread = float(prediction.mean.to(torch.float64).var(correction=0))
-        tau = 3 + 9 * min(spread / 0.1667, 1.0)
+        variance = float(prediction.mean.to(torch.float64).var(correction=0))
+        tau = 3 + 9 * min(variance / 0.1667, 1.0)
         objective = CobaValue(self._density(p), p * (1 - p) / tau)
         outcomes = yield allocate(None, budget.total, lower=budget.lower, upper=budget.upper, objective=objective)
         rewards = torch.cat(outcomes)

@@ -58,8 +58,8 @@ def max_variance_subset(rewards: Tensor, size: int) -> Tensor:
     high = torch.arange(size + 1)
     low, rest = size - high, len(rewards) - high
     total = sums[low] + sums[-1] - sums[rest]
-    spread = size * (squares[low] + squares[-1] - squares[rest]) - total.square()
-    best = int((spread > spread.max() - 1e-12).nonzero()[0])
+    variance = size * (squares[low] + squares[-1] - squares[rest]) - total.square()
+    best = int((variance > variance.max() - 1e-12).nonzero()[0])
     keep = torch.zeros(len(rewards), dtype=torch.bool)
     keep[order[: size - best]] = True
     keep[order[len(rewards) - best :]] = True

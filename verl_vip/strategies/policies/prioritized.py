@@ -62,7 +62,7 @@ class Prioritized:
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
         """Yield counts once; see `Strategy.rounds`. What does not divide into groups is left unspent."""
         groups, size = affordable_groups(budget, self._group_size, len(prompts))
-        variance = prediction.at_stake(prediction.reward_variance.to(torch.float64).clamp_min(1e-6))
+        variance = prediction.rescale(prediction.reward_variance.to(torch.float64).clamp_min(1e-6))
         priority = variance**self._exponent
         priority = (1 - self._even_share) * priority / priority.mean() + self._even_share
         probability = inclusion_probabilities(priority, groups)
