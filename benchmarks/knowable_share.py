@@ -39,7 +39,7 @@ from verl_vip.prediction.registry import PREDICTORS, build_predictor
 from verl_vip.simulation.learner import Learner
 from verl_vip.simulation.measures import variance_of_counts
 from verl_vip.simulation.prompt_stream import PromptStream
-from verl_vip.simulation.run import RunSettings
+from verl_vip.simulation.run import SimulationSettings
 from verl_vip.simulation.summary import Estimate
 from verl_vip.simulation.update import compute_update
 from verl_vip.simulation.world import World, WorldSettings, make_world
@@ -160,7 +160,7 @@ def read_factors(world: World, settings: WorldSettings) -> tuple[Tensor, float]:
     return torch.cat([found, world.factors[:, width:]], 1), float(misread)
 
 
-def drift_sizes(settings: RunSettings, seed: int) -> tuple[float, float]:
+def drift_sizes(settings: SimulationSettings, seed: int) -> tuple[float, float]:
     """Return the mean squares by which a step of training with even counts moves a direction's part and the level."""
     world = make_world(settings.world, seed)
     learner, stream = Learner(world, settings.learner, seed), PromptStream(len(world), seed)
@@ -194,7 +194,7 @@ class Tally:
             self.later += variance
 
 
-def trace(settings: RunSettings, seed: int, outcomes_of: str) -> dict[str, Tally]:
+def trace(settings: SimulationSettings, seed: int, outcomes_of: str) -> dict[str, Tally]:
     """Train once, and return the variance that each source of counts would have had at each step's batch."""
     world = make_world(settings.world, seed)
     learner, stream = Learner(world, settings.learner, seed), PromptStream(len(world), seed)
@@ -246,7 +246,7 @@ def shares(tallies: dict[str, Tally]) -> dict[str, dict[str, float]]:
     return {name: {regime: share(name, pick) for regime, pick in regimes.items()} for name in names}
 
 
-def measure(settings: RunSettings, seeds: int, outcomes_of: str) -> dict[str, Any]:
+def measure(settings: SimulationSettings, seeds: int, outcomes_of: str) -> dict[str, Any]:
     """Return the shares of every source with intervals, and the best predictor's share of what is knowable."""
     runs = [shares(trace(settings, seed, outcomes_of)) for seed in range(seeds)]
     found: dict[str, Any] = {}
@@ -267,7 +267,7 @@ def main() -> None:
     for world_name, world in WORLDS.items():
         for outcomes_of in OUTCOMES_OF:
             title = f"{world_name}; outcomes of {outcomes_of}"
-            results[title] = measure(replace(RunSettings(), world=world), seeds, outcomes_of)
+            results[title] = measure(replace(SimulationSettings(), world=world), seeds, outcomes_of)
             print(f"\n{title} ({seeds} seeds)")
             for name, regimes in results[title].items():
                 cells = (f"{k} {100 * e['mean']:5.1f} ± {100 * e['half_width']:4.1f} %" for k, e in regimes.items())

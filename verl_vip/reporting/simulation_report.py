@@ -8,7 +8,7 @@ from typing import Any
 from verl_vip.durable_files import replace_json
 from verl_vip.reporting.simulation_plots import plot_measure, plot_success
 from verl_vip.reporting.style import draw, save_png
-from verl_vip.simulation.run import RunSettings
+from verl_vip.simulation.run import SimulationSettings
 from verl_vip.simulation.summary import MEASURES, ArmSummary, Estimate
 
 _COUNTED = "rollouts_per_step"
@@ -26,7 +26,9 @@ _NOTE = (
 )
 
 
-def write_comparison(summaries: Sequence[ArmSummary], settings: RunSettings, num_seeds: int, folder: Path) -> Path:
+def write_comparison(
+    summaries: Sequence[ArmSummary], settings: SimulationSettings, num_seeds: int, folder: Path
+) -> Path:
     """Write `simulation.md`, `simulation.json` and one PNG for each picture.
 
     Args:
@@ -52,7 +54,7 @@ def write_comparison(summaries: Sequence[ArmSummary], settings: RunSettings, num
     return table
 
 
-def comparison_table(summaries: Sequence[ArmSummary], settings: RunSettings, num_seeds: int) -> str:
+def comparison_table(summaries: Sequence[ArmSummary], settings: SimulationSettings, num_seeds: int) -> str:
     """Return a Markdown table, one row an arm, with a sentence on how to read it."""
     note = _NOTE.format(
         seeds="One seed, so no intervals" if num_seeds == 1 else f"Means over {num_seeds} seeds with 95% intervals",
@@ -75,7 +77,7 @@ def comparison_table(summaries: Sequence[ArmSummary], settings: RunSettings, num
     return "\n".join(lines) + "\n"
 
 
-def comparison_data(summaries: Sequence[ArmSummary], settings: RunSettings, num_seeds: int) -> dict[str, Any]:
+def comparison_data(summaries: Sequence[ArmSummary], settings: SimulationSettings, num_seeds: int) -> dict[str, Any]:
     """Return settings, measures and curves as plain values."""
     return {
         "seeds": num_seeds,

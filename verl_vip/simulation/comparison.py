@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.prediction.registry import build_predictor
-from verl_vip.simulation.run import Arm, RunSettings, simulate
+from verl_vip.simulation.run import Arm, SimulationSettings, simulate
 from verl_vip.simulation.summary import ArmSummary, summarize
 from verl_vip.strategies.registry import build_strategy
 
@@ -27,7 +27,7 @@ def named_arms(strategies: Sequence[str], predictor: str) -> list[Arm]:
     return [Arm(name, "oracle" if name == "oracle" else predictor) for name in strategies]
 
 
-def compare(arms: Sequence[Arm], settings: RunSettings, num_seeds: int) -> list[ArmSummary]:
+def compare(arms: Sequence[Arm], settings: SimulationSettings, num_seeds: int) -> list[ArmSummary]:
     """Train every arm with seeds 0 to `num_seeds - 1`.
 
     Args:

@@ -22,7 +22,7 @@ from verl_vip.strategies.step import Step
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class SimulationSettings:
     """What all arms of a comparison share.
 
     Attributes:
@@ -86,7 +86,7 @@ class RunResult:
     success: list[float]
 
 
-def simulate(arm: Arm, settings: RunSettings, seed: int) -> RunResult:
+def simulate(arm: Arm, settings: SimulationSettings, seed: int) -> RunResult:
     """Train once. Equal arguments give equal results; arms with equal seeds meet the same data set and order.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from verl_vip.simulation.run import Arm, RunResult, RunSettings
+from verl_vip.simulation.run import Arm, RunResult, SimulationSettings
 
 #: Points of an arm's curve, from no rollouts to all.
 CURVE_POINTS = 65
@@ -69,7 +69,7 @@ class ArmSummary:
 
 
 def summarize(
-    arm: Arm, runs: Sequence[RunResult], settings: RunSettings, uniform: Sequence[RunResult] | None = None
+    arm: Arm, runs: Sequence[RunResult], settings: SimulationSettings, uniform: Sequence[RunResult] | None = None
 ) -> ArmSummary:
     """Summarise an arm's runs.
 

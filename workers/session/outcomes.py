@@ -47,7 +47,7 @@ class Plan:
     budget: Budget
     rounds: Step
     seconds: dict[str, float]
-    outcomes: "list[Outcomes]" = field(default_factory=list)
+    outcomes: "list[StepOutcomes]" = field(default_factory=list)
 
     @property
     def counts(self) -> list[int]:
@@ -85,7 +85,7 @@ class Rollouts:
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class StepOutcomes:
     """What came back for each of the `B` prompts of a plan.
 
     Attributes:
@@ -123,7 +123,7 @@ def _success_share(reward: float, reward_range: tuple[float, float], source: str
     return min(max(share, 0.0), 1.0)
 
 
-def group_by_prompt(plan: Plan, rollouts: Rollouts, ranges: Sequence[tuple[float, float]]) -> Outcomes:
+def group_by_prompt(plan: Plan, rollouts: Rollouts, ranges: Sequence[tuple[float, float]]) -> StepOutcomes:
     """Sort rollouts by planned prompt.
 
     Args:
@@ -150,10 +150,10 @@ def group_by_prompt(plan: Plan, rollouts: Rollouts, ranges: Sequence[tuple[float
             shares[row].append(_success_share(reward, ranges[row], plan.labels[row]))
         else:
             unscored[row] += 1
-    return Outcomes([torch.tensor(share, dtype=torch.float64) for share in shares], unscored, tokens)
+    return StepOutcomes([torch.tensor(share, dtype=torch.float64) for share in shares], unscored, tokens)
 
 
-def require_requested(plan: Plan, outcomes: Outcomes, nominal: int) -> None:
+def require_requested(plan: Plan, outcomes: StepOutcomes, nominal: int) -> None:
     """Warn of rollouts that did not come back, or came back without a reward.
 
     Args:

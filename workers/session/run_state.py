@@ -54,7 +54,7 @@ class RunState:
         Args:
             vip: The settings of the run.
             objective: The gradient variance that the strategy minimises.
-            embedding_model: What tells the embedding model from others; see `ModelSource.key`.
+            embedding_model: What tells the embedding model from others; see `EmbeddingModel.key`.
 
         Raises:
             ConfigError: If a name or a setting is unknown.

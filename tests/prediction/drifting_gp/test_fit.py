@@ -17,7 +17,7 @@ from verl_vip.prediction.drifting_gp.fit import (
     laplace_mode,
 )
 from verl_vip.prediction.drifting_gp.kernel import Kernel
-from verl_vip.prediction.drifting_gp.panel import Visits
+from verl_vip.prediction.drifting_gp.panel import PanelVisits
 
 
 def test_the_evidence_is_close_to_the_integral_and_the_mode_is_stationary():
@@ -71,7 +71,7 @@ def kernel(prompts: int) -> Kernel:
     return Kernel.from_embeddings(points(prompts)).with_clusters(Clusters.fit(points(prompts)))
 
 
-def prior_covariance(truth: Hyperparameters, visits: Visits, prompts: int) -> torch.Tensor:
+def prior_covariance(truth: Hyperparameters, visits: PanelVisits, prompts: int) -> torch.Tensor:
     """The visits' covariance, with the kernel that predictions use."""
     lag = (visits.time[:, None] - visits.time).abs()
     return (
@@ -84,13 +84,13 @@ def prior_covariance(truth: Hyperparameters, visits: Visits, prompts: int) -> to
     )
 
 
-def drawn(truth: Hyperparameters, prompts: int, visits: int, gap: float, rollouts: float = 32.0) -> Visits:
+def drawn(truth: Hyperparameters, prompts: int, visits: int, gap: float, rollouts: float = 32.0) -> PanelVisits:
     """Outcomes of a pool drawn from the model itself."""
     generator = torch.Generator().manual_seed(3)
     prompt = torch.arange(prompts).repeat(visits)
     time = gap * torch.arange(visits, dtype=torch.float64).repeat_interleave(prompts)
     empty = torch.zeros(len(prompt), dtype=torch.float64)
-    visits = Visits(points(prompts)[prompt], prompt, time, empty, empty)
+    visits = PanelVisits(points(prompts)[prompt], prompt, time, empty, empty)
     covariance = prior_covariance(truth, visits, prompts)
     root = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(len(covariance), dtype=torch.float64))
     logits = root @ torch.randn(len(covariance), generator=generator, dtype=torch.float64)

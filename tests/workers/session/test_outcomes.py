@@ -9,7 +9,7 @@ from verl_vip.errors import IntegrationError, InvalidInputError
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Selection, Stateless
 from verl_vip.strategies.step import Step
-from verl_vip.workers.session.outcomes import Outcomes, Plan, Rollouts, group_by_prompt, require_requested
+from verl_vip.workers.session.outcomes import Plan, Rollouts, StepOutcomes, group_by_prompt, require_requested
 
 
 class Fixed(Stateless):
@@ -44,7 +44,7 @@ def planned(counts):
 
 def came_back(*groups, unscored=()):
     rewards = [torch.ones(size) for size in groups]
-    return Outcomes(rewards, list(unscored) or [0] * len(groups), [0] * len(groups))
+    return StepOutcomes(rewards, list(unscored) or [0] * len(groups), [0] * len(groups))
 
 
 def test_rollouts_are_sorted_by_prompt_with_unscored_ones_apart():

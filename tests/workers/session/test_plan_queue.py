@@ -11,7 +11,7 @@ from verl_vip.state_file import read_state, write_state
 from verl_vip.strategies.contract import Budget
 from verl_vip.strategies.policies.vip import Vip
 from verl_vip.strategies.step import Step
-from verl_vip.workers.session.outcomes import Outcomes, Plan
+from verl_vip.workers.session.outcomes import Plan, StepOutcomes
 from verl_vip.workers.session.plan_queue import PlanQueue
 
 BUDGET = Budget(total=18, lower=2, upper=12)
@@ -74,7 +74,7 @@ def test_a_restored_queue_asks_for_the_same_counts_and_ends_its_steps(queue, tmp
         ):
             torch.testing.assert_close(found, due, rtol=0, atol=0)
         rewards = [torch.ones(count) for count in after.counts]
-        after.outcomes.append(Outcomes(rewards, [0] * 3, after.counts))
+        after.outcomes.append(StepOutcomes(rewards, [0] * 3, after.counts))
         after.rounds.receive(tuple(rewards))
         assert after.counts == [0, 0, 0]
         assert after.rounds.selection.keep is None

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from verl_vip.prediction.drifting_gp.kernel import Kernel
-from verl_vip.prediction.drifting_gp.panel import Visits
+from verl_vip.prediction.drifting_gp.panel import PanelVisits
 
 #: Largest numbers of iterations and evaluations, which bound the cost of a fit, and the relative gain that ends it.
 _ITERATIONS = 20
@@ -106,7 +106,7 @@ class Hyperparameters:
         )
 
 
-def fit(visits: Visits, start: Hyperparameters, prior: Hyperparameters, kernel: Kernel) -> Hyperparameters:
+def fit(visits: PanelVisits, start: Hyperparameters, prior: Hyperparameters, kernel: Kernel) -> Hyperparameters:
     """Maximise the posterior of the hyper-parameters.
 
     The marginal likelihood of the binomial outcomes is Laplace's approximation (Rasmussen & Williams 2006,
@@ -151,7 +151,7 @@ def fit(visits: Visits, start: Hyperparameters, prior: Hyperparameters, kernel: 
 class VisitCovariance:
     """The prior covariance of the logits of `N` visits, as a function of the hyper-parameters."""
 
-    def __init__(self, visits: Visits, kernel: Kernel) -> None:
+    def __init__(self, visits: PanelVisits, kernel: Kernel) -> None:
         points = visits.embeddings.double()
         centred = (points - kernel.centre) / kernel.radius
         self._product = centred @ centred.T

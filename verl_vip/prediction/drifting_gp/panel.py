@@ -18,7 +18,7 @@ _VISITS = 4
 
 
 @dataclass(frozen=True)
-class Visits:
+class PanelVisits:
     """`N` visits to prompts of the panel.
 
     Attributes:
@@ -67,12 +67,12 @@ class Panel:
             for name in [name for name in self._visits if _draw(name) >= self._share]:
                 del self._visits[name], self._embeddings[name]
 
-    def visits(self) -> Visits:
+    def visits(self) -> PanelVisits:
         """Return all visits that are kept."""
         visits = [(number, *visit) for number, name in enumerate(self._visits) for visit in self._visits[name]]
         prompt, time, successes, trials = torch.tensor(visits, dtype=torch.float64).T
         embeddings = torch.stack([self._embeddings[name] for name in self._visits])
-        return Visits(embeddings[prompt.long()], prompt.long(), time, successes, trials)
+        return PanelVisits(embeddings[prompt.long()], prompt.long(), time, successes, trials)
 
     def require_width(self, width: int | None) -> None:
         """Raise `StateError` unless all members have embeddings of this width, or, for None, there are no members."""
