@@ -40,9 +40,9 @@ from verl_vip.prediction.identity import prompt_id
 from verl_vip.prediction.registry import build_predictor
 from verl_vip.statistics.calibration import ece, spearman
 
-OURS = "drifting_gp"
+DEFAULT = "drifting_gp"
 PREDICTORS: dict[str, Callable[[], Predictor]] = {
-    OURS: lambda: build_predictor(OURS),
+    DEFAULT: lambda: build_predictor(DEFAULT),
     "paper's GP": lambda: build_predictor("gaussian_process"),
     "paper's GP, eps .05": lambda: build_predictor("gaussian_process", eps=0.05),
     "beta_table": lambda: build_predictor("beta_table"),
@@ -208,14 +208,14 @@ def judge(visits: Visits) -> dict[str, Any]:
         result[name] = {
             "log_loss": float(losses[:, column].mean()),
             "log_loss_interval": interval(loss_means[:, column]),
-            "log_loss_above_ours": interval(loss_means[:, column] - loss_means[:, 0]),
+            f"log_loss_above_{DEFAULT}": interval(loss_means[:, column] - loss_means[:, 0]),
             "brier": float(squares[:, column].mean()),
             "ece": ece(visits.mean[name], k, n),
             "bias": float((visits.mean[name] - rate).mean()),
             "spearman": spearman(visits.mean[name], k, n),
             "variance_left": float(visits.variances[name].sum() / visits.variances["even"].sum()),
             "variance_left_interval": interval(ratios[name]),
-            "variance_above_ours": interval(ratios[name] - ratios[OURS]),
+            f"variance_above_{DEFAULT}": interval(ratios[name] - ratios[DEFAULT]),
         }
     left = float(visits.variances["hindsight"].sum() / visits.variances["even of halves"].sum())
     result["hindsight"] = {"variance_left": left, "variance_left_interval": interval(ratios["hindsight"])}
@@ -236,7 +236,7 @@ def show(regime: str, result: dict[str, Any]) -> None:
     print(f"\n{regime}: {result['visits']} visits in {result['steps']} steps")
     print(f"  floors: log loss at least {floor['log_loss']:.4f}, Brier {floor['brier']:.4f}")
     titles = f"{'Brier':>7} {'ECE':>6} {'bias':>6} {'rho':>6}"
-    print(f"  {'':20} {'log loss':>8} {'above ours':>18} {titles} {'variance left':>23}")
+    print(f"  {'':20} {'log loss':>8} {'above default':>18} {titles} {'variance left':>23}")
     for name in [*PREDICTORS, "hindsight"]:
         row = result[name]
         low, high = row["variance_left_interval"]
@@ -244,7 +244,7 @@ def show(regime: str, result: dict[str, Any]) -> None:
         if name == "hindsight":
             print(f"  {name:20} {'':56} {left:>23}")
             continue
-        above = "[{:+.4f}, {:+.4f}]".format(*row["log_loss_above_ours"])
+        above = "[{:+.4f}, {:+.4f}]".format(*row[f"log_loss_above_{DEFAULT}"])
         scores = f"{row['brier']:7.4f} {row['ece']:6.3f} {row['bias']:+6.3f} {row['spearman']:6.3f}"
         print(f"  {name:20} {row['log_loss']:8.4f} {above:>18} {scores} {left:>23}")
 

@@ -1,7 +1,7 @@
 """A benchmark: two task sets, what is compared on them, and how the comparison is read.
 
-Every arm is tuned in the same way, the baseline and ours included: on the tuning task set, over rollouts a step and
-learning rates, with the same seeds (`tuning.choose` has the rule). Nothing is tuned on the report task set.
+Every arm is tuned in the same way, the baseline and `prioritized` included: on the tuning task set, over rollouts a
+step and learning rates, with the same seeds (`tuning.choose` has the rule). Nothing is tuned on the report task set.
 """
 
 from collections.abc import Mapping

@@ -40,7 +40,7 @@ LOOP: dict[str, dict[str, dict[str, Any]]] = {
     "short_answers": {
         "uniform": {"estimator": Estimator("reinforce")},
         "uniform_rloo": {"estimator": Estimator("rloo")},
-        "ours": {
+        "prioritized": {
             "estimator": Estimator("predicted_baseline", score_coupling=1.0),
             "strategy_settings": {"exponent": 1.0},
             **_DRAWN,
@@ -49,7 +49,7 @@ LOOP: dict[str, dict[str, dict[str, Any]]] = {
     "working": {
         "uniform": {"estimator": Estimator("reinforce")},
         "uniform_rloo": {"estimator": Estimator("rloo")},
-        "ours": {
+        "prioritized": {
             "estimator": Estimator("reinforce", utility="arcsine", utility_floor=0.2),
             "strategy_settings": {"exponent": 2.0, "pool_ratio": 6.0},
             **_DRAWN,
@@ -58,7 +58,7 @@ LOOP: dict[str, dict[str, dict[str, Any]]] = {
     "lopsided": {
         "uniform": {"estimator": Estimator("reinforce")},
         "uniform_rloo": {"estimator": Estimator("rloo")},
-        "ours": {
+        "prioritized": {
             "estimator": Estimator("reinforce"),
             "strategy_settings": {"exponent": 2.0, "pool_ratio": 6.0, "even_share": 0.25},
             **_DRAWN,
@@ -67,7 +67,7 @@ LOOP: dict[str, dict[str, dict[str, Any]]] = {
     "mixture": {
         "uniform": {"estimator": Estimator("reinforce")},
         "uniform_rloo": {"estimator": Estimator("rloo")},
-        "ours": {
+        "prioritized": {
             "estimator": Estimator("reinforce"),
             "strategy_settings": {"exponent": 4.0, "pool_ratio": 12.0, "even_share": 0.25},
             **_DRAWN,

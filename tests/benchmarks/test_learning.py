@@ -208,7 +208,7 @@ def _finished(run, accuracies):
     return {"job": run.key(), "curve": curve}
 
 
-def test_ours_is_set_against_the_uniform_arm_that_is_strongest_at_each_target():
+def test_prioritized_is_set_against_the_uniform_arm_that_is_strongest_at_each_target():
     def straight(name: str, levels: tuple[float, float]) -> Curves:
         # Three points of each level, which change after 300 and 600 rollouts.
         accuracy = [0.1] * 3 + [levels[0]] * 3 + [levels[1]] * 3
@@ -216,10 +216,10 @@ def test_ours_is_set_against_the_uniform_arm_that_is_strongest_at_each_target():
         run = [{"rollouts": 100 * (k + 1), "accuracy": a, **spent} for k, a in enumerate(accuracy)]
         return Curves(name, 1e-3, [0, 1], [run, run])
 
-    arms = {"uniform_early": (0.5, 0.55), "uniform_late": (0.3, 0.9), "ours": (0.7, 0.9)}
+    arms = {"uniform_early": (0.5, 0.55), "uniform_late": (0.3, 0.9), "prioritized": (0.7, 0.9)}
     curves = {name: straight(name, levels) for name, levels in arms.items()}
     bench = replace(BENCHES["working"], target=0.4, other_targets=(0.6,), reference="uniform_early")
-    found = compare(curves, bench)["ours_vs_strongest_uniform_by_target"]
+    found = compare(curves, bench)["prioritized_vs_strongest_uniform_by_target"]
     assert {target: row["reference"] for target, row in found.items()} == {
         "0.4": "uniform_early",
         "0.6": "uniform_late",
@@ -290,14 +290,14 @@ def test_pools_of_the_mixture_differ_in_what_they_hold_and_share_base_model_and_
 
 def test_a_pools_gain_is_read_off_once_all_its_arms_have_run():
     planned = [job for job in sensitivity.jobs(2) if job.task_set == mixture_with(1, 1)]
-    levels = {"ours": [0.5, 0.6, 0.7, 0.7, 0.7], "uniform_64": [0.5, 0.5, 0.6, 0.7, 0.7, 0.7]}
+    levels = {"prioritized": [0.5, 0.6, 0.7, 0.7, 0.7], "uniform_64": [0.5, 0.5, 0.6, 0.7, 0.7, 0.7]}
     records = [_finished(job, levels.get(job.arm.name, [0.5] * 9)) for job in planned]
     (pool,) = sensitivity.read_off(records)
     assert (pool.prompts, pool.can_teach, pool.free_letters, pool.start) == (2160, 0.667, 32, 0.5)
     # Crossings of .67 on the smoothed curves: after 210 and 310 rollouts.
     assert pool.gain["reference"] == "uniform_64"
     assert pool.gain["mean"] == pytest.approx(310 / 210, abs=1e-3)
-    assert sensitivity.read_off([record for record in records if record["job"]["arm"]["name"] != "ours"]) == []
+    assert sensitivity.read_off([record for record in records if record["job"]["arm"]["name"] != "prioritized"]) == []
 
 
 def test_an_only_candidate_needs_no_runs_to_be_chosen():

@@ -12,7 +12,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 logger = logging.getLogger("verl_vip")
 
 _LOOK_EVERY_S = 5.0
-#: verl's own error may say more than ours, if it comes.
+#: verl's own error, if it comes, may say more than the one raised here.
 _GRACE_S = 30.0
 
 

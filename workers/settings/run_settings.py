@@ -19,11 +19,11 @@ from verl_vip.records.settings import as_json
 from verl_vip.strategies.contract import Budget
 from verl_vip.workers.settings.trainer_mode import async_notes, async_refusals, batches_ahead, is_async
 from verl_vip.workers.settings.update_settings import (
-    is_ours,
     loss_divisor,
     rows_per_step,
     update_notes,
     update_refusals,
+    weighs_rows,
 )
 from verl_vip.workers.settings.verl_config import VerlConfig
 
@@ -50,7 +50,7 @@ class RunSettings:
         checkpoint_dir: verl's `trainer.default_local_dir`, absolute.
         save_freq: Steps between checkpoints; not positive when there are none.
         last_step: The step that verl ends with, where its config says so.
-        weighs_rows: Whether the configured advantage estimator is one of ours, which give rows their weights.
+        weighs_rows: Whether the configured advantage estimator is one of verl-vip's, which weight the rows.
         resume_dir: The `global_step_N` folder that verl resumes from, or None for a fresh start.
         plain: The settings worth keeping with the run's records.
         config: verl's whole config, resolved.
@@ -116,7 +116,7 @@ class RunSettings:
             checkpoint_dir=checkpoint_dir,
             save_freq=verl.whole("trainer.save_freq", Range()),
             last_step=verl.whole_if_any("trainer.total_training_steps", Range(least=0)),
-            weighs_rows=is_ours(verl),
+            weighs_rows=weighs_rows(verl),
             resume_dir=_resume_dir(verl, checkpoint_dir),
             plain=_plain(verl, vip),
             config=verl.plain,

@@ -42,8 +42,8 @@ _ESTIMATOR, _KL_IN_REWARD = "algorithm.adv_estimator", "algorithm.use_kl_in_rewa
 _ACTOR = "actor_rollout_ref.actor"
 
 
-def is_ours(config: VerlConfig) -> bool:
-    """Whether the advantage estimator is one of ours, which give rows their weights."""
+def weighs_rows(config: VerlConfig) -> bool:
+    """Whether the advantage estimator is one of verl-vip's, which weight the rows."""
     return config.text(_ESTIMATOR) in VERL_NAMES
 
 
@@ -112,7 +112,7 @@ def selection_refusals(vip: VipConfig, weighs: Collection[Weighing], *, ours: bo
     Args:
         vip: The settings of the run.
         weighs: See `Strategy.weighs`.
-        ours: Whether the advantage estimator is one of ours, which give rows their weights.
+        ours: Whether the advantage estimator is one of verl-vip's, which weight the rows.
         kl_in_reward: Whether a KL penalty is subtracted from the rewards after the strategy saw them.
     """
     found = []
@@ -139,9 +139,9 @@ def update_notes(config: VerlConfig, vip: VipConfig, budget: int) -> list[str]:
         budget: Rollouts of a batch.
     """
     estimator = config.text(_ESTIMATOR)
-    ours, equal = estimator in VERL_NAMES, vip.prompt_weight == "equal"
+    weighted, equal = estimator in VERL_NAMES, vip.prompt_weight == "equal"
     found = []
-    if not ours:
+    if not weighted:
         found.append(
             f"algorithm.adv_estimator={estimator} is verl's own: a prompt weighs as much as it has rollouts, and "
             "vip.prompt_weight does not reach it"
@@ -150,13 +150,13 @@ def update_notes(config: VerlConfig, vip: VipConfig, budget: int) -> list[str]:
         found.append(
             f"no variance of {estimator} is known; a strategy that minimises one takes vip.objective={vip.objective}"
         )
-    if ours and equal and loss_mode(config) == "token-mean":
+    if weighted and equal and loss_mode(config) == "token-mean":
         found.append(
             "actor.loss_agg_mode=token-mean: prompts weigh alike, a rollout counts with the sum over its tokens, and "
             "the step shrinks as the batch's mean response grows"
         )
     entropy = config.number(f"{_ACTOR}.entropy_coeff", Range())
-    if (config.flag(f"{_ACTOR}.use_kl_loss") or entropy != 0) and ours and equal:
+    if (config.flag(f"{_ACTOR}.use_kl_loss") or entropy != 0) and weighted and equal:
         found.append("the KL and entropy losses still weigh rows alike, hence a prompt by its count")
     if config.flag(_KL_IN_REWARD):
         found.append("counts are chosen for the variance of the scorer's rewards, without that of the KL penalty")
