@@ -1,4 +1,4 @@
-"""Several arms on the same simulated data sets."""
+"""A comparison of several arms on the same simulated data sets."""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def named_arms(strategies: Sequence[str], predictor: str) -> list[Arm]:
-    """Return one arm for each strategy, all with one predictor, but "oracle" with the truth.
+    """Return one arm for each strategy, all with one predictor; strategy "oracle" has the true probabilities.
 
     Args:
         strategies: Names of `verl_vip.strategies.registry`.
@@ -31,15 +31,15 @@ def compare(arms: Sequence[Arm], settings: SimulationSettings, num_seeds: int) -
     """Train every arm with seeds 0 to `num_seeds - 1`.
 
     Args:
-        arms: With different names.
-        settings: What they share.
-        num_seeds: Seeds of each arm.
+        arms: The arms; their names must differ.
+        settings: The settings that they share.
+        num_seeds: Number of seeds of each arm.
 
     Returns:
         A summary for each arm, in their order.
 
     Raises:
-        InvalidInputError: If there is no seed, or two arms have one name.
+        InvalidInputError: If there is no seed, or two arms have the same name.
         ConfigError: If a strategy, a predictor or a setting is unknown.
     """
     if num_seeds < 1:
@@ -47,7 +47,7 @@ def compare(arms: Sequence[Arm], settings: SimulationSettings, num_seeds: int) -
     names = [arm.name for arm in arms]
     if len(set(names)) < len(names):
         raise InvalidInputError(f"arms need different names; got {', '.join(names)}.")
-    for arm in arms:  # the last is wrong rather now than when the others have taken minutes
+    for arm in arms:  # a wrong arm fails now, and not after the others have run for minutes
         build_strategy(arm.strategy, settings.objective, **arm.strategy_settings)
         build_predictor(arm.predictor, **arm.predictor_settings)
     runs = {}

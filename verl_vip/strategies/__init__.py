@@ -1,4 +1,4 @@
-"""Every allocation policy on one interface, which strategies of other packages keep too."""
+"""All allocation policies behind one interface, which strategies of other packages implement too."""
 
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Selection, Stateless, Strategy
