@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from verl_vip.prediction.contract import Prompts
 from verl_vip.prediction.drifting_gp.logistic_normal import match_binomial
 from verl_vip.prediction.state import copied, require
 
@@ -61,6 +62,38 @@ class Prior:
     root: Tensor
     retention: Tensor
     noise: Tensor
+
+
+@dataclass(frozen=True)
+class BatchPrior:
+    """The distribution of a batch's logits ahead of a step.
+
+    Attributes:
+        prompts: `B` prompts.
+        features: A `B x m` tensor.
+        prior: The distribution of the weights.
+        design: A `B x m` tensor, see `Residuals.design`.
+        projected: `design @ prior.root`.
+        residuals: The prompts' residuals.
+    """
+
+    prompts: Prompts
+    features: Tensor
+    prior: Prior
+    design: Tensor
+    projected: Tensor
+    residuals: Residuals
+
+    def select(self, prompts: Prompts) -> "BatchPrior | None":
+        """Return the rows of the given prompts, None unless all of them are in this batch."""
+        if prompts is self.prompts:
+            return self
+        position = {name: row for row, name in enumerate(self.prompts.ids)}
+        rows = torch.tensor([position.get(name, -1) for name in prompts.ids], dtype=torch.long)
+        if (rows < 0).any() or not torch.equal(self.prompts.embeddings[rows], prompts.embeddings):
+            return None
+        residuals = self.residuals.select(rows)
+        return BatchPrior(prompts, self.features[rows], self.prior, self.design[rows], self.projected[rows], residuals)
 
 
 class KalmanFilter:

@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from verl_vip.prediction.baselines.gaussian_process import median_distance
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.prediction.drifting_gp.clusters import Clusters
 from verl_vip.prediction.drifting_gp.features import NystromFeatures
-from verl_vip.prediction.drifting_gp.filter import KalmanFilter, Prior, Residuals
+from verl_vip.prediction.drifting_gp.filter import BatchPrior, KalmanFilter, Residuals
 from verl_vip.prediction.drifting_gp.fit import LEVEL_VARIANCE, Hyperparameters, fit
 from verl_vip.prediction.drifting_gp.kernel import Kernel
 from verl_vip.prediction.drifting_gp.logistic_normal import probability_moments
@@ -105,7 +104,7 @@ class DriftingGaussianProcess:
         self._ratio = VarianceRatio()
         self._fit_seconds = 0.0
         # What `predict` has computed, for the `observe` that follows with the same prompts. Dropped at every change.
-        self._cached: _BatchPrior | None = None
+        self._cached: BatchPrior | None = None
 
     @torch.no_grad()
     def predict(self, prompts: Prompts) -> Prediction:
@@ -238,9 +237,10 @@ class DriftingGaussianProcess:
                 self._filter.grow(torch.full((added,), self._hyper.shared_variance, dtype=torch.float64))
                 self._cached = None
 
-    def _batch_prior(self, prompts: Prompts) -> "_BatchPrior":
+    def _batch_prior(self, prompts: Prompts) -> BatchPrior:
         if self._cached is not None and (known := self._cached.select(prompts)) is not None:
             return known
+        # The first feature is the level's. That of `b` is zero: `b` enters through the residuals' drift.
         features = torch.zeros(len(prompts), _LEADING, dtype=torch.float64)
         features[:, 0] = 1
         if self._features is not None:
@@ -248,7 +248,7 @@ class DriftingGaussianProcess:
         prior = self._filter.predict(*self._dynamics())
         residuals = self._residuals(prompts, features)
         design = residuals.design(features)
-        self._cached = _BatchPrior(prompts, features, prior, design, design @ prior.root, residuals)
+        self._cached = BatchPrior(prompts, features, prior, design, design @ prior.root, residuals)
         return self._cached
 
     def _dynamics(self) -> tuple[Tensor, Tensor]:
@@ -298,36 +298,3 @@ def _clustered(kernel: Kernel, embeddings: Tensor) -> Kernel:
         return kernel
     clusters = Clusters.fit(embeddings)
     return kernel if clusters is None or clusters.num_prompts < _GROWTH * known else kernel.with_clusters(clusters)
-
-
-@dataclass(frozen=True)
-class _BatchPrior:
-    """The distribution of a batch's logits ahead of a step.
-
-    Attributes:
-        prompts: `B` prompts.
-        features: `B x (2 + m)`. The first is the level's, always 1. The second is that of `b`, always 0: `b` enters
-            through the residuals' drift.
-        prior: The distribution of the weights.
-        design: `B x (2 + m)`, see `Residuals.design`.
-        projected: `design @ prior.root`.
-        residuals: The prompts' residuals.
-    """
-
-    prompts: Prompts
-    features: Tensor
-    prior: Prior
-    design: Tensor
-    projected: Tensor
-    residuals: Residuals
-
-    def select(self, prompts: Prompts) -> "_BatchPrior | None":
-        """Return the rows of the given prompts, None unless all of them are in this batch."""
-        if prompts is self.prompts:
-            return self
-        position = {name: row for row, name in enumerate(self.prompts.ids)}
-        rows = torch.tensor([position.get(name, -1) for name in prompts.ids], dtype=torch.long)
-        if (rows < 0).any() or not torch.equal(self.prompts.embeddings[rows], prompts.embeddings):
-            return None
-        residuals = self.residuals.select(rows)
-        return _BatchPrior(prompts, self.features[rows], self.prior, self.design[rows], self.projected[rows], residuals)
