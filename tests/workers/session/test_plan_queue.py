@@ -84,7 +84,7 @@ def test_a_restored_queue_asks_for_the_same_counts_and_ends_its_steps(queue, tmp
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"counts": [2, 2, 2]}, "where the budget is 18"),
+        ({"counts": [2, 2, 2]}, "but the budget is 18"),
         ({"counts": [6, 6, 6.0]}, "a list of int was expected"),
         ({"uids": ["7-0", "7-1", "8-2"]}, "a prompt is there twice"),
         ({"uids": ["7-0", "7-1"]}, "2 uids and 3 labels for 3 prompts"),
