@@ -37,7 +37,7 @@ RESULTS = Path(__file__).parent / "results" / "allocation"
 
 
 @dataclass(frozen=True)
-class Problem:
+class AllocationProblem:
     """One draw of prompts: what every method gets."""
 
     success_probability: Any
@@ -60,21 +60,21 @@ class Problem:
         return OBJECTIVES[self.name](p * (1 - p))
 
 
-def exact(problem: Problem) -> Any:
+def exact(problem: AllocationProblem) -> Any:
     p, budget = problem.success_probability, problem.budget
     return allocate(p, budget, lower=LOWER, upper=UPPER, objective=problem.name).numpy()
 
 
-def paper(problem: Problem) -> Any:
+def paper(problem: AllocationProblem) -> Any:
     p, budget = problem.success_probability, problem.budget
     return allocate(p, budget, lower=LOWER, upper=UPPER, objective=problem.name, method="paper").numpy()
 
 
-def uniform(problem: Problem) -> Any:
+def uniform(problem: AllocationProblem) -> Any:
     return np.full(problem.size, PER_PROMPT)
 
 
-def heap_greedy(problem: Problem) -> Any:
+def heap_greedy(problem: AllocationProblem) -> Any:
     """One rollout at a time to the largest gain, with Python's heap and a table of the shape's gains."""
     objective = problem.objective
     weight = objective.weight.tolist()
@@ -92,7 +92,7 @@ def heap_greedy(problem: Problem) -> Any:
     return np.array(counts)
 
 
-def dynamic_program(problem: Problem) -> Any:
+def dynamic_program(problem: AllocationProblem) -> Any:
     """Knapsack over prompts, vectorised over the budget, with the choices kept for the way back."""
     objective, spare = problem.objective, problem.budget - LOWER * problem.size
     costs = np.stack([objective.value(np.full(problem.size, n)) for n in range(LOWER, UPPER + 1)])
@@ -115,7 +115,7 @@ def dynamic_program(problem: Problem) -> Any:
     return counts
 
 
-def slsqp(problem: Problem) -> Any:
+def slsqp(problem: AllocationProblem) -> Any:
     """SciPy's general solver, with exact derivatives and its default tolerance."""
     objective, size = problem.objective, problem.size
 
@@ -131,7 +131,7 @@ def slsqp(problem: Problem) -> Any:
 
 
 #: Each method, and the largest size at which it is asked.
-METHODS: dict[str, tuple[Callable[[Problem], Any], int]] = {
+METHODS: dict[str, tuple[Callable[[AllocationProblem], Any], int]] = {
     "exact": (exact, SIZES[-1]),
     "paper": (paper, SIZES[-1]),
     "heap_greedy": (heap_greedy, SIZES[-1]),
@@ -141,7 +141,7 @@ METHODS: dict[str, tuple[Callable[[Problem], Any], int]] = {
 }
 
 
-def timed(method: Callable[[Problem], Any], problem: Problem) -> tuple[float, Any]:
+def timed(method: Callable[[AllocationProblem], Any], problem: AllocationProblem) -> tuple[float, Any]:
     """Return the median CPU seconds of as many calls as fit in half a second, and the counts."""
     times: list[float] = []
     counts = None
@@ -152,7 +152,7 @@ def timed(method: Callable[[Problem], Any], problem: Problem) -> tuple[float, An
     return statistics.median(times), counts
 
 
-def peak_bytes_per_prompt(problem: Problem) -> float:
+def peak_bytes_per_prompt(problem: AllocationProblem) -> float:
     tracemalloc.start()
     exact(problem)
     peak = tracemalloc.get_traced_memory()[1]
@@ -164,7 +164,7 @@ def measure(size: int, name: str, seeds: int) -> dict[str, Any]:
     """Return the median over seeds, with its range, of each method's seconds, time ratio and excess."""
     rows: dict[str, list[tuple[float, float, float]]] = {}
     for seed in range(seeds if size < 100_000 else 1):  # the heap takes a minute at a million prompts
-        problem = Problem(np.random.default_rng(seed).beta(0.5, 0.9, size), name)
+        problem = AllocationProblem(np.random.default_rng(seed).beta(0.5, 0.9, size), name)
         reference, best = 0.0, 0.0
         for method_name, (method, largest) in METHODS.items():
             if size > largest:
@@ -201,10 +201,10 @@ def show(name: str, report: dict[int, dict[str, Any]]) -> None:
 
 def plot_counts(ax: Axes) -> None:
     """Draw the exact counts of 512 prompts whose success probabilities lie evenly between 0 and 1."""
-    problem = Problem(np.linspace(0.001, 0.999, 512), "rloo")
+    problem = AllocationProblem(np.linspace(0.001, 0.999, 512), "rloo")
     style = series_style(["Dr.GRPO", "RLOO", "equal counts"])
     for title, name in (("RLOO", "rloo"), ("Dr.GRPO", "dr_grpo")):
-        counts = exact(Problem(problem.success_probability, name))
+        counts = exact(AllocationProblem(problem.success_probability, name))
         ax.step(problem.success_probability, counts, where="mid", label=title, **{**style[title], "marker": None})
     ax.axhline(PER_PROMPT, label="equal counts", **{**style["equal counts"], "marker": None})
     ax.set_xlim(0, 1)

@@ -34,13 +34,13 @@ from torch import Tensor
 from verl_vip.advantages.selection import Selection
 from verl_vip.allocation import allocate
 from verl_vip.prediction.contract import Prediction, Predictor
-from verl_vip.prediction.drifting_gp.filter import Neighbourhood, Residuals
+from verl_vip.prediction.drifting_gp.filter import KalmanFilter, Residuals
 from verl_vip.prediction.drifting_gp.logistic_normal import probability_moments
 from verl_vip.prediction.registry import PREDICTORS, build_predictor
 from verl_vip.simulation.learner import Learner
 from verl_vip.simulation.measures import variance_of_counts
 from verl_vip.simulation.prompt_stream import PromptStream
-from verl_vip.simulation.run import RunSettings
+from verl_vip.simulation.run import SimulationSettings
 from verl_vip.simulation.summary import mean_and_half_width
 from verl_vip.simulation.update import compute_update
 from verl_vip.simulation.world import World, WorldSettings, make_world
@@ -66,12 +66,12 @@ class Informed:
 
     Args:
         world: The prompts.
-        spread: Standard deviation of the own parts.
+        deviation: Standard deviation of the own parts.
     """
 
-    def __init__(self, world: World, spread: float) -> None:
+    def __init__(self, world: World, deviation: float) -> None:
         self._own = world.own_logits
-        self._grid = spread * torch.linspace(-6, 6, 481, dtype=torch.float64)
+        self._grid = deviation * torch.linspace(-6, 6, 481, dtype=torch.float64)
         prior = -torch.linspace(-6, 6, 481, dtype=torch.float64).square() / 2
         self._log_posterior = prior.expand(len(world), -1).clone()
 
@@ -87,8 +87,8 @@ class Informed:
         self._log_posterior[rows] += fit
 
     def _logits(self, rows: Tensor, success: Tensor) -> Tensor:
-        told = torch.logit(success) - self._own[rows]
-        return told[:, None] + self._grid
+        shared = torch.logit(success) - self._own[rows]
+        return shared[:, None] + self._grid
 
 
 class ModelKnown:
@@ -116,38 +116,38 @@ class ModelKnown:
             # All but a random walk: over a run it forgets a hundredth.
             self._retention = torch.cat([self._retention, torch.full_like(steps, 0.9999)])
         self._stationary = torch.where(self._retention < 1, variance / (1 - self._retention.square()), variance)
-        self._beliefs = Neighbourhood(variance)
-        # Given the weights, a logit less its drift is offset - pull * (factors . weights) + N(0, variance).
+        self._filter = KalmanFilter(variance)
+        # Given the weights, a logit less its drift is offset - gain * (factors . weights) + N(0, variance).
         self._offset = torch.full((len(world),), settings.mean_logit, dtype=torch.float64)
-        self._pull, self._travel = torch.zeros(2, len(world), dtype=torch.float64)
+        self._gain, self._displacement = torch.zeros(2, len(world), dtype=torch.float64)
         self._variance = torch.full((len(world),), settings.own_spread**2 + misread + 1e-12, dtype=torch.float64)
 
     def reward_variance(self, rows: Tensor, success: Tensor) -> Tensor:
         """Return `E[p(1-p)]` of the prompts in these rows, whose true probabilities are `success`."""
-        outlook = self._beliefs.ahead(self._retention, self._stationary)
-        rest = self._residuals(rows, success)
-        design = rest.design(self._factors[rows])
-        spread = (design @ outlook.root).square().sum(1) + rest.variance
-        return Prediction(*probability_moments(rest.offset + design @ outlook.mean, spread)).reward_variance
+        prior = self._filter.predict(self._retention, self._stationary)
+        residuals = self._residuals(rows, success)
+        design = residuals.design(self._factors[rows])
+        variance = (design @ prior.root).square().sum(1) + residuals.variance
+        return Prediction(*probability_moments(residuals.offset + design @ prior.mean, variance)).reward_variance
 
     def observe(self, rows: Tensor, success: Tensor, successes: Tensor, trials: Tensor) -> None:
         """Learn from binomial outcomes."""
-        outlook = self._beliefs.ahead(self._retention, self._stationary)
-        rest = self._residuals(rows, success)
-        design = rest.design(self._factors[rows])
-        rest = self._beliefs.update(outlook, design, design @ outlook.root, rest, successes, trials.double(), 0.0)
-        self._offset[rows] = rest.offset - self._drift(rows, success)
-        self._pull[rows], self._variance[rows] = rest.pull, rest.variance
-        self._travel[rows] = self._factors[rows] @ self._beliefs.travel
+        prior = self._filter.predict(self._retention, self._stationary)
+        residuals = self._residuals(rows, success)
+        design = residuals.design(self._factors[rows])
+        residuals = self._filter.update(prior, design, design @ prior.root, residuals, successes, trials.double(), 0.0)
+        self._offset[rows] = residuals.offset - self._drift(rows, success)
+        self._gain[rows], self._variance[rows] = residuals.gain, residuals.variance
+        self._displacement[rows] = self._factors[rows] @ self._filter.displacement
 
     def _drift(self, rows: Tensor, success: Tensor) -> Tensor:
         drift = torch.logit(success) - self._start_logits[rows]
         return drift if self._told else torch.zeros_like(drift)
 
     def _residuals(self, rows: Tensor, success: Tensor) -> Residuals:
-        moved = self._factors[rows] @ self._beliefs.travel - self._travel[rows]
-        offset = self._offset[rows] + self._drift(rows, success) + self._pull[rows] * moved
-        return Residuals(offset, self._pull[rows], self._variance[rows])
+        moved = self._factors[rows] @ self._filter.displacement - self._displacement[rows]
+        offset = self._offset[rows] + self._drift(rows, success) + self._gain[rows] * moved
+        return Residuals(offset, self._gain[rows], self._variance[rows])
 
 
 def read_factors(world: World, settings: WorldSettings) -> tuple[Tensor, float]:
@@ -161,7 +161,7 @@ def read_factors(world: World, settings: WorldSettings) -> tuple[Tensor, float]:
     return torch.cat([found, world.factors[:, width:]], 1), float(misread)
 
 
-def drift_sizes(settings: RunSettings, seed: int) -> tuple[float, float]:
+def drift_sizes(settings: SimulationSettings, seed: int) -> tuple[float, float]:
     """Return the mean squares by which a step of training with even counts moves a direction's part and the level."""
     world = make_world(settings.world, seed)
     learner, stream = Learner(world, settings.learner, seed), PromptStream(len(world), seed)
@@ -195,7 +195,7 @@ class Tally:
             self.later += variance
 
 
-def trace(settings: RunSettings, seed: int, outcomes_of: str) -> dict[str, Tally]:
+def trace(settings: SimulationSettings, seed: int, outcomes_of: str) -> dict[str, Tally]:
     """Train once, and return the variance that each source of counts would have had at each step's batch."""
     world = make_world(settings.world, seed)
     learner, stream = Learner(world, settings.learner, seed), PromptStream(len(world), seed)
@@ -247,7 +247,7 @@ def shares(tallies: dict[str, Tally]) -> dict[str, dict[str, float]]:
     return {name: {regime: share(name, pick) for regime, pick in regimes.items()} for name in names}
 
 
-def measure(settings: RunSettings, seeds: int, outcomes_of: str) -> dict[str, Any]:
+def measure(settings: SimulationSettings, seeds: int, outcomes_of: str) -> dict[str, Any]:
     """Return the shares of every source with intervals, and the best predictor's share of what is knowable."""
     runs = [shares(trace(settings, seed, outcomes_of)) for seed in range(seeds)]
     found: dict[str, Any] = {}
@@ -270,7 +270,7 @@ def main() -> None:
     for world_name, world in WORLDS.items():
         for outcomes_of in OUTCOMES_OF:
             title = f"{world_name}; outcomes of {outcomes_of}"
-            results[title] = measure(replace(RunSettings(), world=world), seeds, outcomes_of)
+            results[title] = measure(replace(SimulationSettings(), world=world), seeds, outcomes_of)
             print(f"\n{title} ({seeds} seeds)")
             for name, regimes in results[title].items():
                 cells = (f"{k} {100 * e['mean']:5.1f} ± {100 * e['half_width']:4.1f} %" for k, e in regimes.items())

@@ -3,16 +3,16 @@
     python benchmarks/overhead.py session [--pool 17398 384000] [--batch 512] [--threads 2] [--json]
     python benchmarks/overhead.py run --folder runs/demo [--steps 12]
 
-`session` times one whole step of ours in this process, part by part: the real session, embeddings read from the
+`session` times one whole step of verl-vip in this process, part by part: the real session, embeddings read from the
 real cache on disk, the recipe's predictor and strategy, metrics, records on disk, and the advantages of every row.
 Only the sentence encoder is left out; it runs once a prompt. All prompts of the pool have been seen before. Pools take
 their steps in turns, so that what else the machine does falls on all of them. The fastest and the median step lie
 between two fits of the hyper-parameters; what a fit takes is in "slowest". Ratios are of medians.
 
 `run` trains the demo twice on the same prompts and the same total, with stock verl's fixed count and its own
-estimator, and with ours, and compares the steps by verl's own clock. The first step of each is left out, since it
+estimator, and with verl-vip, and compares the steps by verl's own clock. The first step of each is left out, since it
 warms vLLM up. `make demo` makes the input. The stock replay buffer looks for finished rollouts every two seconds and
-ours more often, so that a step of ours may well be the shorter one; what ours costs is listed beside it.
+verl-vip's more often, so that its step may well be the shorter one; what verl-vip costs is listed beside it.
 
 Absolute times depend on the machine, and on what else it does.
 """
@@ -107,7 +107,7 @@ def take_step(session: Any, step: int, prompts: Sequence[int]) -> dict[str, floa
     return {**parts, **{f"  {name}": value for name, value in inner.items()}, "all": sum(parts.values())}
 
 
-class Pool:
+class PoolSession:
     """A session of the demo recipe that has seen every prompt of a pool once."""
 
     def __init__(self, folder: Path, size: int, batch: int, overrides: list[str]) -> None:
@@ -139,7 +139,7 @@ def time_session(sizes: list[int], batch: int, steps: int, overrides: list[str],
         pools = {}
         for size in sizes:
             folder = folders.enter_context(tempfile.TemporaryDirectory(prefix="verl_vip_overhead_"))
-            pools[size] = Pool(Path(folder), size, batch, overrides)
+            pools[size] = PoolSession(Path(folder), size, batch, overrides)
         for _ in range(steps):
             for pool in pools.values():
                 pool.take()
@@ -194,21 +194,21 @@ def compare_runs(folder: Path, steps: int, overrides: list[str]) -> None:
 
     logs = {
         "stock": train(folder, "overhead_stock", steps, [*STOCK, *overrides]),
-        "ours": train(folder, "overhead_ours", steps, overrides),
+        "verl-vip": train(folder, "overhead_verl_vip", steps, overrides),
     }
     report: dict[str, Any] = {"steps": steps}
     for arm, log in logs.items():
         for name in ("step", "gen", "adv", "update_actor"):
             seconds = timings(log, name)
             report[f"{arm} {name}"] = round(statistics.median(seconds), 4)
-            print(f"{arm:<6} {name:<13} {quantiles(seconds)} ({len(seconds)} steps)")
-    records = read_run(logs["ours"].parent).steps[1:]
+            print(f"{arm:<8} {name:<13} {quantiles(seconds)} ({len(seconds)} steps)")
+    records = read_run(logs["verl-vip"].parent).steps[1:]
     total = [sum(record.seconds.values()) for record in records]
-    added = statistics.median(total) + max(report["ours adv"] - report["stock adv"], 0.0)
+    added = statistics.median(total) + max(report["verl-vip adv"] - report["stock adv"], 0.0)
     report["added seconds a step"] = round(added, 5)
-    report["share of our step"] = round(added / report["ours step"], 5)
+    report["share of the step"] = round(added / report["verl-vip step"], 5)
     for name in records[0].seconds:
-        print(f"ours   {name:<13} {quantiles([record.seconds[name] for record in records])}")
+        print(f"verl-vip {name:<13} {quantiles([record.seconds[name] for record in records])}")
     print(json.dumps(report))
 
 

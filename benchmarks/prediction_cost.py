@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results" / "prediction_cost" / "results.json"
 
 
 class Batches:
-    """Random batches of a pool whose embeddings lie in 32 families; made on demand, so that memory is ours."""
+    """Random batches of a pool whose embeddings lie in 32 families; made on demand, so that they take no memory."""
 
     def __init__(self, pool: int) -> None:
         self.pool = pool

@@ -40,9 +40,9 @@ from verl_vip.prediction.identity import prompt_id
 from verl_vip.prediction.registry import build_predictor
 from verl_vip.statistics.calibration import ece, spearman
 
-OURS = "drifting_gp"
+DEFAULT = "drifting_gp"
 PREDICTORS: dict[str, Callable[[], Predictor]] = {
-    OURS: lambda: build_predictor(OURS),
+    DEFAULT: lambda: build_predictor(DEFAULT),
     "paper's GP": lambda: build_predictor("gaussian_process"),
     "paper's GP, eps .05": lambda: build_predictor("gaussian_process", eps=0.05),
     "beta_table": lambda: build_predictor("beta_table"),
@@ -57,7 +57,7 @@ RESULTS = FOLDER / "results" / "prediction_on_traces" / "results.json"
 
 
 @dataclass(frozen=True)
-class Step:
+class TraceStep:
     """One training step of a trace; each tensor has one entry for each of its `B` prompts."""
 
     prompts: Prompts
@@ -66,7 +66,7 @@ class Step:
     known: Tensor
 
 
-def read_trace(path: Path, embedder: PromptEmbedder) -> list[Step]:
+def read_trace(path: Path, embedder: PromptEmbedder) -> list[TraceStep]:
     """Read a trace, and note which visits are to prompts that were seen before."""
     visits = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
     texts = list({visit["prompt"]: None for visit in visits})
@@ -80,7 +80,7 @@ def read_trace(path: Path, embedder: PromptEmbedder) -> list[Step]:
         prompts = Prompts(tuple(ids[name] for name in names), torch.stack([vectors[name] for name in names]))
         successes = torch.tensor([visit["successes"] for visit in rows], dtype=torch.float64)
         trials = torch.tensor([visit["trials"] for visit in rows])
-        steps.append(Step(prompts, successes, trials, torch.tensor([name in seen for name in names])))
+        steps.append(TraceStep(prompts, successes, trials, torch.tensor([name in seen for name in names])))
         seen.update(names)
     return steps
 
@@ -118,7 +118,7 @@ def even_and_chosen(weights: dict[str, Tensor], estimate: Tensor, total: int) ->
     }
 
 
-def hindsight(step: Step, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def hindsight(step: TraceStep, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Split each visit's rollouts in halves; return weights from the first and the estimate from the second."""
     width = int(step.trials.max())
     order = torch.rand(len(step.trials), width, generator=generator, dtype=torch.float64)
@@ -131,7 +131,7 @@ def hindsight(step: Step, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return rate * (1 - rate), unbiased_variance(step.successes - first, step.trials - half)
 
 
-def replay(traces: list[list[Step]]) -> dict[str, Visits]:
+def replay(traces: list[list[TraceStep]]) -> dict[str, Visits]:
     """Predict and observe every trace with fresh predictors; return the visits of each regime."""
     generator = torch.Generator().manual_seed(0)
     rows: dict[str, list[tuple[Tensor, dict[str, Tensor], Tensor, Tensor, Tensor]]] = {"first visits": [], "later": []}
@@ -208,14 +208,14 @@ def judge(visits: Visits) -> dict[str, Any]:
         result[name] = {
             "log_loss": float(losses[:, column].mean()),
             "log_loss_interval": interval(loss_means[:, column]),
-            "log_loss_above_ours": interval(loss_means[:, column] - loss_means[:, 0]),
+            f"log_loss_above_{DEFAULT}": interval(loss_means[:, column] - loss_means[:, 0]),
             "brier": float(squares[:, column].mean()),
             "ece": ece(visits.mean[name], k, n),
             "bias": float((visits.mean[name] - rate).mean()),
             "spearman": spearman(visits.mean[name], k, n),
             "variance_left": float(visits.variances[name].sum() / visits.variances["even"].sum()),
             "variance_left_interval": interval(ratios[name]),
-            "variance_above_ours": interval(ratios[name] - ratios[OURS]),
+            f"variance_above_{DEFAULT}": interval(ratios[name] - ratios[DEFAULT]),
         }
     left = float(visits.variances["hindsight"].sum() / visits.variances["even of halves"].sum())
     result["hindsight"] = {"variance_left": left, "variance_left_interval": interval(ratios["hindsight"])}
@@ -236,7 +236,7 @@ def show(regime: str, result: dict[str, Any]) -> None:
     print(f"\n{regime}: {result['visits']} visits in {result['steps']} steps")
     print(f"  floors: log loss at least {floor['log_loss']:.4f}, Brier {floor['brier']:.4f}")
     titles = f"{'Brier':>7} {'ECE':>6} {'bias':>6} {'rho':>6}"
-    print(f"  {'':20} {'log loss':>8} {'above ours':>18} {titles} {'variance left':>23}")
+    print(f"  {'':20} {'log loss':>8} {'above default':>18} {titles} {'variance left':>23}")
     for name in [*PREDICTORS, "hindsight"]:
         row = result[name]
         low, high = row["variance_left_interval"]
@@ -244,7 +244,7 @@ def show(regime: str, result: dict[str, Any]) -> None:
         if name == "hindsight":
             print(f"  {name:20} {'':56} {left:>23}")
             continue
-        above = "[{:+.4f}, {:+.4f}]".format(*row["log_loss_above_ours"])
+        above = "[{:+.4f}, {:+.4f}]".format(*row[f"log_loss_above_{DEFAULT}"])
         scores = f"{row['brier']:7.4f} {row['ece']:6.3f} {row['bias']:+6.3f} {row['spearman']:6.3f}"
         print(f"  {name:20} {row['log_loss']:8.4f} {above:>18} {scores} {left:>23}")
 

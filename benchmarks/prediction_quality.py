@@ -37,12 +37,12 @@ from verl_vip.statistics.intervals import mean_interval, paired_interval
 POOL, BATCH, EPOCHS, ROLLOUTS, WIDTH = 1536, 64, 4, 8, 384
 STEPS = EPOCHS * POOL // BATCH
 LOWER, UPPER = 3, 24
-OURS, EVEN = "drifting_gp", "even counts"
+DEFAULT, EVEN = "drifting_gp", "even counts"
 SCORES = ("excess log loss", "squared error", "regret, %")
 RESULTS = Path(__file__).parent / "results" / "prediction_quality" / "results.json"
 
 PREDICTORS: dict[str, Callable[[], Predictor]] = {
-    OURS: lambda: build_predictor(OURS),
+    DEFAULT: lambda: build_predictor(DEFAULT),
     "paper's GP": lambda: build_predictor("gaussian_process"),
     "paper's GP, eps .05": lambda: build_predictor("gaussian_process", eps=0.05),
     "paper's GP, noise, h .5": lambda: build_predictor("gaussian_process", lengthscale=0.5, observation_noise=True),
@@ -162,7 +162,7 @@ def run(scenario: Scenario, seed: int) -> dict[str, Tensor]:
 
 
 def summarise(runs: list[dict[str, Tensor]]) -> dict[str, Any]:
-    """Return each predictor's scores by epoch with intervals over seeds, and how far they exceed ours."""
+    """Return each predictor's scores by epoch with intervals over seeds, and their excess over the default's."""
     found: dict[str, Any] = {}
     for name in runs[0]:
         found[name] = {}
@@ -170,19 +170,19 @@ def summarise(runs: list[dict[str, Tensor]]) -> dict[str, Any]:
             if name == EVEN and column < 2:
                 continue
             # By epoch, one value a seed.
-            values, ours = (
+            values, default = (
                 [[float(scores[which][epoch, column]) for scores in runs] for epoch in range(EPOCHS)]
-                for which in (name, OURS)
+                for which in (name, DEFAULT)
             )
             found[name][score] = [mean_and_half_width(mean_interval(v)) for v in values]
-            found[name][f"{score}, above ours"] = [
-                mean_and_half_width(paired_interval(v, o)) for v, o in zip(values, ours, strict=True)
+            found[name][f"{score}, above {DEFAULT}"] = [
+                mean_and_half_width(paired_interval(v, o)) for v, o in zip(values, default, strict=True)
             ]
     return found
 
 
 def show(title: str, found: dict[str, Any]) -> None:
-    """Print a scenario's scores; a star marks where ours is better and the interval of the difference excludes 0."""
+    """Print a scenario's scores; a star marks where the default is better and the difference's interval excludes 0."""
     print(f"\n{title}\n{'':26}excess log loss, epochs 1 to {EPOCHS}{'':34}regret, %")
     for name, scores in found.items():
         cells = []
@@ -191,7 +191,7 @@ def show(title: str, found: dict[str, Any]) -> None:
                 if score not in scores:
                     cells.append(" " * 14)
                     continue
-                value, above = scores[score][epoch], scores[f"{score}, above ours"][epoch]
+                value, above = scores[score][epoch], scores[f"{score}, above {DEFAULT}"][epoch]
                 star = "*" if above["mean"] - above["half_width"] > 0 else " "
                 cells.append(f"{value['mean']:7.{digits}f}±{value['half_width']:.{digits}f}{star}".ljust(14))
         print(f"{name:24}  " + "".join(cells), flush=True)

@@ -25,7 +25,7 @@ from verl_vip.prediction.registry import PREDICTORS
 from verl_vip.reporting.simulation_report import comparison_data, comparison_table, write_comparison
 from verl_vip.simulation.comparison import compare, named_arms
 from verl_vip.simulation.measures import variance_of_counts
-from verl_vip.simulation.run import Arm, RunSettings
+from verl_vip.simulation.run import Arm, SimulationSettings
 from verl_vip.simulation.summary import mean_and_half_width
 from verl_vip.simulation.world import WorldSettings, make_world
 from verl_vip.strategies.groups import even_counts
@@ -50,7 +50,7 @@ def all_arms() -> list[Arm]:
     return [*vip, *rest]
 
 
-def share_by_error(settings: RunSettings, batches: int = 200) -> dict[str, float]:
+def share_by_error(settings: SimulationSettings, batches: int = 200) -> dict[str, float]:
     """Return the share of the attainable variance reduction if success logits are known up to normal errors."""
     generator = torch.Generator().manual_seed(0)
     logits = make_world(settings.world, 0).start_logits
@@ -76,7 +76,7 @@ def share_by_error(settings: RunSettings, batches: int = 200) -> dict[str, float
     return shares
 
 
-def share_elsewhere(others: dict[str, RunSettings], seeds: int) -> dict[str, Any]:
+def share_elsewhere(others: dict[str, SimulationSettings], seeds: int) -> dict[str, Any]:
     """Return the share that VIP with the best predictor gets under other settings, mean and half width."""
     shares = {}
     for name, settings in others.items():
@@ -89,7 +89,7 @@ def share_elsewhere(others: dict[str, RunSettings], seeds: int) -> dict[str, Any
     return shares
 
 
-def visited_more(settings: RunSettings) -> dict[str, RunSettings]:
+def visited_more(settings: SimulationSettings) -> dict[str, SimulationSettings]:
     """Return settings under which every prompt is seen more often, by the number of visits."""
     return {
         f"{visits} visits": replace(
@@ -109,7 +109,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
-    settings = RunSettings()
+    settings = SimulationSettings()
     summaries = compare(all_arms(), settings, options.seeds)
     print(comparison_table(summaries, settings, options.seeds))
     by_error = share_by_error(settings)

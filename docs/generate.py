@@ -288,7 +288,7 @@ def _learning() -> str:
     for path in sorted(RESULTS.glob("learning/*/ratios.json")):
         data = json.loads(path.read_text())
         ratios = data["rollouts_to_target_vs_uniform"]
-        for name in ("ours", "oracle", "uniform_rloo"):
+        for name in ("prioritized", "oracle", "uniform_rloo"):
             if name in ratios:
                 one = ratios[name]
                 figure = f"{one['mean']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"

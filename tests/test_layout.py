@@ -94,6 +94,19 @@ def test_outer_rooms_do_not_see_each_other(room, forbidden):
         assert not [module for module in imported_modules(path) if lies_in(module, forbidden)], path
 
 
+def test_a_class_name_stands_for_one_class():
+    """A name of a type is that of one class, or of aliases only."""
+    classes, aliases = dict[str, list[str]](), set[str]()
+    for path in (path for room in ("verl_vip", "workers", "flows", "recipes", "benchmarks") for path in sources(room)):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                classes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                aliases.add(node.targets[0].id)
+    twice = {name: places for name, places in classes.items() if len(places) > 1 or name in aliases}
+    assert not twice
+
+
 def test_only_the_door_names_outer_rooms_and_only_inside_a_command():
     tree = ast.parse((ROOT / "verl_vip" / "cli.py").read_text())
     at_top = [node for node in tree.body if isinstance(node, ast.ImportFrom)]

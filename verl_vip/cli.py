@@ -256,11 +256,11 @@ def _report(options: argparse.Namespace) -> int:
 def _simulate(options: argparse.Namespace) -> int:
     from verl_vip.reporting.simulation_report import write_comparison
     from verl_vip.simulation.comparison import compare, named_arms
-    from verl_vip.simulation.run import RunSettings
+    from verl_vip.simulation.run import SimulationSettings
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("verl_vip").setLevel(logging.INFO)  # which arm is done: all of them take minutes
-    settings = RunSettings()
+    settings = SimulationSettings()
     arms = named_arms([name for name in options.strategies.split(",") if name], options.predictor)
     options.output.mkdir(parents=True, exist_ok=True)  # better known now than when all is computed
     summaries = compare(arms, settings, options.seeds)

@@ -15,7 +15,7 @@ from verl_vip.evaluation.benchmarks import INSTRUCTION, load_benchmark
 from verl_vip.evaluation.grading import make_grader
 from verl_vip.evaluation.models import ModelSource, find_models
 from verl_vip.evaluation.result_files import summary_json
-from verl_vip.evaluation.run import Evaluator, Task
+from verl_vip.evaluation.run import Evaluator, GradedBenchmark
 from verl_vip.evaluation.sampling import Sampler, SamplingSettings
 from verl_vip.evaluation.summary import find_evaluations, make_summary
 from verl_vip.reporting.evaluation_page import write_evaluation_report
@@ -56,7 +56,7 @@ def evaluate(
     """
     require_paths(output=output)
     judge = make_grader(grader)
-    tasks = [Task(load_benchmark(spec, instruction), judge) for spec in benchmarks]
+    tasks = [GradedBenchmark(load_benchmark(spec, instruction), judge) for spec in benchmarks]
     sources = find_models(models, steps)
     output = output.resolve()
     try:

@@ -27,7 +27,7 @@ class Curves:
         name: The arm's.
         learning_rate: That of all its runs.
         seeds: One a run, ascending.
-        runs: One list of points a run, as `loop.Point` has them.
+        runs: One list of points a run, as `loop.CurvePoint` has them.
     """
 
     name: str

@@ -9,7 +9,7 @@ from verl_vip.strategies.gradient_variance import EstimatorName, GradientVarianc
 
 
 @dataclass(frozen=True)
-class Arm:
+class TrainingArm:
     """One way to train.
 
     Attributes:

@@ -1,20 +1,20 @@
 """A benchmark: two task sets, what is compared on them, and how the comparison is read.
 
-Every arm is tuned in the same way, the baseline and ours included: on the tuning task set, over rollouts a step and
-learning rates, with the same seeds (`tuning.choose` has the rule). Nothing is tuned on the report task set.
+Every arm is tuned in the same way, the baseline and `prioritized` included: on the tuning task set, over rollouts a
+step and learning rates, with the same seeds (`tuning.choose` has the rule). Nothing is tuned on the report task set.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmarks.learning.arms import Arm
-from benchmarks.learning.loop import Job
+from benchmarks.learning.arms import TrainingArm
+from benchmarks.learning.loop import RunPlan
 from benchmarks.learning.tuning import Choice
 from benchmarks.learning.update import Estimator
 
 #: An arm and a learning rate.
-Setting = tuple[Arm, float]
+Setting = tuple[TrainingArm, float]
 #: A chosen setting under another name, with parts of the arm replaced.
 Derived = tuple[str, dict[str, Any]]
 
@@ -66,14 +66,14 @@ class Bench:
     tuning_seeds: int = 3
     finalists: int | None = None
 
-    def candidates(self) -> dict[str, list[list[Job]]]:
+    def candidates(self) -> dict[str, list[list[RunPlan]]]:
         """Return for each arm its candidate settings, each as its runs on the tuning set, one a seed."""
         return {
             name: [[self._tuning_job(arm, rate, seed) for seed in range(self.tuning_seeds)] for arm, rate in grid]
             for name, grid in self.grids.items()
         }
 
-    def report_jobs(self, seeds: int, chosen: Mapping[str, Choice]) -> list[Job]:
+    def report_jobs(self, seeds: int, chosen: Mapping[str, Choice]) -> list[RunPlan]:
         """Return the runs on the report task set: the `first` arms, then the others, all of one seed before the next.
 
         Args:
@@ -88,14 +88,14 @@ class Bench:
         groups = ([n for n in arms if n in self.first], [n for n in arms if n not in self.first])
         lengths = self.report_rollouts, self.evaluate_every, self.stop_at
         return [
-            Job(arms[name].arm, self.report_set, arms[name].learning_rate, seed, *lengths)
+            RunPlan(arms[name].arm, self.report_set, arms[name].learning_rate, seed, *lengths)
             for group in groups
             for seed in range(seeds)
             for name in group
         ]
 
-    def _tuning_job(self, arm: Arm, rate: float, seed: int) -> Job:
-        return Job(arm, self.tuning_set, rate, seed, self.tuning_rollouts, self.evaluate_every, self.stop_at)
+    def _tuning_job(self, arm: TrainingArm, rate: float, seed: int) -> RunPlan:
+        return RunPlan(arm, self.tuning_set, rate, seed, self.tuning_rollouts, self.evaluate_every, self.stop_at)
 
 
 def evenly(estimator: Estimator) -> dict[str, Any]:
@@ -103,17 +103,17 @@ def evenly(estimator: Estimator) -> dict[str, Any]:
     return {"strategy": "uniform", "predictor": "moving_average", "estimator": estimator, "strategy_settings": {}}
 
 
-def at(rates: tuple[float, ...], *arms: Arm) -> tuple[Setting, ...]:
+def at(rates: tuple[float, ...], *arms: TrainingArm) -> tuple[Setting, ...]:
     """Return each arm at each learning rate."""
     return tuple((arm, rate) for arm in arms for rate in rates)
 
 
-def sizes(name: str, group: int, rollouts: tuple[int, ...] = (32, 64), **others: Any) -> tuple[Arm, ...]:
+def sizes(name: str, group: int, rollouts: tuple[int, ...] = (32, 64), **others: Any) -> tuple[TrainingArm, ...]:
     """Return an arm at several step sizes with so many rollouts a prompt on average."""
-    return tuple(Arm(name, prompts=total // group, rollouts=total, **others) for total in rollouts)
+    return tuple(TrainingArm(name, prompts=total // group, rollouts=total, **others) for total in rollouts)
 
 
-def drawn(name: str, estimator: Estimator, rollouts: tuple[int, ...], **settings: Any) -> tuple[Arm, ...]:
+def drawn(name: str, estimator: Estimator, rollouts: tuple[int, ...], **settings: Any) -> tuple[TrainingArm, ...]:
     """Return one rollout each of prompts drawn by what they can teach."""
     return sizes(
         name, 1, rollouts, strategy="prioritized", predictor="drifting_gp", estimator=estimator,
@@ -123,12 +123,12 @@ def drawn(name: str, estimator: Estimator, rollouts: tuple[int, ...], **settings
 
 def vip(
     name: str, predictor: str = "gaussian_process", rollouts: tuple[int, ...] = (32, 64), group: int = 4
-) -> tuple[Arm, ...]:
+) -> tuple[TrainingArm, ...]:
     """Return a strategy that spreads the budget over all prompts of a batch."""
     return sizes(name, group, rollouts, strategy=name, predictor=predictor, lower=2, upper=4 * group)
 
 
-def peer(name: str, group: int, rollouts: tuple[int, ...] = (32, 64), **settings: Any) -> tuple[Arm, ...]:
+def peer(name: str, group: int, rollouts: tuple[int, ...] = (32, 64), **settings: Any) -> tuple[TrainingArm, ...]:
     """Return a strategy that needs no predictor."""
     return sizes(name, group, rollouts, strategy=name, strategy_settings=settings)
 

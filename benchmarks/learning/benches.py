@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.learning.bench import Bench
-from benchmarks.learning.loop import Job
+from benchmarks.learning.loop import RunPlan
 from benchmarks.learning.lopsided import LOPSIDED
 from benchmarks.learning.mixture import MIXTURE, MIXTURE_FIRST
 from benchmarks.learning.runner import read_results
@@ -19,7 +19,7 @@ MAIN = MIXTURE
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "learning"
 
 
-def tuned_jobs(bench: Bench, seeds: int, arms: Sequence[str] | None = None) -> list[Job]:
+def tuned_jobs(bench: Bench, seeds: int, arms: Sequence[str] | None = None) -> list[RunPlan]:
     """Return the runs of the wanted arms, or of all, as they were tuned.
 
     Raises:

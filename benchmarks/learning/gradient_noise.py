@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.learning.arms import Arm
+from benchmarks.learning.arms import TrainingArm
 from benchmarks.learning.benches import BENCHES, RESULTS
-from benchmarks.learning.loop import Job, Run
+from benchmarks.learning.loop import Run, RunPlan
 from benchmarks.learning.policy import Policy
 from benchmarks.learning.rollouts import log_probability, sample
 from benchmarks.learning.update import Estimator
-from benchmarks.learning.world import World, load_world
+from benchmarks.learning.world import TaskWorld, load_world
 from verl_vip.advantages.predicted_baseline import least_variance_baseline
 
 PROMPTS, ANSWERS = 72, 100
@@ -72,7 +72,7 @@ class Answers:
         return (weight * self.reward).sum() / weight.sum().clamp_min(1e-12)
 
 
-def answers_of(policy: Policy, world: World, generator: torch.Generator, given: int = 0) -> list[Answers]:
+def answers_of(policy: Policy, world: TaskWorld, generator: torch.Generator, given: int = 0) -> list[Answers]:
     """Sample answers to some prompts, and compute the score of each different one after its first `given` tokens."""
     prompts = world.train.select(torch.randperm(len(world.prompts), generator=generator)[:PROMPTS])
     drawn = sample(policy, prompts, torch.full((PROMPTS,), ANSWERS), generator)
@@ -136,8 +136,8 @@ def main() -> None:
     torch.set_num_threads(1)
     bench = BENCHES[options.bench]
     world = load_world(options.cache, bench.tuning_set)
-    arm = Arm("uniform", estimator=Estimator("rloo"), prompts=8, rollouts=32)
-    run = Run(Job(arm, bench.tuning_set, 5e-4, 0, ROLLOUTS, ROLLOUTS, 1.0), world)
+    arm = TrainingArm("uniform", estimator=Estimator("rloo"), prompts=8, rollouts=32)
+    run = Run(RunPlan(arm, bench.tuning_set, 5e-4, 0, ROLLOUTS, ROLLOUTS, 1.0), world)
     trained = f"after {ROLLOUTS:,} rollouts of RLOO"
     parts = {"base model": 0, trained: 0}
     if world.train.free:

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.learning.arms import Arm
+from benchmarks.learning.arms import TrainingArm
 from benchmarks.learning.policy import Policy
-from benchmarks.learning.rollouts import PromptTokens, Rollouts, log_probability, sample, success
+from benchmarks.learning.rollouts import PromptTokens, SampledAnswers, log_probability, sample, success
 from benchmarks.learning.update import coefficients
-from benchmarks.learning.world import World
+from benchmarks.learning.world import TaskWorld
 from verl_vip.prediction.baselines.oracle import Oracle
 from verl_vip.prediction.contract import Predictor
 from verl_vip.prediction.registry import build_predictor
@@ -34,7 +34,7 @@ DRAWS = 1
 
 
 @dataclass(frozen=True)
-class Job:
+class RunPlan:
     """One run to make.
 
     Attributes:
@@ -43,11 +43,11 @@ class Job:
         learning_rate: AdamW's.
         seed: Of prompt order and sampling; the base model is the same for all.
         max_rollouts: Where the run ends.
-        evaluate_every: Rollouts between two points of the curve.
+        evaluate_every: SampledAnswers between two points of the curve.
         stop_at: The run ends earlier once two points in a row have this accuracy.
     """
 
-    arm: Arm
+    arm: TrainingArm
     task_set: str
     learning_rate: float
     seed: int
@@ -60,7 +60,7 @@ class Job:
         return asdict(self)
 
 
-def accuracy(policy: Policy, world: World) -> float:
+def accuracy(policy: Policy, world: TaskWorld) -> float:
     """Return the mean success probability on a world's held-out prompts."""
     return float(success(policy, world.held_out, DRAWS).mean())
 
@@ -71,7 +71,7 @@ def identity(key: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """Where a run stands: what it has spent so far, and the mean success probability on held-out prompts."""
 
     steps: int
@@ -108,7 +108,7 @@ class Run:
         rewards: The mean reward of each step's rollouts.
     """
 
-    def __init__(self, job: Job, world: World) -> None:
+    def __init__(self, job: RunPlan, world: TaskWorld) -> None:
         arm = job.arm
         self._job, self._world, self._arm = job, world, arm
         self.policy = world.policy()
@@ -123,7 +123,7 @@ class Run:
         self._clock = Clock()
         self._spent = {"steps": 0, "rollouts": 0, "prompt_tokens": 0, "answer_tokens": 0}
 
-    def train(self) -> list[Point]:
+    def train(self) -> list[CurvePoint]:
         """Train to the end and return the learning curve, its first point before training."""
         curve = [self._point()]
         while self._spent["rollouts"] < self._job.max_rollouts and not self._has_arrived(curve):
@@ -138,13 +138,13 @@ class Run:
         """Processor seconds of each part, evaluation left out."""
         return self._clock.seconds
 
-    def _has_arrived(self, curve: list[Point]) -> bool:
+    def _has_arrived(self, curve: list[CurvePoint]) -> bool:
         last = [point.accuracy for point in curve[-2:]]
         return len(last) == 2 and min(last) >= self._job.stop_at
 
-    def _point(self) -> Point:
+    def _point(self) -> CurvePoint:
         seconds = sum(self.seconds.values())
-        return Point(**self._spent, seconds=seconds, accuracy=accuracy(self.policy, self._world))
+        return CurvePoint(**self._spent, seconds=seconds, accuracy=accuracy(self.policy, self._world))
 
     def _step(self) -> None:
         rows = self._stream.take(round(self._strategy.pool_ratio * self._arm.prompts))
@@ -169,7 +169,7 @@ class Run:
         self._spent["prompt_tokens"] += int(tokens.lengths[seen].sum())
         self._spent["answer_tokens"] += int(rollouts.lengths.sum())
 
-    def _play(self, step: Step, tokens: PromptTokens) -> Rollouts:
+    def _play(self, step: Step, tokens: PromptTokens) -> SampledAnswers:
         """Sample what the strategy asks for; return all rollouts, prompt by prompt."""
         parts = []
         while (counts := step.counts) is not None:
@@ -177,9 +177,9 @@ class Run:
                 parts.append(sample(self.policy, tokens, counts, self._generator))
             with self._clock.measure("predict"):
                 step.receive(torch.split(parts[-1].rewards, counts.tolist()))
-        return Rollouts.join(parts)
+        return SampledAnswers.join(parts)
 
-    def _update(self, tokens: PromptTokens, rollouts: Rollouts, coefficient: Tensor) -> None:
+    def _update(self, tokens: PromptTokens, rollouts: SampledAnswers, coefficient: Tensor) -> None:
         used = coefficient.nonzero()[:, 0]  # what counts for nothing need not be computed
         if not len(used):
             return

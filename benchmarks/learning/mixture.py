@@ -40,16 +40,16 @@ MIXTURE = Bench(
             *at((5e-4,), *sizes("uniform_reinforce", 1, (8,), estimator=REINFORCE)),
             *at((2.5e-4,), *sizes("uniform_reinforce", 1, (4,), estimator=REINFORCE)),
         ),
-        "ours": (
-            *at((2.5e-4, 5e-4), *drawn("ours", REINFORCE, (16,), **_MIXED)),
-            *at(_RATES, *drawn("ours", REINFORCE, (32,), **_MIXED)),
-            *at(_RATES, *drawn("ours", REINFORCE, (64,), **_MIXED)),
-            *at((5e-4,), *drawn("ours", REINFORCE, (32,), **{**_MIXED, "exponent": 1.0})),
-            *at((5e-4,), *drawn("ours", REINFORCE, (32,), **{**_MIXED, "exponent": 4.0})),
-            *at((5e-4,), *drawn("ours", REINFORCE, (16,), **{**_MIXED, "exponent": 4.0})),
-            *at((2.5e-4,), *drawn("ours", REINFORCE, (8,), **{**_MIXED, "exponent": 4.0})),
-            *at((5e-4,), *drawn("ours", REINFORCE, (32,), **{**_MIXED, "pool_ratio": 24.0})),
-            *at((5e-4,), *drawn("ours", REINFORCE, (32,), **{**_MIXED, "even_share": 0.1})),
+        "prioritized": (
+            *at((2.5e-4, 5e-4), *drawn("prioritized", REINFORCE, (16,), **_MIXED)),
+            *at(_RATES, *drawn("prioritized", REINFORCE, (32,), **_MIXED)),
+            *at(_RATES, *drawn("prioritized", REINFORCE, (64,), **_MIXED)),
+            *at((5e-4,), *drawn("prioritized", REINFORCE, (32,), **{**_MIXED, "exponent": 1.0})),
+            *at((5e-4,), *drawn("prioritized", REINFORCE, (32,), **{**_MIXED, "exponent": 4.0})),
+            *at((5e-4,), *drawn("prioritized", REINFORCE, (16,), **{**_MIXED, "exponent": 4.0})),
+            *at((2.5e-4,), *drawn("prioritized", REINFORCE, (8,), **{**_MIXED, "exponent": 4.0})),
+            *at((5e-4,), *drawn("prioritized", REINFORCE, (32,), **{**_MIXED, "pool_ratio": 24.0})),
+            *at((5e-4,), *drawn("prioritized", REINFORCE, (32,), **{**_MIXED, "even_share": 0.1})),
         ),
         # Hardly any gets to the targets of tuning in time; where none does, the most accurate at the end is taken.
         "uniform_rloo": (
@@ -64,34 +64,34 @@ MIXTURE = Bench(
         "uniform_128": at((1e-3,), *sizes("uniform_128", 1, (128,), estimator=REINFORCE)),
         "uniform_32": at((5e-4,), *sizes("uniform_32", 1, (32,), estimator=REINFORCE)),
         # As the first base models had it tuned, and the preset as it is.
-        "ours_32": at((5e-4,), *drawn("ours_32", REINFORCE, (32,), **{**_MIXED, "exponent": 4.0})),
-        "ours_exponent_2": at((5e-4,), *drawn("ours_exponent_2", REINFORCE, (32,), **_MIXED)),
+        "prioritized_32": at((5e-4,), *drawn("prioritized_32", REINFORCE, (32,), **{**_MIXED, "exponent": 4.0})),
+        "prioritized_exponent_2": at((5e-4,), *drawn("prioritized_exponent_2", REINFORCE, (32,), **_MIXED)),
     },
     # What uniform settings reach on average after a third, two thirds and all of a run.
     tuning_targets=(0.7, 0.71),
-    # By the rule of the log, from the uniform runs of the report set and before any of ours.
+    # By the rule of the log, from the uniform runs of the report set and before any run of `prioritized`.
     target=0.67,
     other_targets=(0.62, 0.64, 0.66, 0.68),
     tuning_rollouts=6_144,
     report_rollouts=6_144,
     evaluate_every=256,
     stop_at=0.9,
-    # The strongest of the uniform settings on the report set itself, to ours' disadvantage.
+    # The strongest of the uniform settings on the report set itself, to the disadvantage of `prioritized`.
     reference="uniform_64",
-    first=("uniform_reinforce", "uniform_64", "uniform_128", "uniform_32", "ours", "ours_32"),
-    shown=("uniform_64", "uniform_rloo", "ours", "oracle"),
+    first=("uniform_reinforce", "uniform_64", "uniform_128", "uniform_32", "prioritized", "prioritized_32"),
+    shown=("uniform_64", "uniform_rloo", "prioritized", "oracle"),
     labels={
         "uniform_reinforce": "uniform, REINFORCE, 8 x 1",
         "uniform_32": "uniform, REINFORCE, 32 x 1",
         "uniform_64": "uniform, REINFORCE, 64 x 1",
         "uniform_128": "uniform, REINFORCE, 128 x 1",
         "uniform_rloo": "uniform, RLOO",
-        "ours_32": "ours, 32 x 1",
-        "ours_exponent_2": "ours, 32 x 1, exponent 2",
+        "prioritized_32": "prioritized, 32 x 1",
+        "prioritized_exponent_2": "prioritized, 32 x 1, exponent 2",
     },
     derived={
-        "oracle": ("ours", {"predictor": "oracle"}),
-        "predicted_baseline": ("ours", {**evenly(Estimator("predicted_baseline")), "predictor": "drifting_gp"}),
+        "oracle": ("prioritized", {"predictor": "oracle"}),
+        "predicted_baseline": ("prioritized", {**evenly(Estimator("predicted_baseline")), "predictor": "drifting_gp"}),
         "uniform_dr_grpo": ("uniform_rloo", {"estimator": Estimator("dr_grpo")}),
         "uniform_grpo": ("uniform_rloo", {"estimator": Estimator("grpo")}),
     },
@@ -100,7 +100,7 @@ MIXTURE = Bench(
 )
 
 _UNTUNED = _peers((2.5e-4,), (64,))
-_LATER = ("uniform_32", "ours_32")
+_LATER = ("uniform_32", "prioritized_32")
 
 #: The same from the first base models, which another processor trained; peers were not tuned.
 MIXTURE_FIRST = replace(
@@ -111,6 +111,10 @@ MIXTURE_FIRST = replace(
     tuning_targets=(0.48, 0.5, 0.53),
     target=0.64,
     other_targets=(0.6, 0.62, 0.63),
-    labels={**MIXTURE.labels, "uniform_as_ours": "uniform, REINFORCE, 32 x 1", "ours_exponent_2": "ours, exponent 2"},
-    derived={**MIXTURE.derived, "uniform_as_ours": ("ours", evenly(REINFORCE))},
+    labels={
+        **MIXTURE.labels,
+        "uniform_as_prioritized": "uniform, REINFORCE, 32 x 1",
+        "prioritized_exponent_2": "prioritized, exponent 2",
+    },
+    derived={**MIXTURE.derived, "uniform_as_prioritized": ("prioritized", evenly(REINFORCE))},
 )

@@ -22,7 +22,7 @@ from verl_vip.reporting.style import draw, save_png
 
 #: What others compare with: a second reference.
 RLOO = "uniform_rloo"
-OURS = "ours"
+PRIORITIZED = "prioritized"
 #: Arms with fewer seeds are left out.
 LEAST_SEEDS = 3
 
@@ -70,8 +70,10 @@ def compare(curves: Mapping[str, Curves], bench: Bench) -> dict[str, Any]:
         str(other): {name: _ratio_at(curve, reference, other) for name, curve in curves.items()}
         for other in bench.other_targets
     }
-    result["ours_vs_strongest_uniform_by_target"] = {
-        str(each): against_strongest(curves, each) for each in sorted({target, *bench.other_targets}) if OURS in curves
+    result["prioritized_vs_strongest_uniform_by_target"] = {
+        str(each): against_strongest(curves, each)
+        for each in sorted({target, *bench.other_targets})
+        if PRIORITIZED in curves
     }
     result["arms"] = {name: _facts(curve, target, budget) for name, curve in curves.items()}
     return result
@@ -105,10 +107,10 @@ def write(records: Sequence[dict[str, Any]], bench: Bench, folder: Path) -> dict
     (folder / f"{bench.files}/ratios.json").write_text(json.dumps(result, indent=1) + "\n")
     labels = {name: bench.labels.get(name, name.replace("_", " ")) for name in curves}
     shown = [curves[name] for name in bench.shown if name in curves]
-    picture = draw(plot_curves, shown, labels, OURS, bench.target, height=3.4)
+    picture = draw(plot_curves, shown, labels, PRIORITIZED, bench.target, height=3.4)
     save_png(picture, folder / f"{bench.files}/curves.png", "Accuracy against rollouts")
     ratios = {name: Interval(**value) for name, value in result["rollouts_to_target_vs_uniform"].items()}
-    picture = draw(plot_ratios, ratios, labels, OURS, "times fewer rollouts", height=1.1 + 0.14 * len(ratios))
+    picture = draw(plot_ratios, ratios, labels, PRIORITIZED, "times fewer rollouts", height=1.1 + 0.14 * len(ratios))
     save_png(picture, folder / f"{bench.files}/ratios.png", f"Rollouts to {100 * bench.target:.0f} % accuracy")
     return result
 
@@ -127,20 +129,20 @@ def table(result: Mapping[str, Any]) -> str:
             f"{name:24s} {arm['rollouts_to_target']['mean']:9.0f} {interval:>20s} {tokens:7.2f} {seconds:7.2f} "
             f"{arm['runs_that_missed_the_target']:6d}"
         )
-    for target, found in result["ours_vs_strongest_uniform_by_target"].items():
+    for target, found in result["prioritized_vs_strongest_uniform_by_target"].items():
         missed = found["arm_runs_that_missed"], found["reference_runs_that_missed"]
         lines.append(
-            f"ours to {target} against {found['reference']}: {found['mean']:.2f} [{found['low']:.2f}, "
+            f"{PRIORITIZED} to {target} against {found['reference']}: {found['mean']:.2f} [{found['low']:.2f}, "
             f"{found['high']:.2f}]; runs that missed it: {missed[0]}, {missed[1]}"
         )
     return "\n".join(lines)
 
 
 def against_strongest(curves: Mapping[str, Curves], target: float) -> dict[str, Any]:
-    """Return which uniform arm needs the fewest rollouts on its seeds until a target, and ours' ratio to it.
+    """Return the uniform arm with the fewest rollouts to a target, and the ratio of `prioritized` to it.
 
     Args:
-        curves: By arm, ours and at least one whose name begins with "uniform".
+        curves: By arm, `prioritized` and at least one whose name begins with "uniform".
         target: An accuracy.
     """
     spent = {
@@ -149,7 +151,7 @@ def against_strongest(curves: Mapping[str, Curves], target: float) -> dict[str, 
         if name.startswith("uniform")
     }
     best = min(spent, key=lambda name: spent[name])
-    return {"reference": best, **_ratio_at(curves[OURS], curves[best], target)}
+    return {"reference": best, **_ratio_at(curves[PRIORITIZED], curves[best], target)}
 
 
 def _ratio_at(curve: Curves, base: Curves, target: float) -> dict[str, float]:

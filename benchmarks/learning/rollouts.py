@@ -45,7 +45,7 @@ class PromptTokens:
 
 
 @dataclass(frozen=True)
-class Rollouts:
+class SampledAnswers:
     """Sampled answers, prompt by prompt.
 
     Attributes:
@@ -61,7 +61,7 @@ class Rollouts:
     rewards: Tensor
 
     @classmethod
-    def join(cls, rounds: "Sequence[Rollouts]") -> "Rollouts":
+    def join(cls, rounds: "Sequence[SampledAnswers]") -> "SampledAnswers":
         """Put the rounds of a step together, prompt by prompt, in the order sampled."""
         prompt = torch.cat([part.prompt for part in rounds])
         order = prompt.argsort(stable=True)
@@ -71,7 +71,7 @@ class Rollouts:
         return cls(prompt[order], tokens, lengths, rewards)
 
 
-def sample(policy: Policy, prompts: PromptTokens, counts: Tensor, generator: torch.Generator) -> Rollouts:
+def sample(policy: Policy, prompts: PromptTokens, counts: Tensor, generator: torch.Generator) -> SampledAnswers:
     """Sample `counts[q]` answers of prompt q at temperature 1, up to two tokens longer than the right one."""
     prompt, tokens, lengths = _write(policy, prompts, counts, generator, prompts.longest + prompts.trailing + 2)
     same = tokens[:, prompts.free : prompts.longest] == prompts.answers[prompt]
@@ -79,7 +79,7 @@ def sample(policy: Policy, prompts: PromptTokens, counts: Tensor, generator: tor
         right = (same | (torch.arange(same.shape[1]) >= prompts.answer_lengths[prompt, None])).all(1)
     else:
         right = same.all(1) & (lengths == prompts.free + prompts.answer_lengths[prompt])
-    return Rollouts(prompt, tokens, lengths, right.to(torch.float64))
+    return SampledAnswers(prompt, tokens, lengths, right.to(torch.float64))
 
 
 @torch.no_grad()

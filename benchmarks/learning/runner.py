@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.learning.loop import Job, Run, accuracy, identity
-from benchmarks.learning.world import World, load_world
+from benchmarks.learning.loop import Run, RunPlan, accuracy, identity
+from benchmarks.learning.world import TaskWorld, load_world
 
 #: Another base model differs by more than this in accuracy before training, the same one by less.
 _SAME_START = 1e-4
@@ -25,7 +25,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def run_jobs(
-    jobs: Sequence[Job], results: Path, cache: Path, *, workers: int = 1, minutes: float = float("inf")
+    jobs: Sequence[RunPlan], results: Path, cache: Path, *, workers: int = 1, minutes: float = float("inf")
 ) -> None:
     """Run what is not finished yet, the earlier jobs first, and append each result to `results`.
 
@@ -71,7 +71,7 @@ def _check_start(records: Sequence[Mapping[str, Any]], task_set: str, start: flo
             )
 
 
-def _work(jobs: Sequence[Job], turn: Any, worlds: dict[str, World], results: Path, deadline: float) -> None:
+def _work(jobs: Sequence[RunPlan], turn: Any, worlds: dict[str, TaskWorld], results: Path, deadline: float) -> None:
     while time.monotonic() < deadline:
         with turn.get_lock():
             place = turn.value

@@ -21,15 +21,15 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from benchmarks.learning.analysis import group_runs
 from benchmarks.learning.benches import RESULTS, tuned_jobs
-from benchmarks.learning.loop import Job, identity
+from benchmarks.learning.loop import RunPlan, identity
 from benchmarks.learning.mixture import MIXTURE
-from benchmarks.learning.report import OURS, against_strongest
+from benchmarks.learning.report import PRIORITIZED, against_strongest
 from benchmarks.learning.runner import read_results, run_jobs
 from benchmarks.learning.task_sets import OTHER_COPIES, TASK_SETS, mixture_with
 from benchmarks.learning.world import draw_tasks
 from verl_vip.reporting.style import INK, SERIES, draw, save_png
 
-ARMS = ("uniform_64", "uniform_reinforce", OURS)
+ARMS = ("uniform_64", "uniform_reinforce", PRIORITIZED)
 #: The pool with shorter text, and its target: by the mixture's rule it would be .9, where runs end.
 SHORT, SHORT_TARGET = "mixture_report_short", 0.88
 #: Where fewest prompts can teach, runs are longer.
@@ -62,7 +62,7 @@ class Pool:
     gain: dict[str, Any]
 
 
-def jobs(seeds: int) -> list[Job]:
+def jobs(seeds: int) -> list[RunPlan]:
     """Return the runs on all pools but the mixture itself, all of one seed before the next."""
     pools, tuned = [SHORT, *(mixture_with(*copies) for copies in OTHER_COPIES)], tuned_jobs(MIXTURE, seeds, ARMS)
     return [
@@ -93,7 +93,7 @@ def read_off(records: Sequence[Mapping[str, Any]]) -> list[Pool]:
         train, _ = draw_tasks(name)
         # Those with copies of their own are the easy ones and those that cannot be known.
         share = sum(task.family not in TASK_SETS[name].copies for task in train) / len(train)
-        start = float(curves[OURS].column(0, "accuracy")[0])
+        start = float(curves[PRIORITIZED].column(0, "accuracy")[0])
         target = SHORT_TARGET if name == SHORT else MIXTURE.target
         gain = against_strongest(curves, target)
         letters = TASK_SETS[name].trailing

@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 
 from benchmarks.learning.analysis import spent_at
-from benchmarks.learning.arms import Arm
-from benchmarks.learning.loop import Job, identity
+from benchmarks.learning.arms import TrainingArm
+from benchmarks.learning.loop import RunPlan, identity
 
 #: What accuracy at the end weighs: enough to part ties, and nothing else.
 _TIE_BREAK = 1e-6
 
 #: The runs of one candidate setting, one a seed.
-Candidate = Sequence[Job]
+Candidate = Sequence[RunPlan]
 
 
 @dataclass(frozen=True)
 class Choice:
     """An arm with its learning rate, the score it was chosen for (rollouts, less is better), and over which seeds."""
 
-    arm: Arm
+    arm: TrainingArm
     learning_rate: float
     score: float
     seeds: tuple[int, ...]

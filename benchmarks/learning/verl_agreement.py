@@ -20,13 +20,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from benchmarks.learning.arms import Arm
+from benchmarks.learning.arms import TrainingArm
 from benchmarks.learning.bench import Bench
 from benchmarks.learning.benches import BENCHES, MAIN
-from benchmarks.learning.loop import Job, Run
+from benchmarks.learning.loop import Run, RunPlan
 from benchmarks.learning.update import Estimator
 from benchmarks.learning.verl_runs import ARMS
-from benchmarks.learning.world import World, load_world
+from benchmarks.learning.world import TaskWorld, load_world
 from verl_vip.reporting.labels import label_text
 from verl_vip.reporting.style import SERIES, draw, save_png
 
@@ -40,7 +40,7 @@ LOOP: dict[str, dict[str, dict[str, Any]]] = {
     "short_answers": {
         "uniform": {"estimator": Estimator("reinforce")},
         "uniform_rloo": {"estimator": Estimator("rloo")},
-        "ours": {
+        "prioritized": {
             "estimator": Estimator("predicted_baseline", score_coupling=1.0),
             "strategy_settings": {"exponent": 1.0},
             **_DRAWN,
@@ -49,7 +49,7 @@ LOOP: dict[str, dict[str, dict[str, Any]]] = {
     "working": {
         "uniform": {"estimator": Estimator("reinforce")},
         "uniform_rloo": {"estimator": Estimator("rloo")},
-        "ours": {
+        "prioritized": {
             "estimator": Estimator("reinforce", utility="arcsine", utility_floor=0.2),
             "strategy_settings": {"exponent": 2.0, "pool_ratio": 6.0},
             **_DRAWN,
@@ -58,7 +58,7 @@ LOOP: dict[str, dict[str, dict[str, Any]]] = {
     "lopsided": {
         "uniform": {"estimator": Estimator("reinforce")},
         "uniform_rloo": {"estimator": Estimator("rloo")},
-        "ours": {
+        "prioritized": {
             "estimator": Estimator("reinforce"),
             "strategy_settings": {"exponent": 2.0, "pool_ratio": 6.0, "even_share": 0.25},
             **_DRAWN,
@@ -67,7 +67,7 @@ LOOP: dict[str, dict[str, dict[str, Any]]] = {
     "mixture": {
         "uniform": {"estimator": Estimator("reinforce")},
         "uniform_rloo": {"estimator": Estimator("rloo")},
-        "ours": {
+        "prioritized": {
             "estimator": Estimator("reinforce"),
             "strategy_settings": {"exponent": 4.0, "pool_ratio": 12.0, "even_share": 0.25},
             **_DRAWN,
@@ -86,13 +86,13 @@ def verl_rewards(logs: Sequence[Path]) -> NDArray[np.float64]:
     return np.array([[float(record["data"]["critic/score/mean"]) for record in run[:steps]] for run in runs])
 
 
-def loop_rewards(bench: Bench, arm: str, world: World, steps: int) -> NDArray[np.float64]:
+def loop_rewards(bench: Bench, arm: str, world: TaskWorld, steps: int) -> NDArray[np.float64]:
     """Return the mean reward of each step of the loop, `SEEDS x steps`."""
     _, prompts, group, rate, _ = ARMS[bench.name][arm]
     size = prompts * group
-    settings = Arm(arm, prompts=prompts, rollouts=size, **LOOP[bench.name][arm])
+    settings = TrainingArm(arm, prompts=prompts, rollouts=size, **LOOP[bench.name][arm])
     lengths = steps * size, steps * size, 1.0
-    runs = [Run(Job(settings, bench.report_set, rate, seed, *lengths), world) for seed in range(SEEDS)]
+    runs = [Run(RunPlan(settings, bench.report_set, rate, seed, *lengths), world) for seed in range(SEEDS)]
     for run in runs:
         run.train()
     return np.array([run.rewards for run in runs])

@@ -44,22 +44,22 @@ ARMS: dict[str, dict[str, tuple[int, int, int, float, list[str]]]] = {
     "short_answers": {
         "uniform": (16, 16, 1, 1e-3, _STOCK),
         "uniform_rloo": (8, 8, 4, 5e-4, ["vip.strategy=uniform", "vip.lower=2"]),
-        "ours": (48, 16, 1, 1e-3, [*_COUPLED, "vip.budget=16", "vip.score_coupling=1.0"]),
+        "prioritized": (48, 16, 1, 1e-3, [*_COUPLED, "vip.budget=16", "vip.score_coupling=1.0"]),
     },
     "working": {
         "uniform": (16, 16, 1, 1e-3, _STOCK),
         "uniform_rloo": (8, 8, 2, 1e-3, [*_STOCK, "algorithm.adv_estimator=rloo"]),
-        "ours": (96, 16, 1, 1e-3, [*_DRAWN, "vip.budget=16"]),
+        "prioritized": (96, 16, 1, 1e-3, [*_DRAWN, "vip.budget=16"]),
     },
     "lopsided": {
         "uniform": (16, 16, 1, 5e-4, _STOCK),
         "uniform_rloo": (16, 16, 4, 1e-3, [*_STOCK, "algorithm.adv_estimator=rloo"]),
-        "ours": (96, 16, 1, 5e-4, ["vip=prioritized", "vip.lower=1", "vip.budget=16"]),
+        "prioritized": (96, 16, 1, 5e-4, ["vip=prioritized", "vip.lower=1", "vip.budget=16"]),
     },
     "mixture": {
         "uniform": (32, 32, 1, 5e-4, _STOCK),
         "uniform_rloo": (16, 16, 2, 2.5e-4, [*_STOCK, "algorithm.adv_estimator=rloo"]),
-        "ours": (
+        "prioritized": (
             384,
             32,
             1,

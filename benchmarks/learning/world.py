@@ -21,7 +21,7 @@ _HELD_OUT_PER_CELL = 6
 
 
 @dataclass(frozen=True)
-class World:
+class TaskWorld:
     """What all runs on a task set share.
 
     Attributes:
@@ -57,7 +57,7 @@ def draw_tasks(name: str) -> tuple[list[Task], list[Task]]:
     return train, held_out
 
 
-def load_world(root: Path, task_set: str) -> World:
+def load_world(root: Path, task_set: str) -> TaskWorld:
     """Load, and where need be build, everything under the folder `root`."""
     folder = base_folder(root, task_set)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -66,7 +66,7 @@ def load_world(root: Path, task_set: str) -> World:
     ids = [prompt_id(message) for message in messages]
     embedder = PromptEmbedder(cache_dir=root)
     embeddings = embedder.embed(ids, [prompt_text(message) for message in messages])
-    return World(
+    return TaskWorld(
         folder,
         _tokenise(train, TASK_SETS[task_set], tokenizer),
         Prompts(tuple(ids), embeddings),

@@ -1,4 +1,4 @@
-"""Families whose questions and answers come from reasoning-gym; only the wording is ours."""
+"""Families whose questions and answers come from reasoning-gym; only the wording differs."""
 
 from functools import cache
 from random import Random

@@ -171,8 +171,8 @@ RANGES = torch.tensor([[0.0, 1.0], [-1.0, 1.0], [0.0, 1.0], [-3.0, 2.0], [0.5, 1
 @pytest.mark.parametrize("estimator", ["rloo", "predicted_baseline", "reinforce"])
 def test_scorers_on_different_scales_leave_the_gradient_of_the_reward_unbiased(policy, estimator):
     found = updates(policy, COUNTS[estimator], estimator=estimator, seed=11, belief=WRONG, ranges=RANGES)
-    stake = RANGES[:, 1] - RANGES[:, 0]
-    exact = (policy.gradients * stake.unsqueeze(1)).mean(0) @ policy.directions
+    scale = RANGES[:, 1] - RANGES[:, 0]
+    exact = (policy.gradients * scale.unsqueeze(1)).mean(0) @ policy.directions
     assert z_values(found, exact).abs().max() < LARGEST_Z
     of_shares = policy.gradients.mean(0) @ policy.directions
     assert z_values(found, of_shares).abs().max() > 2 * LARGEST_Z
@@ -256,8 +256,8 @@ def test_propositions_4_2_and_4_3(policy, estimator, utility, ranges):
     """
     policy = by_length(policy)
     variance = GradientVariance(estimator, utility)
-    stake = None if ranges is None else ranges[:, 1] - ranges[:, 0]
-    prediction = Prediction(MEAN, torch.zeros_like(MEAN), stake=stake)
+    scale = None if ranges is None else ranges[:, 1] - ranges[:, 0]
+    prediction = Prediction(MEAN, torch.zeros_like(MEAN), reward_scale=scale)
     found = updates(
         policy,
         COUNTS[estimator],

@@ -130,7 +130,7 @@ GOOD = {"success_probability": [0.2, 0.5], "budget": 10, "lower": 3, "upper": 8}
         ({"success_probability": [[0.2, 0.5]]}, InvalidInputError, r"got shape \(1, 2\)"),
         ({"success_probability": ["easy", "hard"]}, InvalidInputError, "list of real numbers"),
         ({"success_probability": 0.5}, InvalidInputError, "one dimension"),
-        ({"success_probability": None}, InvalidInputError, "give success_probability, or weight"),
+        ({"success_probability": None}, InvalidInputError, "give success_probability or weight"),
         ({"budget": 10.0}, InvalidInputError, "budget must be an integer"),
         ({"budget": True}, InvalidInputError, "budget must be an integer"),
         ({"budget": np.True_}, InvalidInputError, "budget must be an integer"),
@@ -141,7 +141,7 @@ GOOD = {"success_probability": [0.2, 0.5], "budget": 10, "lower": 3, "upper": 8}
         (
             {"success_probability": [[0.1], [0.2, 0.3]]},
             InvalidInputError,
-            r"list of numbers, one a prompt; got \[\[0.1",
+            r"list of numbers, one for each prompt; got \[\[0.1",
         ),
         ({"success_probability": torch.tensor([1j, 0])}, InvalidInputError, "list of"),
         ({"success_probability": np.array([1j, 0])}, InvalidInputError, "real numbers"),
@@ -157,7 +157,7 @@ GOOD = {"success_probability": [0.2, 0.5], "budget": 10, "lower": 3, "upper": 8}
         ({"weight": [0.2, -1.0]}, InvalidInputError, "weight must not be negative"),
         ({"weight": [0.2]}, InvalidInputError, "one entry for each of 2 prompts; got 1"),
         ({"objective": Rloo([0.2])}, InvalidInputError, "the objective is for 1 prompts"),
-        ({"objective": Rloo([0.2, 0.1]), "weight": [1, 1]}, InvalidInputError, "carries its own weights"),
+        ({"objective": Rloo([0.2, 0.1]), "weight": [1, 1]}, InvalidInputError, "has its own weights"),
     ],
 )
 def test_bad_input_gets_one_clear_error(change, error, message):

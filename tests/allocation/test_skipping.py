@@ -82,7 +82,7 @@ def test_equal_candidates_are_served_in_order():
 
 @pytest.mark.parametrize("objective", [Rloo([0.2, 0.1]), DrGrpo([0.2, 0.1]), PredictedBaseline([0.2, 0.1], 3.0)])
 def test_variance_alone_cannot_say_whom_to_leave_out(objective):
-    with pytest.raises(InvalidInputError, match="what a prompt without rollouts is worth"):
+    with pytest.raises(InvalidInputError, match="does not define the worth of a prompt without rollouts"):
         allocate_pool(objective, 8, lower=3, upper=8)
 
 

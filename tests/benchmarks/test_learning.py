@@ -13,13 +13,13 @@ from transformers import Qwen2ForCausalLM
 
 from benchmarks.learning import runner, sensitivity
 from benchmarks.learning.analysis import Curves, accuracy_per_seed, paired_ratio, smooth, spent_at
-from benchmarks.learning.arms import Arm
+from benchmarks.learning.arms import TrainingArm
 from benchmarks.learning.base_model import WithFreeLetters
 from benchmarks.learning.benches import BENCHES, RESULTS
-from benchmarks.learning.loop import Job, Point, identity
+from benchmarks.learning.loop import CurvePoint, RunPlan, identity
 from benchmarks.learning.policy import Policy
 from benchmarks.learning.report import compare
-from benchmarks.learning.rollouts import PromptTokens, Rollouts, log_probability, sample, success
+from benchmarks.learning.rollouts import PromptTokens, SampledAnswers, log_probability, sample, success
 from benchmarks.learning.runner import read_results
 from benchmarks.learning.task_sets import OTHER_COPIES, TASK_SETS, mixture_with
 from benchmarks.learning.tuning import Scores, choose, finalists
@@ -127,11 +127,11 @@ def test_the_mean_of_the_batch_leaves_each_rollout_out_of_its_own_baseline():
 def test_rounds_are_joined_prompt_by_prompt():
     def part(prompt, rewards):
         size = len(prompt)
-        return Rollouts(
+        return SampledAnswers(
             torch.tensor(prompt), torch.zeros(size, 2).long(), torch.ones(size).long(), torch.tensor(rewards).double()
         )
 
-    joined = Rollouts.join([part([0, 2], [0.1, 0.2]), part([0, 1, 2], [0.3, 0.4, 0.5])])
+    joined = SampledAnswers.join([part([0, 2], [0.1, 0.2]), part([0, 1, 2], [0.3, 0.4, 0.5])])
     assert joined.prompt.tolist() == [0, 0, 1, 2, 2]
     assert joined.rewards.tolist() == pytest.approx([0.1, 0.3, 0.4, 0.2, 0.5])
 
@@ -197,7 +197,7 @@ def _finished(run, accuracies):
     return {"job": run.key(), "curve": curve}
 
 
-def test_ours_is_set_against_the_uniform_arm_that_is_strongest_at_each_target():
+def test_prioritized_is_set_against_the_uniform_arm_that_is_strongest_at_each_target():
     def straight(name: str, levels: tuple[float, float]) -> Curves:
         # Three points of each level, which change after 300 and 600 rollouts.
         accuracy = [0.1] * 3 + [levels[0]] * 3 + [levels[1]] * 3
@@ -205,10 +205,10 @@ def test_ours_is_set_against_the_uniform_arm_that_is_strongest_at_each_target():
         run = [{"rollouts": 100 * (k + 1), "accuracy": a, **spent} for k, a in enumerate(accuracy)]
         return Curves(name, 1e-3, [0, 1], [run, run])
 
-    arms = {"uniform_early": (0.5, 0.55), "uniform_late": (0.3, 0.9), "ours": (0.7, 0.9)}
+    arms = {"uniform_early": (0.5, 0.55), "uniform_late": (0.3, 0.9), "prioritized": (0.7, 0.9)}
     curves = {name: straight(name, levels) for name, levels in arms.items()}
     bench = replace(BENCHES["working"], target=0.4, other_targets=(0.6,), reference="uniform_early")
-    found = compare(curves, bench)["ours_vs_strongest_uniform_by_target"]
+    found = compare(curves, bench)["prioritized_vs_strongest_uniform_by_target"]
     assert {target: row["reference"] for target, row in found.items()} == {
         "0.4": "uniform_early",
         "0.6": "uniform_late",
@@ -279,14 +279,14 @@ def test_pools_of_the_mixture_differ_in_what_they_hold_and_share_base_model_and_
 
 def test_a_pools_gain_is_read_off_once_all_its_arms_have_run():
     planned = [job for job in sensitivity.jobs(2) if job.task_set == mixture_with(1, 1)]
-    levels = {"ours": [0.5, 0.6, 0.7, 0.7, 0.7], "uniform_64": [0.5, 0.5, 0.6, 0.7, 0.7, 0.7]}
+    levels = {"prioritized": [0.5, 0.6, 0.7, 0.7, 0.7], "uniform_64": [0.5, 0.5, 0.6, 0.7, 0.7, 0.7]}
     records = [_finished(job, levels.get(job.arm.name, [0.5] * 9)) for job in planned]
     (pool,) = sensitivity.read_off(records)
     assert (pool.prompts, pool.can_teach, pool.free_letters, pool.start) == (2160, 0.667, 32, 0.5)
     # Crossings of .67 on the smoothed curves: after 210 and 310 rollouts.
     assert pool.gain["reference"] == "uniform_64"
     assert pool.gain["mean"] == pytest.approx(310 / 210, abs=1e-3)
-    assert sensitivity.read_off([record for record in records if record["job"]["arm"]["name"] != "ours"]) == []
+    assert sensitivity.read_off([record for record in records if record["job"]["arm"]["name"] != "prioritized"]) == []
 
 
 def test_an_only_candidate_needs_no_runs_to_be_chosen():
@@ -308,18 +308,18 @@ def test_the_first_benchmarks_runs_are_those_that_its_results_have():
 def test_more_jobs_than_a_pipe_holds_are_each_run_once(tmp_path, monkeypatch):
     @dataclass
     class Instant:
-        job: Job
+        job: RunPlan
         world: None
         seconds: tuple[float, ...] = ()
 
         def train(self):
-            return [Point(0, 0, 0, 0, 0.0, 0.5)]
+            return [CurvePoint(0, 0, 0, 0, 0.0, 0.5)]
 
     monkeypatch.setattr(runner, "Run", Instant)  # workers are forked, and so have it too
     monkeypatch.setattr(runner, "load_world", lambda *_: SimpleNamespace(policy=lambda: None))
     monkeypatch.setattr(runner, "accuracy", lambda *_: 0.5)
-    arm = Arm("any")
-    jobs = [Job(arm, "tuning", 1e-3, seed, 1, 1, 1.0) for seed in range(400)]
+    arm = TrainingArm("any")
+    jobs = [RunPlan(arm, "tuning", 1e-3, seed, 1, 1, 1.0) for seed in range(400)]
     for _ in range(2):
         runner.run_jobs(jobs, tmp_path / "runs.jsonl", tmp_path, workers=2)
     seeds = [record["job"]["seed"] for record in read_results(tmp_path / "runs.jsonl")]
@@ -328,7 +328,7 @@ def test_more_jobs_than_a_pipe_holds_are_each_run_once(tmp_path, monkeypatch):
     # Runs from another base model are not added to these.
     monkeypatch.setattr(runner, "accuracy", lambda *_: 0.51)
     with pytest.raises(SystemExit, match=r"another base model, of accuracy 0\.5000, where the one here has 0\.5100"):
-        runner.run_jobs([*jobs, Job(arm, "tuning", 1e-3, 400, 1, 1, 1.0)], tmp_path / "runs.jsonl", tmp_path)
+        runner.run_jobs([*jobs, RunPlan(arm, "tuning", 1e-3, 400, 1, 1, 1.0)], tmp_path / "runs.jsonl", tmp_path)
     assert len(read_results(tmp_path / "runs.jsonl")) == 400
 
 

@@ -58,7 +58,7 @@ def test_the_mean_of_verls_runs_is_set_against_the_spread_of_the_loops(tmp_path)
     def line(reward):
         return json.dumps({"data": {"critic/score/mean": reward}}) + "\n"
 
-    logs = [tmp_path / f"ours-seed{seed}.jsonl" for seed in range(2)]
+    logs = [tmp_path / f"prioritized-seed{seed}.jsonl" for seed in range(2)]
     logs[0].write_text(line(0.4) + line(0.5) + line(0.9) + line(0.9))
     logs[1].write_text(line(0.6) + line(0.5) + '{"data": ')  # killed in its third step
     verl = verl_rewards(logs)

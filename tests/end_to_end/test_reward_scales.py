@@ -72,6 +72,6 @@ def test_validation_goes_on_whatever_is_earned_and_agrees_with_verl(run):
         found = re.findall(r"val-core/(\w+)/acc/mean@1:(?:np\.float64\()?(-?[\d.]+)", line)
         verls = {source: float(mean) for source, mean in found}
         assert verls.keys() == {*VALIDATED}
-        ours = {source: check.correct[source] / check.count[source] for source in VALIDATED}
-        assert ours == pytest.approx({**verls, "stranger": (verls["stranger"] + 3) / 10})
+        accuracy = {source: check.correct[source] / check.count[source] for source in VALIDATED}
+        assert accuracy == pytest.approx({**verls, "stranger": (verls["stranger"] + 3) / 10})
     assert "validation rewards of data source 'stranger' range from -3 to 7, outside its range" in run.text

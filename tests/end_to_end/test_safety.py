@@ -43,8 +43,8 @@ def processes() -> dict[int, str]:
 def listening(pids) -> set[tuple[str, str]]:
     """The addresses that these processes listen on, and the name of who does."""
     lines = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, timeout=20, check=True).stdout
-    ours = [line.split() for line in lines.splitlines() if any(f"pid={pid}," in line for pid in pids)]
-    return {(words[3].rpartition(":")[0], words[-1].split('"')[1]) for words in ours}
+    listening = [line.split() for line in lines.splitlines() if any(f"pid={pid}," in line for pid in pids)]
+    return {(words[3].rpartition(":")[0], words[-1].split('"')[1]) for words in listening}
 
 
 def watch(process):

@@ -51,7 +51,7 @@ def test_run_folder_means_its_complete_steps(tmp_path):
         ("vip-step12", 12, "fsdp"),
     ]
     assert models[0].sha256 != models[1].sha256
-    assert [model.label for model in find_models([f"ours={run}"], [12])] == ["ours-step12"]
+    assert [model.label for model in find_models([f"trained={run}"], [12])] == ["trained-step12"]
 
 
 def rotate(run, *steps):
@@ -114,7 +114,7 @@ def test_a_path_may_hold_an_equals_sign(tmp_path):
     run = tmp_path / "seed=7"
     make_checkpoint(run, 6)
     mark(run, 6)
-    assert [find_models([spec])[0].label for spec in (str(run), f"ours={run}")] == ["seed-7-step6", "ours-step6"]
+    assert [find_models([spec])[0].label for spec in (str(run), f"trained={run}")] == ["seed-7-step6", "trained-step6"]
     with pytest.raises(ConfigError, match=r"there is no model .*/lr=2e-5/model; give a folder"):
         find_models([str(tmp_path / "lr=2e-5" / "model")])
 
@@ -137,8 +137,8 @@ def test_a_folder_that_gives_no_name_asks_for_one(tmp_path):
     run = tmp_path / "学习"
     make_checkpoint(run, 6)
     mark(run, 6)
-    found = find_models([f"base={folder}", f"ours={run}", f"last={run / 'global_step_6'}"])
-    assert [model.label for model in found] == ["base", "ours-step6", "last"]
+    found = find_models([f"base={folder}", f"trained={run}", f"last={run / 'global_step_6'}"])
+    assert [model.label for model in found] == ["base", "trained-step6", "last"]
 
 
 def test_the_longest_run_name_still_names_its_checkpoints(tmp_path):

@@ -25,7 +25,7 @@ from verl_vip.evaluation.results import (
     SummarizedEvaluation,
     TableComparison,
 )
-from verl_vip.evaluation.run import Evaluator, Task
+from verl_vip.evaluation.run import Evaluator, GradedBenchmark
 from verl_vip.evaluation.sampling import SamplingSettings
 from verl_vip.statistics.intervals import Estimate
 
@@ -34,7 +34,7 @@ from verl_vip.statistics.intervals import Estimate
 def files(tmp_path, model, sums, recite):
     """The contents of a finished evaluation's files, by name."""
     sampler = recite(lambda prompt, seed: f"\\boxed{{{seed % 9}}}")
-    task = Task(sums, make_grader("integer"))
+    task = GradedBenchmark(sums, make_grader("integer"))
     (folder,) = Evaluator(tmp_path, SamplingSettings(n=4), sampler, lambda source, path: path).run([model], [task])
     return {path.name: path.read_text() for path in folder.path.iterdir()}
 

@@ -16,7 +16,7 @@ from verl_vip.evaluation.folder import ResultFolder
 from verl_vip.evaluation.grading import IntegerGrader, make_grader
 from verl_vip.evaluation.models import ModelSource
 from verl_vip.evaluation.result_files import manifest_json, metrics_json
-from verl_vip.evaluation.run import Evaluator, Task
+from verl_vip.evaluation.run import Evaluator, GradedBenchmark
 from verl_vip.evaluation.sampling import SamplingSettings, sample_seed
 from verl_vip.evaluation.summary import find_evaluations, make_summary
 
@@ -36,7 +36,7 @@ def evaluator(output, sampler, convert=fail, **settings):
 
 
 def tasks(*benchmarks):
-    return [Task(benchmark, make_grader("integer")) for benchmark in benchmarks]
+    return [GradedBenchmark(benchmark, make_grader("integer")) for benchmark in benchmarks]
 
 
 def tables(folder):
@@ -87,7 +87,7 @@ def test_another_grader_grades_the_same_samples_anew(tmp_path, model, sums, reci
     reward = tmp_path / "reward.py"
     reward.write_text("def score(**_):\n    return 1.0\n")
     again = recite(answer)
-    (folder,) = evaluator(tmp_path, again).run([model], [Task(sums, make_grader(f"{reward}:score"))])
+    (folder,) = evaluator(tmp_path, again).run([model], [GradedBenchmark(sums, make_grader(f"{reward}:score"))])
     assert again.asked == []
     assert folder.metrics().mean.value == 1.0
     assert folder.metrics().grader["name"] == f"{reward}:score"
@@ -149,7 +149,9 @@ def test_corrected_answers_are_graded_anew_and_nothing_is_sampled(tmp_path, mode
     def run(sampler):
         path = tmp_path / "sums.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        (folder,) = evaluator(tmp_path / "out", sampler).run([model], [Task(load_benchmark(str(path)), grader)])
+        (folder,) = evaluator(tmp_path / "out", sampler).run(
+            [model], [GradedBenchmark(load_benchmark(str(path)), grader)]
+        )
         return folder
 
     first = recite(answer)
@@ -173,7 +175,7 @@ def test_a_changed_grader_file_grades_anew(tmp_path, model, sums, recite, monkey
     for code, mean in (("1.0", 1.0), ("0.0", 0.0), ("1.0 ", 1.0)):
         reward.write_text(REWARD.format(code))
         (folder,) = evaluator(tmp_path / "out", recite(answer)).run(
-            [model], [Task(sums, make_grader(f"{reward}:score"))]
+            [model], [GradedBenchmark(sums, make_grader(f"{reward}:score"))]
         )
         assert folder.metrics().mean.value == mean
 
@@ -189,7 +191,7 @@ def test_a_kill_while_grading_anew_leaves_no_old_grades(tmp_path, model, sums, r
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluator(tmp_path, recite(answer)).run([model], [Task(sums, Dying())])
+        evaluator(tmp_path, recite(answer)).run([model], [GradedBenchmark(sums, Dying())])
     (folder,) = evaluator(tmp_path, recite(answer)).run([model], tasks(sums))
     assert folder.metrics().grader == dict(IntegerGrader().describe())
 

@@ -93,17 +93,17 @@ def test_the_password_stands_in_no_file_but_its_own(made_server):
 
 
 def test_the_password_is_shown_once_and_on_a_terminal_alone(tmp_path, monkeypatch, capsys):
-    ours, theirs = os.openpty()
-    with temporary_settings({PREFECT_HOME: tmp_path}), open(theirs, "w") as terminal:
+    controller, terminal = os.openpty()
+    with temporary_settings({PREFECT_HOME: tmp_path}), open(terminal, "w") as stream:
         with monkeypatch.context() as patch:
-            patch.setattr(sys, "stdout", terminal)
+            patch.setattr(sys, "stdout", stream)
             first = module.password_of(4200)
-            assert first in os.read(ours, 10_000).decode()
+            assert first in os.read(controller, 10_000).decode()
             assert module.password_of(4200) == first
-            again = os.read(ours, 10_000).decode()
+            again = os.read(controller, 10_000).decode()
         elsewhere = module.password_of(4300)
         assert elsewhere not in capsys.readouterr().out
         assert access.read_password(access.password_file(4300)) == elsewhere
     assert first not in again
     assert str(tmp_path / "verl-vip-4200.password") in again
-    os.close(ours)
+    os.close(controller)

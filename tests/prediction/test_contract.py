@@ -127,6 +127,56 @@ def test_foreign_states_are_refused(name):
             predictor.load_state_dict({**state, "values": {}})
 
 
+#: The keys of each predictor's saved values at version 5. When they change, raise `state.VERSION` and list the new
+#: keys.
+LAYOUT = {
+    "beta_table": "table.columns=a,b table.ids table.values",
+    "drifting_gp": """features.factor features.kernel.centre features.kernel.cluster_share
+        features.kernel.clusters.basis
+        features.kernel.clusters.centres features.kernel.clusters.num_prompts features.kernel.clusters.sizes
+        features.kernel.lengthscale features.kernel.linear_share features.kernel.radius features.points
+        filter.covariance filter.displacement filter.mean hyperparameters.cluster_variance
+        hyperparameters.lengthscale hyperparameters.level_steps hyperparameters.linear_variance
+        hyperparameters.neighbour_steps hyperparameters.neighbour_variance hyperparameters.prompt_steps
+        hyperparameters.prompt_variance hyperparameters.visit_variance panel.embeddings panel.share
+        panel.visits prior.cluster_variance prior.lengthscale prior.level_steps prior.linear_variance
+        prior.neighbour_steps prior.neighbour_variance prior.prompt_steps prior.prompt_variance
+        prior.visit_variance step table.columns=offset,gain,variance,step,displacement,signal table.ids
+        table.values variance_ratio.bernoulli variance_ratio.observed
+        variance_ratio.table.columns=observed,bernoulli variance_ratio.table.ids variance_ratio.table.values""",
+    "gaussian_process": "embeddings lengthscale table.columns=mean,alpha table.ids table.values",
+    "last_seen": "last_mean table.columns=rate table.ids table.values",
+    "moving_average": "steps",
+    "oracle": "table.columns=probability table.ids table.values",
+    "ridge": "coefficients intercept",
+}
+
+
+def layout(values: dict, prefix: str = "") -> set[str]:
+    """Names of nested mappings and columns of tables; a mapping by prompt id counts as one value."""
+    found = set()
+    for name, value in values.items():
+        if isinstance(value, dict) and not value.keys() & set(pool_of_prompts().ids):
+            found |= layout(value, f"{prefix}{name}.")
+        else:
+            found.add(f"{prefix}{name}={','.join(value)}" if name == "columns" else prefix + name)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_keys_come_with_another_version(name):
+    state = trained(name).state_dict()
+    assert (state["version"], layout(state["values"])) == (5, set(LAYOUT[name].split()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_state_of_an_earlier_release_is_refused_by_its_version(name):
+    """Whatever its values are: they are not looked at."""
+    for values in ({}, {"table": None}, trained(name).state_dict()["values"]):
+        with pytest.raises(StateError, match=r"has version 4, and this release reads version 5; continue with the rel"):
+            fresh(name).load_state_dict({**trained(name).state_dict(), "version": 4, "values": values})
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_repeated_ids_are_pooled_and_empty_rows_ignored(name):
     prompts = pool_of_prompts()

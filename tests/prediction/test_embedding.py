@@ -109,12 +109,12 @@ def test_a_pool_that_the_disk_has_changed_is_embedded_anew(tmp_path, caplog):
     with pytest.raises(StateError, match="changed since they were stored"):
         second.embed(["a"], ["add"])
     second.embed_pool(["a", "b"], ["add", "two"])
-    assert "2 embeddings on disk were changed" in caplog.text
+    assert "2 embeddings have changed on disk" in caplog.text
     assert torch.equal(second.embed(["a", "b"], ["add", "two"]), expected)
 
 
 def test_bad_input_is_refused(embedder, cache_dir):
-    with pytest.raises(InvalidInputError, match="2 ids, 1 texts"):
+    with pytest.raises(InvalidInputError, match="2 ids and 1 texts"):
         embedder.embed(["a", "b"], ["x"])
     with pytest.raises(InvalidInputError, match="at least one prompt"):
         embedder.embed([], [])

@@ -117,7 +117,7 @@ def test_a_cache_without_checksums_is_neither_read_nor_touched(tmp_path):
 @pytest.mark.parametrize("bad", [0.0, float("nan"), float("inf"), 0.5])
 def test_a_vector_without_direction_is_not_stored(tmp_path, bad):
     cache = EmbeddingCache(tmp_path)
-    with pytest.raises(InvalidInputError, match="not of length 1"):
+    with pytest.raises(InvalidInputError, match="does not have length 1"):
         cache.add(KEYS[:2], torch.tensor([[1.0, 0.0], [bad, 0.0]]))
     assert len(EmbeddingCache(tmp_path)) == 0
 
@@ -127,7 +127,7 @@ def test_damage_is_reported(tmp_path):
     with pytest.raises(StateError, match="it is empty"):
         cache.get(KEYS[:1])
     cache.add(KEYS[:5], vectors(5))
-    with pytest.raises(StateError, match="dimension 8, and these have 9"):
+    with pytest.raises(StateError, match="dimension 8, and the new ones have 9"):
         cache.add(KEYS[5:6], torch.ones(1, 9) / 3)
     file = tmp_path / "rows.f32"
     whole = file.read_bytes()

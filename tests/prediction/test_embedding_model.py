@@ -11,7 +11,7 @@ def test_the_default_model_is_found_and_the_choice_logged(caplog):
     with caplog.at_level("INFO"):
         source = resolve_model(DEFAULT_MODEL)
     assert source.key == "sentence-transformers--all-MiniLM-L6-v2"
-    assert f"{DEFAULT_MODEL}, from {source.origin}" in caplog.text
+    assert f"{DEFAULT_MODEL}, loaded from {source.origin}" in caplog.text
 
 
 def test_a_name_that_is_nowhere_near_is_left_to_the_hub():

@@ -22,7 +22,7 @@ def test_a_changed_setting_is_named_with_both_values():
 @pytest.mark.parametrize("bad", [float("nan"), torch.tensor([1.0, float("inf")]), {"x": [float("nan")]}])
 def test_numbers_that_are_not_finite_are_damage(bad):
     with (
-        pytest.raises(StateError, match="not all of it is finite"),
+        pytest.raises(StateError, match="not all numbers are finite"),
         unpack(pack("a", {}, {"w": bad}), "a", {}, frozenset()),
     ):
         pass

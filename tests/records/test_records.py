@@ -176,7 +176,7 @@ def test_a_run_that_is_not_continued_is_set_aside_as_it_is(tmp_path, fill, make_
         assert writer.set_aside() == tmp_path / f"vip_records.{number}.jsonl"
         assert (tmp_path / f"vip_records.{number}.jsonl").read_bytes() == before
         assert not writer.path.exists()
-    writer.path.write_bytes(b"not ours\n")
+    writer.path.write_bytes(b"not records\n")
     assert writer.set_aside() == tmp_path / "vip_records.3.jsonl"
 
 

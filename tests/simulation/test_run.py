@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from verl_vip.errors import ConfigError, InfeasibleBudgetError, InvalidInputError
-from verl_vip.simulation.run import Arm, RunSettings, simulate
+from verl_vip.simulation.run import Arm, SimulationSettings, simulate
 from verl_vip.simulation.world import WorldSettings
 from verl_vip.strategies.registry import STRATEGIES
 
@@ -48,8 +48,8 @@ def test_arm_settings_reach_strategy_and_predictor(small):
 
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(InvalidInputError, match="steps must be at least 1"):
-        RunSettings(steps=0)
+        SimulationSettings(steps=0)
     with pytest.raises(InvalidInputError, match="does not fit a data set of 8"):
-        RunSettings(world=WorldSettings(num_prompts=8))
+        SimulationSettings(world=WorldSettings(num_prompts=8))
     with pytest.raises(InfeasibleBudgetError):
-        RunSettings(lower=9)
+        SimulationSettings(lower=9)

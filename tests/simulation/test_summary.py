@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from verl_vip.simulation.measures import StepMeasures
-from verl_vip.simulation.run import Arm, RunResult, RunSettings
+from verl_vip.simulation.run import Arm, RunResult, SimulationSettings
 from verl_vip.simulation.summary import MEASURES, mean_and_half_width, summarize
 from verl_vip.statistics.intervals import mean_interval
 
-SETTINGS = RunSettings(steps=2)
+SETTINGS = SimulationSettings(steps=2)
 TOTAL = SETTINGS.budget.total
 
 

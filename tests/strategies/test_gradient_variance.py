@@ -48,12 +48,12 @@ def test_log_success_moves_rollouts_to_hard_prompts(batch, play):
 
 def test_a_prompt_with_more_at_stake_gets_what_least_variance_asks_for(batch, play):
     prompts, prediction = batch([0.3, 0.3, 0.5])
-    stake = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
+    scale = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
     strategy = build_strategy("vip", "rloo")
-    found = play(strategy, prompts, replace(prediction, stake=stake), Budget(24, 2, 20)).totals.tolist()
+    found = play(strategy, prompts, replace(prediction, reward_scale=scale), Budget(24, 2, 20)).totals.tolist()
 
     def variance(counts):
-        return sum(s**2 * p * (1 - p) / (n - 1) for s, p, n in zip(stake, (0.3, 0.3, 0.5), counts, strict=True))
+        return sum(s**2 * p * (1 - p) / (n - 1) for s, p, n in zip(scale, (0.3, 0.3, 0.5), counts, strict=True))
 
     possible = [(a, b, 24 - a - b) for a in range(2, 21) for b in range(2, 21) if 2 <= 24 - a - b <= 20]
     assert tuple(found) == min(possible, key=variance)

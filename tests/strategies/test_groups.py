@@ -29,5 +29,5 @@ def test_groups_are_limited_by_prompts_budget_and_bounds():
     assert affordable_groups(Budget(64, 12, 32), 8, 100) == (5, 12)
     assert affordable_groups(Budget(64, 2, 4), 8, 100) == (16, 4)
     assert affordable_groups(Budget(7, 2, 32), 8, 100) == (1, 7)
-    with pytest.raises(InfeasibleBudgetError, match="do not buy one group of 3"):
+    with pytest.raises(InfeasibleBudgetError, match="do not pay for one group of 3"):
         affordable_groups(Budget(2, 3, 32), 8, 100)

@@ -37,7 +37,11 @@ def test_settings_reach_the_strategy():
             {"prompt_pruning": 1.0},
             "prompt_pruning must be a finite number of at least 0 and below 1",
         ),
-        ("pilot_commit", {"lowest": 0.8}, "lowest, highest and exclude_from must not fall; got 0.8, 0.75 and 1.0"),
+        (
+            "pilot_commit",
+            {"lowest": 0.8},
+            "settings must satisfy lowest <= highest <= exclude_from; got 0.8, 0.75 and 1.0",
+        ),
     ],
 )
 def test_unknown_names_and_settings_are_refused(name, settings, message):

@@ -38,7 +38,7 @@ def rewards(*groups):
 def test_rounds_are_asked_for_one_after_the_other_and_joined(batch):
     strategy, step = start(batch, [2, 2, 0], [0, 4, 4])
     assert step.counts.tolist() == [2, 2, 0]
-    with pytest.raises(IntegrationError, match="still waits for rollouts of its round 1"):
+    with pytest.raises(IntegrationError, match="still waits for the rollouts of round 1"):
         _ = step.selection
     step.receive(rewards([1, 0], [0, 0], []))
     assert step.counts.tolist() == [0, 4, 4]
@@ -54,12 +54,12 @@ def test_rounds_are_asked_for_one_after_the_other_and_joined(batch):
 @pytest.mark.parametrize(
     ("counts", "complaint"),
     [
-        ([9, 9, 9], "asked for 27 rollouts over 3 prompts, at most 9 for one, where the budget is 24"),
-        ([11, 2, 2], "at most 11 for one, where the budget is 24 and 10 for one"),
+        ([9, 9, 9], "requested 27 rollouts over 3 prompts, at most 9 for one, but the budget is 24"),
+        ([11, 2, 2], "at most 11 for one, but the budget is 24 and 10 for one"),
         ([4, 4], r"shape \\(2,\\)"),
-        ([4, 4, -1], "the least of them -1"),
+        ([4, 4, -1], "with minimum -1"),
         ([4.0, 4.0, 4.0], "type torch.float32"),
-        ([0, 0, 0], "asked for no rollout at all"),
+        ([0, 0, 0], "requested no rollout"),
     ],
 )
 def test_counts_that_break_the_budget_are_refused_before_they_are_sampled(batch, counts, complaint):
@@ -69,7 +69,7 @@ def test_counts_that_break_the_budget_are_refused_before_they_are_sampled(batch,
 
 def test_the_budget_holds_over_all_rounds_together(batch):
     _, step = start(batch, [8, 8, 8], [1, 0, 0])
-    with pytest.raises(IntegrationError, match="asked for 25 rollouts"):
+    with pytest.raises(IntegrationError, match="requested 25 rollouts"):
         step.receive(rewards([0] * 8, [0] * 8, [0] * 8))
     _, step = start(batch, [6, 2, 2], [5, 0, 0])
     with pytest.raises(IntegrationError, match="at most 11 for one"):
@@ -98,7 +98,7 @@ def test_a_selection_may_weigh_only_what_the_strategy_declared(batch):
     strategy, step = start(batch, [2, 2, 2], selection=weighed)
     assert strategy.weighs == set()
     with pytest.raises(
-        IntegrationError, match=r"'scripted' returned prompt_weight in its selection; it must name that"
+        IntegrationError, match=r"'scripted' returned prompt_weight in its selection; it must declare that"
     ):
         step.receive(rewards([0] * 2, [0] * 2, [0] * 2))
 
@@ -127,7 +127,7 @@ def test_every_strategy_goes_on_when_rollouts_are_lost(name, lost, seed, batch):
 def test_rewards_that_were_not_asked_for_are_refused(batch):
     _, step = start(batch, [2, 2, 0])
     for wrong in (rewards([1, 0, 1], [0, 0], []), rewards([1, 0], [0, 0])):
-        with pytest.raises(InvalidInputError, match=r"asked for \[2, 2, 0\] rollouts and was given"):
+        with pytest.raises(InvalidInputError, match=r"requested \[2, 2, 0\] rollouts and received"):
             step.receive(wrong)
     with pytest.raises(InvalidInputError, match="a reward is not finite"):
         step.receive(rewards([1, float("nan")], [0, 0], []))
@@ -147,7 +147,7 @@ def test_predictions_that_are_no_probabilities_are_refused(batch, mean):
 def test_a_step_needs_prompts_and_a_prediction_for_each(batch):
     prompts, prediction = batch([0.5, 0.5, 0.5])
     for few in (prompts.select([]), prompts.select([0, 1])):
-        with pytest.raises(InvalidInputError, match="at least one prompt and a prediction for each"):
+        with pytest.raises(InvalidInputError, match="at least one prompt and one prediction for each"):
             Step(Scripted([2, 2, 2]), few, prediction, BUDGET, name="scripted")
 
 

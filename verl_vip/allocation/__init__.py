@@ -1,7 +1,7 @@
-"""How many rollouts each prompt gets: separable objectives, their relaxed and their exact integer optima.
+"""How many rollouts each prompt gets: separable objectives, their relaxed optima and their exact integer optima.
 
-`allocate` is the front door; `relaxed` gives the continuous optimum with its multiplier, and `allocate_pool`
-chooses among more candidates than the budget can serve. An objective is one small class, see
+`allocate` is the main function. `relaxed` returns the continuous optimum with its multiplier, and `allocate_pool`
+chooses among more candidates than the budget can pay for. An objective is one small class; see
 `verl_vip.allocation.objective`.
 """
 

@@ -1,4 +1,4 @@
-"""The front door: from predicted success probabilities to rollout counts."""
+"""The main functions: from predicted success probabilities to rollout counts."""
 
 from typing import Literal, SupportsIndex
 
@@ -35,23 +35,23 @@ def allocate(
     weight: Vector | None = None,
     method: Method = "exact",
 ) -> Tensor:
-    """Decide how many rollouts each prompt gets, so that the summed objective is least.
+    """Decide how many rollouts each prompt gets, so that the summed objective is minimal.
 
     Solves `min sum_q a_q f_q(n_q)` over integers with `sum_q n_q = budget` and `lower <= n_q <= upper`
     (Nguyen et al., arXiv 2602.01601, eq. 5-9). The budget is spent exactly. With `method="exact"` the result
-    is optimal: the objective is separable and convex, so the largest marginal gains are the optimum (Gross
+    is optimal: the objective is separable and convex, so that taking the largest marginal gains is optimal (Gross
     1956; Fox 1966; Ibaraki and Katoh 1988). Equal gains, up to 1e-12 relative, go to the lowest index.
-    Prompts with a_q = 0 stay at `lower` until all others are at `upper`, and then share evenly. The result is
-    deterministic, O(B) in time and memory.
+    Prompts with a_q = 0 stay at `lower` until all others are at `upper`, and then share the rest evenly. The result
+    is deterministic and takes O(B) time and memory.
 
     Args:
-        success_probability: A `B` vector of probabilities in [0, 1]. It sets a_q = p(1-p). May be None if
-            `weight` or an objective object says what a_q is.
-        budget: Rollouts in all.
-        lower: Least rollouts of one prompt; at least 2 for "rloo", 3 for "dr_grpo".
-        upper: Most rollouts of one prompt.
+        success_probability: A `B` vector of probabilities p in [0, 1], which sets a_q = p(1-p). May be None if
+            `weight` or an objective object sets a_q.
+        budget: Total number of rollouts.
+        lower: Least number of rollouts of one prompt; at least 2 for "rloo", 3 for "dr_grpo".
+        upper: Largest number of rollouts of one prompt.
         objective: "rloo" or "dr_grpo", or an object with its own weights and shapes.
-        weight: A `B` vector of a_q >= 0 in place of p(1-p), for example `Prediction.reward_variance`.
+        weight: A `B` vector of a_q >= 0 instead of p(1-p), for example `Prediction.reward_variance`.
         method: "exact", or "paper" for the relaxed optimum rounded by Algorithm 2 of the paper.
 
     Returns:
@@ -85,7 +85,7 @@ def relaxed(
     objective: ObjectiveName | Objective = "rloo",
     weight: Vector | None = None,
 ) -> RelaxedAllocation:
-    """Solve the same problem as `allocate` over real counts, and say what one more rollout is worth.
+    """Solve the same problem as `allocate` over real counts, and return the worth of one more rollout.
 
     Args:
         success_probability: As for `allocate`.
@@ -122,7 +122,7 @@ def _resolve(
     name = objective if isinstance(objective, str) else type(target).__name__
     require_bounds(least, most, target.min_rollouts, name)
     require_feasible(len(target), total, least, most)
-    # No prompt can have more than the budget, and an unlimited `upper` may be too large for an array.
+    # No prompt can get more than the budget, and an unlimited `upper` may be too large for an array.
     return target, total, least, max(least, min(most, total))
 
 
@@ -132,7 +132,7 @@ def _resolve_objective(
     if isinstance(objective, Objective):
         require_weights(objective)
         if weight is not None:
-            raise InvalidInputError("an objective object carries its own weights; leave weight out.")
+            raise InvalidInputError("an objective object has its own weights; leave weight out.")
         if probability is not None and len(probability) != len(objective):
             raise InvalidInputError(
                 f"the objective is for {len(objective)} prompts and success_probability for "
@@ -147,14 +147,14 @@ def _resolve_objective(
         p = np.asarray(probability)
         a = p * (1.0 - p)
     else:
-        raise InvalidInputError("give success_probability, or weight in its place.")
+        raise InvalidInputError("give success_probability or weight.")
     return Rloo(a) if objective == "rloo" else DrGrpo(a)
 
 
 def _require_smooth(objective: Objective) -> SmoothObjective:
     if not isinstance(objective, SmoothObjective):
         raise InvalidInputError(
-            f"{type(objective).__name__} has no slope, which real counts need; "
+            f"{type(objective).__name__} has no slope, which real counts require; "
             f"derive it from SmoothObjective, or use allocate with method='exact'."
         )
     return objective

@@ -1,14 +1,13 @@
 """The exact integer optimum of a separable convex objective under a hard budget, without unit steps.
 
-Why it is exact: write each prompt's rollouts beyond its least count as a list of gains, which fall because
-f_q is convex. Every feasible allocation takes `budget - sum(lower)` of these gains and lowers the objective
-by their sum; the largest ones lower it most, and taking them respects the order within each list because
-gains fall. So the optimum is "the largest gains of all lists together". Unit greedy finds it (Gross 1956; Fox
-1966; Ibaraki and Katoh, Resource Allocation Problems, 1988), and so does a threshold on the gain: the price
-of a rollout.
+Why it is exact: each prompt's rollouts beyond its least count have a list of gains, which fall because f_q is
+convex. Every feasible allocation takes `budget - sum(lower)` of these gains and lowers the objective by their sum.
+The largest gains lower it most, and since gains fall, taking them respects the order within each list. So the
+optimum is "the largest gains of all lists together". Unit greedy finds it (Gross 1956; Fox 1966; Ibaraki and Katoh,
+Resource Allocation Problems, 1988), and so does a threshold on the gain: the price of a rollout.
 
-The search below brackets that price in a few vectorised passes, then selects it among the at most
-`WINDOW * B` gains that are left between the brackets. Time and memory are linear in B, whatever the budget.
+The search brackets this price in a few vectorised passes, and then selects it among the at most `WINDOW * B` gains
+between the brackets. Time and memory are linear in B, for any budget.
 """
 
 import math
@@ -19,34 +18,34 @@ from verl_vip.allocation.objective import Objective
 from verl_vip.allocation.validation import Counts
 from verl_vip.errors import InvalidInputError
 
-#: Gains closer than this, relatively, are tied. It is well above the rounding of a gain and far below what
-#: any estimate of a success probability can tell apart, so that p and 1 - p tie although 1 - p was rounded.
+#: Gains are tied if their relative difference is below this. It is well above the rounding error of a gain and far
+#: below the accuracy of any success probability, so that p and 1 - p tie although 1 - p was rounded.
 TIE = 1e-12
-#: The search ends when no prompt has more than this many rollouts between the bracketing prices.
+#: The search ends when no prompt has more rollouts than this between the bracketing prices.
 WINDOW = 3
-#: A gain may be below zero by this share of the largest one, which is rounding.
+#: Rounding may make a gain negative by at most this share of the largest gain.
 _ROUNDED_GAIN = 1e-9
-#: A rollout that gains less than this gains nothing. Smaller doubles lose digits.
+#: A smaller gain counts as zero, because such small doubles lose digits.
 ALMOST_FREE = 1e-300
 
 
 def exact_counts(objective: Objective, budget: int, lower: Counts, upper: Counts) -> Counts:
     """Minimise `sum_q a_q f_q(n_q)` over integers with `sum_q n_q = budget` and `lower_q <= n_q <= upper_q`.
 
-    Equal gains go to the prompt of lowest index first. Rollouts that gain nothing (weight zero) are handed
-    out last, always to a prompt with the fewest rollouts.
+    Equal gains go to the prompt of lowest index first. Rollouts without gain (weight zero) are assigned last, each to a
+    prompt with the fewest rollouts.
 
     Args:
         objective: Convex from `lower` on.
-        budget: Rollouts in all, between `sum(lower)` and `sum(upper)`.
-        lower: A `B` array of least counts.
-        upper: A `B` array of most counts.
+        budget: Total number of rollouts, between `sum(lower)` and `sum(upper)`.
+        lower: A `B` array of lower bounds.
+        upper: A `B` array of upper bounds.
 
     Returns:
         A `B` array of counts.
 
     Raises:
-        InvalidInputError: If the gains are not numbers, or turn out not to fall, so that the objective is not convex.
+        InvalidInputError: If the gains are not numbers, or do not fall, so that the objective is not convex.
     """
     _require_falling(objective, lower, upper)
     if int(lower.sum()) == budget:
@@ -68,11 +67,11 @@ def exact_counts(objective: Objective, budget: int, lower: Counts, upper: Counts
 
 
 def _require_falling(objective: Objective, lower: Counts, upper: Counts) -> None:
-    """Raise `InvalidInputError` if the first or the last gain shows that a shape is no number, or rises."""
+    """Raise `InvalidInputError` if the first or the last gain is not finite or negative, so that a shape rises."""
     first = np.asarray(objective.shape_gain(lower))
     if first.shape != lower.shape:
         raise InvalidInputError(
-            f"{type(objective).__name__} is for {len(objective)} prompts, and its gains have shape {first.shape}; "
+            f"{type(objective).__name__} is for {len(objective)} prompts, but its gains have shape {first.shape}; "
             "shape and shape_gain must return one number for each prompt."
         )
     first = objective.weight * first
@@ -91,13 +90,13 @@ def level(counts: Counts, budget: int, upper: Counts) -> Counts:
     Args:
         counts: A `B` array, at most `upper`, with a sum of at most `budget`.
         budget: The sum to reach, at most `sum(upper)`.
-        upper: A `B` array of most counts.
+        upper: A `B` array of upper bounds.
 
     Returns:
         A `B` array, at least `counts`.
     """
     low, high = int(counts.min()), int(upper.max())
-    while low < high:  # the least water level that holds the budget
+    while low < high:  # the lowest level that uses the budget
         middle = (low + high) // 2
         if int(np.maximum(counts, np.minimum(upper, middle)).sum()) >= budget:
             high = middle
@@ -110,10 +109,10 @@ def level(counts: Counts, budget: int, upper: Counts) -> Counts:
 
 
 def _critical_price(objective: Objective, budget: int, lower: Counts, useful: Counts) -> float:
-    """Return the smallest gain that the budget still buys, when `sum(lower) < budget < sum(useful)`.
+    """Return the smallest gain that the budget still pays for, if `sum(lower) < budget < sum(useful)`.
 
-    A secant search on the logarithm of the price, with a bisection whenever the secant leaves the bracket and
-    at every fourth step. It aims a little beyond the budget, so that both ends of the bracket close in.
+    This is a secant search on the logarithm of the price, with a bisection whenever the secant leaves the bracket, and
+    at every fourth step. Its target lies slightly beyond the budget, so that both ends of the bracket move.
     """
     open_ = useful > lower
     high = math.log(float(objective.gain(lower)[open_].max())) + TIE
@@ -146,7 +145,7 @@ def _critical_price(objective: Objective, budget: int, lower: Counts, useful: Co
 
 
 def _first_guess(objective: Objective, budget: int, lower: Counts, useful: Counts) -> float:
-    """Return the log price at which gains like 1/n^2 would spend the budget if no bound were active."""
+    """Return the log price at which gains like 1/n^2 would spend the budget without active bounds."""
     share = (budget - int(lower.sum())) / int((useful - lower).sum())
     root = float(np.sqrt(objective.gain(lower + share * (useful - lower))).mean())
     return 2 * math.log(root) if root > 0 else math.nan

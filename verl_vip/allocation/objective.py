@@ -1,13 +1,13 @@
-"""What an allocation minimises: `sum_q weight_q * f_q(n_q)`, one shape f_q for each prompt.
+"""The objective of an allocation: `sum_q weight_q * f_q(n_q)`, with a shape f_q for each prompt.
 
-Three base classes, each asking for one thing more and giving one more in return:
+There are three base classes. Each requires one more method and offers one more solution:
 
-- `Objective` asks for `shape` at integers. Enough for exact allocation, and for pools with skipping.
-- `SmoothObjective` adds `slope`, the derivative. The relaxed solution becomes available, numerically.
-- `ClosedFormObjective` adds `stationary`, the derivative's inverse. Everything becomes fast.
+- `Objective` requires `shape` at integers, which suffices for exact allocation, and for pools with skipping.
+- `SmoothObjective` adds `slope`, the derivative, and with it the relaxed solution, found numerically.
+- `ClosedFormObjective` adds `stationary`, the derivative's inverse, which makes all solutions fast.
 
-Every shape must be non-increasing and convex from `min_rollouts` on; the solvers are exact because of it. A
-value V_q(n) to be maximised is the same thing with f_q = (V_q(infinity) - V_q(n)) / weight_q.
+Every shape must be non-increasing and convex from `min_rollouts` on; otherwise the solvers are not exact. To maximise
+a value V_q(n), minimise f_q = (V_q(infinity) - V_q(n)) / weight_q.
 
 Example:
     The saturating value 1 - exp(-r_q n), as an objective of its own::
@@ -38,13 +38,13 @@ from verl_vip.errors import InvalidInputError
 class Objective(ABC):
     """A separable objective with falling marginal gains, known at integer counts.
 
-    Arrays of counts have shape `... x B`, so that a method may be asked about many allocations at once.
+    Arrays of counts have shape `... x B`, so that one call can evaluate many allocations.
 
     Attributes:
         weight: A `B` array of a_q >= 0.
         min_rollouts: Least n from which every f_q is non-increasing and convex.
-        skipped_shape: What a prompt without rollouts contributes to the sum, divided by its weight; None if
-            leaving a prompt out has no meaning under this objective.
+        skipped_shape: The contribution of a prompt without rollouts to the sum, divided by its weight. None if this
+            objective does not define it, so that no prompt can be left out.
     """
 
     min_rollouts: int = 1
@@ -54,7 +54,7 @@ class Objective(ABC):
         """Keep the weights.
 
         Args:
-            weight: A `B` vector of a_q >= 0. A common factor changes no allocation, only the price.
+            weight: A `B` vector of a_q >= 0. A common factor changes the price but not the allocation.
 
         Raises:
             InvalidInputError: If a weight is negative or not finite.
@@ -69,24 +69,24 @@ class Objective(ABC):
         """Return f_q(n_q), a `... x B` array, for counts `n` of that shape."""
 
     def shape_gain(self, n: Floats | Counts) -> Floats:
-        """Return f_q(n_q) - f_q(n_q + 1), a `... x B` array. Override it where that cancels digits."""
+        """Return f_q(n_q) - f_q(n_q + 1), a `... x B` array. Override it if the difference loses digits."""
         return self.shape(n) - self.shape(n + 1)
 
     def value(self, n: Floats | Counts) -> Floats:
-        """Return a_q f_q(n_q), a `... x B` array; its sum over the last dimension is what is minimised."""
+        """Return a_q f_q(n_q), a `... x B` array; its sum over the last dimension is minimised."""
         return self.weight * self.shape(n)
 
     def gain(self, n: Floats | Counts) -> Floats:
-        """Return what rollout n_q + 1 takes off the objective, a `... x B` array."""
+        """Return by how much rollout n_q + 1 lowers the objective, a `... x B` array."""
         return self.weight * self.shape_gain(n)
 
     def counts_at_price(self, price: float, lower: Counts, upper: Counts) -> Counts:
         """Return how many rollouts each prompt takes when one costs `price`, by bisection on the gains.
 
         Args:
-            price: What one rollout costs, in units of the objective; positive.
-            lower: A `B` array of least counts.
-            upper: A `B` array of most counts.
+            price: The price of one rollout, in units of the objective; positive.
+            lower: A `B` array of lower bounds.
+            upper: A `B` array of upper bounds.
 
         Returns:
             A `B` array: `lower`, plus the further rollouts up to `upper` whose gain is at least the price.
@@ -101,9 +101,11 @@ class Objective(ABC):
 
 
 def require_weights(objective: Objective) -> None:
-    """Raise `InvalidInputError` if an objective of the user's own never set its weights."""
+    """Raise `InvalidInputError` if a user's objective never set its weights."""
     if not hasattr(objective, "weight"):
-        raise InvalidInputError(f"{type(objective).__name__} has no weights; call super().__init__(weight) in it.")
+        raise InvalidInputError(
+            f"{type(objective).__name__} has no weights; call super().__init__(weight) in its __init__."
+        )
 
 
 class SmoothObjective(Objective):
@@ -111,21 +113,21 @@ class SmoothObjective(Objective):
 
     @abstractmethod
     def slope(self, n: Floats) -> Floats:
-        """Return -f_q'(n_q) >= 0, a `... x B` array, falling in n."""
+        """Return -f_q'(n_q) >= 0, a `... x B` array that falls with n."""
 
     def response(self, price: float, lower: Counts, upper: Counts) -> Floats:
-        """Return the real counts at which one more rollout is worth just the price, clipped to the bounds.
+        """Return the real counts at which one more rollout is worth exactly the price, clipped to the bounds.
 
         Args:
-            price: What one rollout costs, in units of the objective; positive.
-            lower: A `B` array of least counts.
-            upper: A `B` array of most counts.
+            price: The price of one rollout, in units of the objective; positive.
+            lower: A `B` array of lower bounds.
+            upper: A `B` array of upper bounds.
 
         Returns:
             A `B` array of the n_q in [lower_q, upper] that minimise a_q f_q(n_q) + price * n_q.
         """
         low, high = lower.astype(np.float64), upper.astype(np.float64)
-        # 60 halvings take any range of counts below the spacing of doubles.
+        # 60 halvings reduce any range of counts below the spacing of doubles.
         for _ in range(60):
             middle = (low + high) / 2
             worth = self.weight * self.slope(middle) > price
@@ -139,7 +141,7 @@ class ClosedFormObjective(SmoothObjective):
 
     @abstractmethod
     def stationary(self, ratio: Floats) -> Floats:
-        """Return the n_q with -f_q'(n_q) = 1 / ratio_q, or anything smaller than the bounds if there is none.
+        """Return the n_q with -f_q'(n_q) = 1 / ratio_q, or any number below the bounds if there is none.
 
         Args:
             ratio: A `B` array of weight over price, from zero to infinity.
@@ -149,16 +151,16 @@ class ClosedFormObjective(SmoothObjective):
         """
 
     def response(self, price: float, lower: Counts, upper: Counts) -> Floats:
-        """Return the real counts at a price; see `SmoothObjective.response`."""
+        """Return the real counts at a price."""
         with np.errstate(over="ignore"):
             ratio = self.weight / price
         return np.asarray(np.minimum(np.maximum(self.stationary(ratio), lower), upper))
 
     def counts_at_price(self, price: float, lower: Counts, upper: Counts) -> Counts:
-        """Return the integer counts at a price; see `Objective.counts_at_price`.
+        """Return the integer counts at a price.
 
-        With x the real count at that price, convexity gives slope(n + 1) <= gain(n) <= slope(n), so that the
-        integer count is floor(x) or floor(x) + 1, and one gain decides which.
+        With x the real count at that price, convexity gives slope(n + 1) <= gain(n) <= slope(n). The integer count is
+        therefore floor(x) or floor(x) + 1, and one gain decides between them.
         """
         counts = self.response(price, lower, upper).astype(np.int64)
         counts += (self.gain(counts) >= price) & (counts < upper)

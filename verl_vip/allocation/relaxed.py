@@ -1,4 +1,4 @@
-"""The optimum over real counts, and the multiplier that goes with it."""
+"""The optimum over real counts, and its multiplier."""
 
 import math
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from verl_vip.allocation.exact import ALMOST_FREE
 from verl_vip.allocation.objective import SmoothObjective
 from verl_vip.allocation.validation import Counts, Floats
 
-#: A sum this close to the budget, relatively, is the budget.
+#: Relative difference up to which a sum counts as equal to the budget.
 ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
 class RelaxedAllocation:
-    """The optimum when counts may be real numbers.
+    """The optimum over real counts.
 
     Attributes:
         rollouts: A `B` float64 tensor of counts within the bounds, with sum equal to the budget up to
         rounding.
-        price: The multiplier lambda of the budget, in units of the objective: what one more rollout would
-            take off it. Where a whole interval fits (all counts at a bound), a value from that interval.
+        price: The multiplier lambda of the budget, in units of the objective: by how much one more rollout would lower
+            it. If every count is at a bound, lambda is one value of the interval of multipliers.
     """
 
     rollouts: Tensor
@@ -32,14 +32,14 @@ class RelaxedAllocation:
 def relaxed_counts(objective: SmoothObjective, budget: int, lower: int, upper: int) -> tuple[Floats, float]:
     """Minimise `sum_q a_q f_q(n_q)` over reals with `sum_q n_q = budget` and `lower <= n_q <= upper`.
 
-    At a price lambda each prompt takes the count where its slope equals lambda, clipped to the bounds
-    (arXiv 2602.01601, Theorems 5.1 and 5.2). The sum falls with lambda, which is searched for on a log scale.
+    At a price lambda, each prompt takes the count where its slope equals lambda, clipped to the bounds
+    (arXiv 2602.01601, Theorems 5.1 and 5.2). The sum falls with lambda, which is found by a search on a log scale.
 
     Args:
         objective: Convex from `lower` on.
-        budget: Rollouts in all, between `B * lower` and `B * upper`.
-        lower: Least rollouts of one prompt.
-        upper: Most rollouts of one prompt.
+        budget: Total number of rollouts, between `B * lower` and `B * upper`.
+        lower: Least number of rollouts of one prompt.
+        upper: Largest number of rollouts of one prompt.
 
     Returns:
         A `B` array of counts, and the price.
@@ -65,34 +65,34 @@ def _search(
     ends: tuple[float, float],
     counts_at_ends: tuple[Floats, Floats],
 ) -> tuple[Floats, float]:
-    """Find the price between two log prices, where the sums are too large and too small.
+    """Find the price between two log prices, at which the sums are too large and too small.
 
-    Regula falsi with the Illinois weights, and a bisection at every fourth step, so that a flat sum cannot
+    This is regula falsi with the Illinois weights, and a bisection at every fourth step, so that a flat sum cannot
     stall it.
     """
     (low, high), (few, many) = ends, counts_at_ends
-    # How far the sums at both ends are off; and the same, halved while the other end alone moves.
+    # The errors of the sums at both ends, and their Illinois weights: the errors, halved while the other end moves.
     above, below = float(many.sum()) - budget, budget - float(few.sum())
-    pull_low, pull_high = above, below
+    weight_low, weight_high = above, below
     last, step = 0.0, 0
     while True:
         step += 1
-        share = 0.5 if step % 4 == 0 else pull_low / (pull_low + pull_high)
+        share = 0.5 if step % 4 == 0 else weight_low / (weight_low + weight_high)
         point = low + (high - low) * share
         if not low < point < high:
             break
         counts = objective.response(math.exp(point), *bounds)
         error = float(counts.sum()) - budget
         if error >= 0:
-            low, many, above, pull_low = point, counts, error, error
-            pull_high = pull_high / 2 if last > 0 else below
+            low, many, above, weight_low = point, counts, error, error
+            weight_high = weight_high / 2 if last > 0 else below
         else:
-            high, few, below, pull_high = point, counts, -error, -error
-            pull_low = pull_low / 2 if last < 0 else above
+            high, few, below, weight_high = point, counts, -error, -error
+            weight_low = weight_low / 2 if last < 0 else above
         last = error
         if abs(error) <= ROUNDING * budget:
             break
-    # What is missing by rounding is shared out on the line between the ends, which stays within the bounds.
+    # Interpolating between the ends makes up for rounding errors, and stays within the bounds.
     return few + below / (above + below) * (many - few), math.exp(point)
 
 

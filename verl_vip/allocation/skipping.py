@@ -1,16 +1,14 @@
 """Choosing among more candidate prompts than the budget can serve: n = 0, or lower <= n <= upper.
 
-Which objectives give this a meaning: those that know what a prompt without rollouts is worth
-(`skipped_shape`), such as Knapsack RL's value or a signal-to-noise utility. Minimising variance alone does
-not: a prompt that is left out has no variance, so the variance would be least with as few prompts as
-possible.
+This needs an objective that defines the worth of a prompt without rollouts (`skipped_shape`), such as Knapsack RL's
+value or a signal-to-noise utility. Variance alone is not enough: a prompt that is left out has no variance, so the
+variance would be minimal with as few prompts as possible.
 
-The jump from 0 to `lower` makes each prompt's cost non-convex, and the problem a knapsack. Its convex
-envelope is the line from n = 0 to m_q, the count in [lower, upper] with the largest gain a rollout, followed
-by the costs themselves; it is solved exactly and bounds the optimum from below (Lagrangian duality gives the
-same bound). All prompts of the envelope's optimum but one are at zero or at m_q and more, because tied lines
-are filled one after the other. Only that one's rollouts are in the wrong place: either they go to the prompts
-already chosen, or it is chosen too.
+The jump from 0 to `lower` makes each prompt's cost non-convex, and the problem a knapsack. The convex envelope of a
+cost is the line from n = 0 to m_q, the count in [lower, upper] with the largest gain per rollout, followed by the cost
+itself. The envelope is solved exactly and bounds the optimum from below (Lagrangian duality gives the same bound). In
+its optimum, all prompts but one are at zero, or at m_q or more, because tied lines are filled one after the other. The
+rollouts of this one prompt go either to the prompts already chosen, or to this prompt, which is then chosen too.
 """
 
 from dataclasses import dataclass
@@ -32,7 +30,7 @@ class PoolAllocation:
 
     Attributes:
         rollouts: A `B` int64 tensor of counts, each zero or within the bounds.
-        gap: How much lower the objective of the best allocation can be at most, in units of the objective.
+        gap: Upper bound on how much lower the best allocation's objective is, in units of the objective.
     """
 
     rollouts: Tensor
@@ -42,28 +40,27 @@ class PoolAllocation:
 def allocate_pool(
     objective: Objective, budget: SupportsIndex, *, lower: SupportsIndex, upper: SupportsIndex
 ) -> PoolAllocation:
-    """Choose which candidates get rollouts and how many, so that the summed objective is nearly least.
+    """Choose which candidates get rollouts and how many, so that the summed objective is nearly minimal.
 
-    The budget is spent exactly. The returned gap is certified by the convex envelope, and zero if the
-    envelope's optimum happens to be feasible. It is at most one prompt's worth, `w = max_q a_q (skipped_shape
-    - f_q(upper))`: if the prompts that the envelope fully chooses can hold the budget, giving them the x
-    rollouts of the misplaced prompt loses at most a share x / m_q of its worth; if they are full, and the
-    gain a rollout falls from `lower` on for every prompt (m_q = lower), the misplaced prompt takes lower - x
-    rollouts from them, which costs at most a share (lower - x) / upper of w more. Otherwise the bound is not
-    proven, and the returned gap still holds.
+    The budget is spent exactly. The convex envelope certifies the returned gap, which is zero if the envelope's optimum
+    is feasible. The gap is at most one prompt's worth, `w = max_q a_q (skipped_shape - f_q(upper))`, in two cases.
+    First, the prompts that the envelope fully chooses can take the whole budget: giving them the x rollouts of the
+    misplaced prompt loses at most a share x / m_q of its worth. Second, they are full, and the gain per rollout falls
+    from `lower` on for every prompt (m_q = lower): the misplaced prompt takes lower - x rollouts from them, which costs
+    at most a further share (lower - x) / upper of w. In other cases this limit is not proven; the returned gap is valid
+    all the same.
 
     Args:
-        objective: With a `skipped_shape`, for `B` candidates.
-        budget: Rollouts in all.
-        lower: Least rollouts of a prompt that gets any; at least 1.
-        upper: Most rollouts of one prompt.
+        objective: An objective with a `skipped_shape`, for `B` candidates.
+        budget: Total number of rollouts.
+        lower: Least number of rollouts of a prompt that gets any; at least 1.
+        upper: Largest number of rollouts of one prompt.
 
     Returns:
         The counts and the certified gap. Equal prompts are chosen in the order of their index.
 
     Raises:
-        InvalidInputError: If an argument is malformed, or leaving prompts out has no meaning under the
-        objective.
+        InvalidInputError: If an argument is malformed, or the objective does not define skipped prompts.
         InfeasibleBudgetError: If no number of prompts within the bounds can spend exactly the budget.
     """
     if not isinstance(objective, Objective):
@@ -71,13 +68,13 @@ def allocate_pool(
     require_weights(objective)
     if objective.skipped_shape is None:
         raise InvalidInputError(
-            f"{type(objective).__name__} does not say what a prompt without rollouts is worth, so none can "
+            f"{type(objective).__name__} does not define the worth of a prompt without rollouts, so none can "
             f"be left out; use an objective with a skipped_shape, such as KnapsackValue or SignalToNoise."
         )
     total, least, most = as_count(budget, "budget"), as_count(lower, "lower"), as_count(upper, "upper")
     require_bounds(least, most, max(objective.min_rollouts, 1), type(objective).__name__)
     require_countable(total)
-    most = max(least, min(most, total))  # no prompt can have more than the budget
+    most = max(least, min(most, total))  # no prompt can get more than the budget
     fewest, largest = -(-total // most), min(total // least, len(objective))
     if not 1 <= fewest <= largest:
         raise InfeasibleBudgetError(
@@ -102,7 +99,7 @@ class _Envelope(Objective):
     """The convex envelope of an objective on {0} and [lower, upper].
 
     Attributes:
-        block: A `B` array of m_q, how many rollouts the straight piece holds.
+        block: A `B` array of m_q, the length of the linear piece in rollouts.
     """
 
     min_rollouts = 0
@@ -111,7 +108,7 @@ class _Envelope(Objective):
         super().__init__(inner.weight)
         self._inner, self._skipped = inner, skipped
         low, high = np.full((2, len(inner)), [[lower], [upper]], dtype=np.int64)
-        # Gain a rollout rises with n while the next gain is above it, and never again afterwards.
+        # The gain per rollout rises with n as long as the next gain is above it, and falls afterwards.
         for _ in range((upper - lower).bit_length()):
             middle = (low + high) // 2
             rising = (inner.shape_gain(middle) * middle > skipped - inner.shape(middle)) & (low < high)
@@ -130,7 +127,7 @@ class _Envelope(Objective):
 
 def _serve(objective: Objective, rows: Counts, budget: int, lower: int, upper: int) -> Counts:
     """Return the best counts if exactly the prompts `rows` get rollouts."""
-    # The others are held at `lower` and paid for, then set to zero: shapes need not exist below `lower`.
+    # The others stay at `lower`, on top of the budget, and are then set to zero: shapes may not exist below `lower`.
     least, most = np.full((2, len(objective)), lower, dtype=np.int64)
     most[rows] = upper
     counts = exact_counts(objective, budget + (len(objective) - rows.size) * lower, least, most)
@@ -140,6 +137,6 @@ def _serve(objective: Objective, rows: Counts, budget: int, lower: int, upper: i
 
 
 def _cost(objective: Objective, skipped: float, counts: Counts) -> float:
-    """Return the objective of counts of which some are zero."""
+    """Return the objective of counts, some of which are zero."""
     inside = objective.shape(np.maximum(counts, max(objective.min_rollouts, 1)))
     return float((objective.weight * np.where(counts > 0, inside, skipped)).sum())

@@ -1,4 +1,4 @@
-"""What the allocators accept, checked once at the door."""
+"""Checks of the allocators' arguments."""
 
 import operator
 from collections.abc import Sequence
@@ -11,39 +11,41 @@ from torch import Tensor
 
 from verl_vip.errors import InfeasibleBudgetError, InvalidInputError
 
-#: A float64 array: one entry a prompt in its last dimension.
+#: A float64 array with one entry for each prompt in the last dimension.
 Floats = NDArray[np.float64]
-#: An int64 array of rollouts, one entry a prompt in its last dimension.
+#: An int64 array of rollouts with one entry for each prompt in the last dimension.
 Counts = NDArray[np.int64]
-#: One number a prompt, as a caller may have it.
+#: One number for each prompt, in the types that callers use.
 Vector = Tensor | NDArray[np.floating] | Sequence[float]
 
-#: NumPy's letters for what is taken for a real number.
+#: NumPy's kinds that count as real numbers.
 _REAL_KINDS = "biuf"
-#: Characters of a wrong value that an error message shows.
+#: Largest number of characters of a wrong value in an error message.
 _MOST_SHOWN = 80
-#: The largest budget. Up to here, a million prompts with all of it each can be added up in 64 bits.
+#: The largest budget: the sum over a million prompts, each with all of it, fits 64 bits.
 MOST_ROLLOUTS = 2**40
 
 
 def as_vector(values: Vector, name: str, *, finite: bool = True) -> Floats:
-    """Return one float64 number a prompt.
+    """Return one float64 number for each prompt.
 
     Args:
         values: A `B` tensor (any device and dtype), array or list.
-        name: What the values are, for the error message.
-        finite: Whether to refuse infinity; NaN is always refused.
+        name: Name of the values in error messages.
+        finite: Whether infinity is refused; NaN is always refused.
 
     Returns:
         A `B` array.
 
     Raises:
-        InvalidInputError: If the values are not numbers, not one-dimensional, empty, NaN, or infinite where
+        InvalidInputError: If the values are not numbers, not one-dimensional, empty, NaN, or infinite although
             that is refused.
     """
     vector = _as_array(values, name).astype(np.float64, copy=False)
     if vector.ndim != 1:
-        raise InvalidInputError(f"{name} must have one dimension, one entry a prompt; got shape {tuple(vector.shape)}.")
+        raise InvalidInputError(
+            f"{name} must have one dimension, with one entry for each prompt; got shape {tuple(vector.shape)}."
+        )
     if vector.size == 0:
         raise InvalidInputError(f"{name} is empty: there is no prompt to allocate rollouts to; give at least one.")
     bad = ~np.isfinite(vector) if finite else np.isnan(vector)
@@ -54,15 +56,17 @@ def as_vector(values: Vector, name: str, *, finite: bool = True) -> Floats:
 
 
 def _as_array(values: Vector, name: str) -> NDArray[np.generic]:
-    """Return real numbers as an array of the type they have; bfloat16, which NumPy lacks, as float64."""
+    """Return real numbers as an array of their own type; tensors become float64, because NumPy lacks bfloat16."""
     try:
         if isinstance(values, Tensor) and not values.is_complex():
             return values.detach().to(device="cpu", dtype=torch.float64).numpy()
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InvalidInputError(f"{name} must be a list of numbers, one a prompt; got {_short(values)}.") from error
+        raise InvalidInputError(
+            f"{name} must be a list of numbers, one for each prompt; got {_short(values)}."
+        ) from error
     if array.size and array.dtype.kind not in _REAL_KINDS:
-        raise InvalidInputError(f"{name} must be a list of real numbers, one a prompt; got {_short(values)}.")
+        raise InvalidInputError(f"{name} must be a list of real numbers, one for each prompt; got {_short(values)}.")
     return array
 
 
@@ -93,11 +97,10 @@ def as_nonnegative(values: Vector, name: str, length: int | None = None) -> Floa
 
 
 def as_count(value: SupportsIndex, name: str) -> int:
-    """Return an integer that may come as a Python, NumPy or torch integer.
+    """Return a Python, NumPy or torch integer as an int.
 
     Raises:
-        InvalidInputError: If it is a float, a bool or anything else; a fraction of a rollout cannot be
-        sampled.
+        InvalidInputError: If it is of another type, such as a float or a bool.
     """
     try:
         if getattr(value, "dtype", type(value)) in (bool, torch.bool):
@@ -108,10 +111,10 @@ def as_count(value: SupportsIndex, name: str) -> int:
 
 
 def require_bounds(lower: int, upper: int, least: int, objective: str) -> None:
-    """Raise unless `least <= lower <= upper`, where the objective's gains fall from `least` on.
+    """Raise an error unless `least <= lower <= upper`, where the objective's gains fall from `least` on.
 
     Raises:
-        InvalidInputError: If the bounds are crossed, or `lower` is below `least`.
+        InvalidInputError: If `lower` exceeds `upper`, or is below `least`.
     """
     if lower > upper:
         raise InvalidInputError(f"lower must not exceed upper; got lower={lower} and upper={upper}.")
@@ -123,16 +126,16 @@ def require_bounds(lower: int, upper: int, least: int, objective: str) -> None:
 
 
 def require_countable(budget: int) -> None:
-    """Raise `InvalidInputError` if sums of counts up to the budget might not fit 64 bits."""
+    """Raise `InvalidInputError` if the budget is so large that sums of counts may not fit 64 bits."""
     if budget > MOST_ROLLOUTS:
         raise InvalidInputError(f"budget must be at most 2^40 rollouts; got {budget}.")
 
 
 def require_feasible(num_prompts: int, budget: int, lower: int, upper: int) -> None:
-    """Raise unless some counts in [lower, upper] of `num_prompts` prompts sum to the budget.
+    """Raise an error unless some counts in [lower, upper] of `num_prompts` prompts sum to the budget.
 
     Raises:
-        InvalidInputError: If the budget is too large to be counted exactly.
+        InvalidInputError: If the budget is so large that sums of counts may not fit 64 bits.
         InfeasibleBudgetError: If the budget is outside `[B * lower, B * upper]`.
     """
     require_countable(budget)

@@ -1,8 +1,8 @@
-"""Values to maximise: what other allocators, and a prompt's own signal, say that n rollouts are worth.
+"""Values to maximise: the worth of n rollouts according to other allocators, or to a prompt's signal-to-noise ratio.
 
-A value that grows from nothing to its full worth a_q, `V_q(n) = a_q (1 - f_q(n))`, is maximised by minimising
-`a_q f_q(n)`. A prompt without rollouts has value zero, f_q = 1, so these objectives can tell which prompts of
-a pool to leave out.
+A value that grows from zero to its full worth a_q, `V_q(n) = a_q (1 - f_q(n))`, is maximised by minimising
+`a_q f_q(n)`. A prompt without rollouts has value zero, f_q = 1, so these objectives also decide which prompts of a
+pool to leave out.
 """
 
 import numpy as np
@@ -14,15 +14,15 @@ from verl_vip.errors import InvalidInputError
 
 
 class KnapsackValue(SmoothObjective):
-    """The value of Knapsack RL: the chance of a group with both outcomes, times p (1-p)^2.
+    """The value of Knapsack RL: the probability of a group with both outcomes, times p (1-p)^2.
 
-    V(n) = p (1-p)^2 (1 - p^n - (1-p)^n). A single rollout is worth nothing, so it is concave from n = 1.
+    V(n) = p (1-p)^2 (1 - p^n - (1-p)^n). A single rollout has no value, so V is concave from n = 1 on.
     """
 
     skipped_shape = 1.0
 
     def __init__(self, success_probability: Vector) -> None:
-        """Keep p, a `B` vector in [0, 1].
+        """Set p, a `B` vector in [0, 1].
 
         Raises:
             InvalidInputError: If a probability is outside [0, 1].
@@ -32,7 +32,7 @@ class KnapsackValue(SmoothObjective):
         super().__init__(self.success * self.failure**2)
 
     def shape(self, n: Floats | Counts) -> Floats:
-        """Return p^n + (1-p)^n, the chance that all n rewards agree."""
+        """Return p^n + (1-p)^n, the probability that all n rewards agree."""
         return np.asarray(self.success**n + self.failure**n)
 
     def shape_gain(self, n: Floats | Counts) -> Floats:
@@ -47,7 +47,7 @@ class KnapsackValue(SmoothObjective):
 
 
 class CobaValue(ClosedFormObjective):
-    """The value of CoBA-RL: worth that saturates at a rate of p(1-p) / tau.
+    """The value of CoBA-RL, which saturates at the rate p(1-p) / tau.
 
     V(n) = a (1 - exp(-n p(1-p) / tau)), where the worth a is the density of the strategy's current
     Beta(alpha, beta) at p.
@@ -57,10 +57,10 @@ class CobaValue(ClosedFormObjective):
     skipped_shape = 1.0
 
     def __init__(self, weight: Vector, rate: Vector) -> None:
-        """Keep each prompt's worth and rate.
+        """Set each prompt's worth and rate.
 
         Args:
-            weight: A `B` vector, the worth of a prompt answered without end.
+            weight: A `B` vector, the worth of a prompt with unlimited rollouts.
             rate: A `B` vector of p(1-p) / tau.
 
         Raises:
@@ -90,17 +90,16 @@ class CobaValue(ClosedFormObjective):
 
 
 class HoraValue(SmoothObjective):
-    """The value of HORA: the chance of a success in n further rollouts, when p ~ Beta(alpha, beta).
+    """The value of HORA: the probability of a success in n further rollouts, if p ~ Beta(alpha, beta).
 
-    V(n) = 1 - prod_{j<n} (beta + j) / (alpha + beta + j) (arXiv 2605.07114), for all real n by gamma
-    functions.
+    V(n) = 1 - prod_{j<n} (beta + j) / (alpha + beta + j) (arXiv 2605.07114), extended to real n by gamma functions.
     """
 
     min_rollouts = 0
     skipped_shape = 1.0
 
     def __init__(self, alpha: Vector, beta: Vector) -> None:
-        """Keep the belief about each prompt.
+        """Set the Beta distribution of each prompt.
 
         Args:
             alpha: A `B` vector, for example one plus the successes seen.
@@ -113,17 +112,17 @@ class HoraValue(SmoothObjective):
         super().__init__(np.ones(self.alpha.size))
         self.beta = as_nonnegative(beta, "beta", len(self))
         if not ((self.alpha > 0).all() and (self.beta > 0).all()):
-            raise InvalidInputError("alpha and beta of a Beta belief must be positive.")
+            raise InvalidInputError("alpha and beta of a Beta distribution must be positive.")
 
     def shape(self, n: Floats | Counts) -> Floats:
-        """Return the chance that n further rollouts all fail."""
+        """Return the probability that n further rollouts all fail."""
         total = self.alpha + self.beta
         return np.asarray(
             np.exp(_log_gamma(self.beta + n) - _log_gamma(self.beta) + _log_gamma(total) - _log_gamma(total + n))
         )
 
     def shape_gain(self, n: Floats | Counts) -> Floats:
-        """Return the chance that the first success comes at rollout n + 1."""
+        """Return the probability that the first success is rollout n + 1."""
         return np.asarray(self.shape(n) * self.alpha / (self.alpha + self.beta + n))
 
     def slope(self, n: Floats) -> Floats:
@@ -137,13 +136,13 @@ class SignalToNoise(ClosedFormObjective):
     A step along a gradient estimate g with mean g0 and variance V improves a smooth objective by at most a
     multiple of |g0|^4 / (|g0|^2 + V), reached at the best step size. With the RLOO variance V = v / (n-1)
     that is |g0|^2 (n-1) / (n - 1 + rho), rho = v / |g0|^2. A single rollout has no leave-one-out baseline and
-    is worth nothing.
+    no value.
     """
 
     skipped_shape = 1.0
 
     def __init__(self, weight: Vector, noise_to_signal: Vector) -> None:
-        """Keep each prompt's signal and noise.
+        """Set each prompt's signal and noise.
 
         Args:
             weight: A `B` vector of |g0|^2.
@@ -155,7 +154,7 @@ class SignalToNoise(ClosedFormObjective):
         super().__init__(weight)
         self.ratio = as_nonnegative(noise_to_signal, "noise_to_signal", len(self))
         if not (self.ratio > 0).all():
-            raise InvalidInputError("noise_to_signal must be positive: without noise no rollout is worth more.")
+            raise InvalidInputError("noise_to_signal must be positive: without noise, further rollouts have no value.")
 
     def shape(self, n: Floats | Counts) -> Floats:
         """Return rho / (n - 1 + rho)."""

@@ -1,13 +1,13 @@
-"""Gradient variances to minimise: what is known of policy-gradient estimators over groups of n rollouts.
+"""Gradient variances to minimise, of policy-gradient estimators over groups of n rollouts.
 
 Setting: rewards of a prompt are i.i.d. with variance v, and the score of a rollout has variance sigma_Z^2
 independent of its reward (Nguyen et al., arXiv 2602.01601, Assumption 4.1). Then the group's gradient has
 variance a f(n) with a = sigma_Z^2 v, and v = p(1-p) for 0/1 rewards (4p(1-p) for rewards of -1 and 1).
 
-Ascending `sum_q G(p_q)` instead of `sum_q p_q` multiplies a prompt's gradient by G'(p), its weight by
-G'(p)^2: log p gives (1-p)/p, the arcsine of the square root gives a constant, hence uniform counts.
+Maximising `sum_q G(p_q)` instead of `sum_q p_q` multiplies a prompt's gradient by G'(p) and its weight by G'(p)^2.
+For log p the weight is (1-p)/p; for the arcsine of the square root it is constant, so that counts are uniform.
 
-Leaving a prompt out gives no variance at all, so these objectives say nothing about which prompts to skip.
+A prompt that is left out has no variance, so these objectives cannot decide which prompts to skip.
 """
 
 import math
@@ -56,8 +56,8 @@ class Rloo(ClosedFormObjective):
 class DrGrpo(ClosedFormObjective):
     """The variance of Dr.GRPO's gradient, f(n) = (n - 1) / n^2.
 
-    Source: arXiv 2602.01601, Proposition 4.2 and Theorem 5.1. Convex for n >= 3 only: the gain of the third
-    rollout is smaller than that of the fourth, so that from n = 2 a greedy allocation can fail.
+    Source: arXiv 2602.01601, Proposition 4.2 and Theorem 5.1. Convex only for n >= 3: the gain of the third rollout is
+    smaller than that of the fourth, so that a greedy allocation from n = 2 can fail.
     """
 
     min_rollouts = 3
@@ -80,8 +80,8 @@ class DrGrpo(ClosedFormObjective):
     def stationary(self, ratio: Floats) -> Floats:
         """Return the largest root of n^3 - ratio * n + 2 * ratio = 0, at least 3.
 
-        The trigonometric form with an arcsine keeps its digits at large ratios, where the arc cosine would
-        cancel. Below ratio = 27, the slope at n = 3, there is no such root, and 3 is returned.
+        The trigonometric form with an arcsine keeps its digits at large ratios, where the arc cosine would lose them.
+        Below ratio = 27, the slope at n = 3, there is no such root, and the result is 3.
         """
         ratio = np.maximum(ratio, 27.0)
         angle = math.pi / 6 + np.arcsin(np.sqrt(27.0 / ratio)) / 3
@@ -91,19 +91,19 @@ class DrGrpo(ClosedFormObjective):
 class PredictedBaseline(SmoothObjective):
     """The variance with the prediction as baseline, f(n; s) = (n + s) / (n (n + s - 1)).
 
-    With p ~ Beta(s m, s (1 - m)) believed before sampling, the leave-one-out posterior mean
-    `b_i = (s m + sum of the others' rewards) / (s + n - 1)` is a baseline independent of reward i. Averaged
-    over the belief, the gradient's variance is `sigma_Z^2 E[p(1-p)] f(n; s)`. s = 0 is RLOO; s = infinity, a
-    known success probability, gives 1/n. As 1/n * (1 + 1/(n + s - 1)) it is a product of two positive,
-    falling, convex functions, hence convex, for n >= 1 whenever s > 0: one rollout is enough.
+    With the prior p ~ Beta(s m, s (1 - m)), the leave-one-out posterior mean
+    `b_i = (s m + sum of the others' rewards) / (s + n - 1)` is a baseline independent of reward i. Averaged over the
+    prior, the gradient's variance is `sigma_Z^2 E[p(1-p)] f(n; s)`. s = 0 is RLOO; s = infinity, a known success
+    probability, gives 1/n. f(n; s) = 1/n * (1 + 1/(n + s - 1)) is a product of two positive, falling, convex functions,
+    and therefore convex, for n >= 1 if s > 0: one rollout is enough.
 
-    Unlike RLOO's, these advantages do not sum to zero, so that scores of mean mu_Z other than zero add
-    `mu_Z^2 E[p(1-p)] f(n; s) s / (s + n - 1)`. Scores of whole rollouts have mean zero; dividing them by the
-    rollout's length can change that.
+    Unlike RLOO's, these advantages do not sum to zero. Scores with a mean mu_Z other than zero therefore add
+    `mu_Z^2 E[p(1-p)] f(n; s) s / (s + n - 1)`. Scores of whole rollouts have mean zero; dividing them by the rollout's
+    length can change that.
     """
 
     def __init__(self, weight: Vector, strength: Vector | float) -> None:
-        """Keep weights and prior strengths.
+        """Set weights and prior strengths.
 
         Args:
             weight: A `B` vector of E[p(1-p)].
@@ -129,7 +129,7 @@ class PredictedBaseline(SmoothObjective):
         return np.asarray((1.0 + 1.0 / (n + self.strength - 1.0)) / n)
 
     def shape_gain(self, n: Floats | Counts) -> Floats:
-        """Return (1 + 1/(m - 1) + (n/m)/(m - 1)) / (n (n + 1)) with m = n + s, which cancels no digits."""
+        """Return (1 + 1/(m - 1) + (n/m)/(m - 1)) / (n (n + 1)) with m = n + s, which loses no digits."""
         total = n + self.strength
         return np.asarray((1.0 + (1.0 + n / total) / (total - 1.0)) / (n * (n + 1.0)))
 

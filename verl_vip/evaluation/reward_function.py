@@ -80,7 +80,7 @@ class _UncachedLoader(importlib.machinery.SourceFileLoader):
 
 
 def _load(place: str, spec: str) -> ModuleType:
-    """Import the module; whatever goes wrong in code that is not ours becomes a sentence."""
+    """Import the module; whatever goes wrong in the user's code becomes a sentence."""
     try:
         if place.startswith("pkg://"):
             return importlib.import_module(place.removeprefix("pkg://"))

@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Task:
+class GradedBenchmark:
     """One benchmark, and what judges its responses."""
 
     benchmark: Benchmark
@@ -53,7 +53,7 @@ class Evaluator:
     sampler: Sampler
     convert: Callable[[ModelSource, Path], Path]
 
-    def run(self, models: Sequence[ModelSource], tasks: Sequence[Task]) -> list[ResultFolder]:
+    def run(self, models: Sequence[ModelSource], tasks: Sequence[GradedBenchmark]) -> list[ResultFolder]:
         """Evaluate every model on every benchmark; returns the folders, models first.
 
         Raises:
@@ -66,7 +66,7 @@ class Evaluator:
         with exclusive(self.output / ".lock", f"the evaluation in {self.output}"):
             return [folder for model in models for folder in self._evaluate(model, tasks)]
 
-    def _evaluate(self, model: ModelSource, tasks: Sequence[Task]) -> list[ResultFolder]:
+    def _evaluate(self, model: ModelSource, tasks: Sequence[GradedBenchmark]) -> list[ResultFolder]:
         sha256 = model.sha256
         versions = self.sampler.versions()
         folders = []
@@ -84,7 +84,7 @@ class Evaluator:
     def _sample(
         self,
         model: ModelSource,
-        tasks: Sequence[Task],
+        tasks: Sequence[GradedBenchmark],
         folders: Sequence[ResultFolder],
         missing: Sequence[Sequence[tuple[str, int]]],
     ) -> None:
@@ -114,7 +114,7 @@ class Evaluator:
         if places:
             raise IntegrationError(f"the sampler left out {len(places)} of {len(requests)} responses; start again.")
 
-    def _grade(self, task: Task, folder: ResultFolder) -> None:
+    def _grade(self, task: GradedBenchmark, folder: ResultFolder) -> None:
         grader = dict(task.grader.describe())
         if folder.is_finished:
             there = folder.metrics()
@@ -132,7 +132,7 @@ def _kept(response: Response, problem: str, sample: int) -> Sample:
     return Sample(problem, sample, response.text, response.finish_reason, response.tokens, response.prompt_tokens)
 
 
-def _check(tasks: Sequence[Task]) -> None:
+def _check(tasks: Sequence[GradedBenchmark]) -> None:
     require_different([task.benchmark.name for task in tasks])
     for task in tasks:
         for problem in task.benchmark.problems:

@@ -1,6 +1,6 @@
-"""What is known of each prompt before it is sampled: identity, embedding, success probability.
+"""What is known of each prompt before sampling: identity, embedding, success probability.
 
-The names here are the contract that predictors of other packages keep too.
+The names here are the interface that predictors of other packages implement too.
 """
 
 from verl_vip.prediction.contract import Prediction, Predictor, Prompts

@@ -1,4 +1,4 @@
-"""A prediction read as a Beta distribution, which can be updated with rollouts."""
+"""A prediction as a Beta distribution, which rollouts can update."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ from torch import Tensor
 from verl_vip.errors import InvalidInputError
 from verl_vip.prediction.contract import Prediction
 
-#: Least strength. At zero a group of one would have no baseline, and its variance no bound.
+#: Least strength. At zero, a group of one rollout would have no baseline and unbounded variance.
 LEAST_STRENGTH = 0.1
 
 
 @dataclass(frozen=True)
 class BetaBelief:
-    """p ~ Beta(s m, s (1 - m)) for each prompt, believed before sampling.
+    """The prior p ~ Beta(s m, s (1 - m)) of each prompt, before sampling.
 
     Attributes:
         mean: A `B` float64 tensor of m, in [0, 1].
-        strength: A `B` float64 tensor of s, positive: the rollouts that the belief is worth.
+        strength: A `B` float64 tensor of s, positive: the number of rollouts that the prior is worth.
     """
 
     mean: Tensor
@@ -31,7 +31,7 @@ class BetaBelief:
                 f"{tuple(self.strength.shape)}."
             )
         if not bool(((self.mean >= 0) & (self.mean <= 1) & (self.strength > 0)).all()):
-            raise InvalidInputError("a belief needs means in [0, 1] and positive strengths.")
+            raise InvalidInputError("a Beta prior needs means in [0, 1] and positive strengths.")
 
     @classmethod
     def from_prediction(cls, prediction: Prediction, *, strongest: float) -> "BetaBelief":
@@ -39,8 +39,8 @@ class BetaBelief:
 
         Args:
             prediction: The `B` predictions.
-            strongest: The largest s. A predictor that gives points claims s = infinity, and one that gives
-                variances knows nothing of the policy's drift since; neither is to be believed that far.
+            strongest: The largest s. A predictor without variances implies s = infinity, and predicted variances do not
+                cover how far the policy has drifted since; this limits the trust in both.
 
         Raises:
             InvalidInputError: If `strongest` is below `LEAST_STRENGTH`.
@@ -48,6 +48,6 @@ class BetaBelief:
         if not strongest >= LEAST_STRENGTH:
             raise InvalidInputError(f"the largest prior strength must be at least {LEAST_STRENGTH}; got {strongest}.")
         mean = prediction.mean.double().clamp(0, 1)
-        spread = prediction.variance.double()
-        strength = torch.where(spread > 0, mean * (1 - mean) / spread - 1, torch.inf)
+        variance = prediction.variance.double()
+        strength = torch.where(variance > 0, mean * (1 - mean) / variance - 1, torch.inf)
         return cls(mean, strength.clamp(LEAST_STRENGTH, strongest))

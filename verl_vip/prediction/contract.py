@@ -1,4 +1,4 @@
-"""The contract that every success-probability predictor keeps."""
+"""The interface of all success-probability predictors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from verl_vip.errors import InvalidInputError
 
-#: Embeddings longer than this have distances whose squares single precision cannot hold.
+#: Squared distances between longer embeddings overflow single precision.
 _LONGEST = 1e15
 
 
@@ -23,11 +23,11 @@ def require_tensors(**values: Any) -> None:
 
 
 def require_width(embeddings: Tensor, width: int) -> None:
-    """Raise `InvalidInputError` unless `B x d` embeddings are as wide as those that were learned from."""
+    """Raise `InvalidInputError` unless `B x d` embeddings have the width of those observed before."""
     if embeddings.shape[1] != width:
         raise InvalidInputError(
             f"embeddings must be {width} wide, as those observed before; got width {embeddings.shape[1]}: "
-            "keep the embedding model of the run."
+            "use the same embedding model throughout a run."
         )
 
 
@@ -40,8 +40,8 @@ class Prompts:
         embeddings: A `B x d` float tensor, one sentence embedding a prompt.
 
     Raises:
-        InvalidInputError: If the embeddings are not a real tensor with a row for each id, or a row's squared length
-            is not finite.
+        InvalidInputError: If the embeddings are not a real tensor with one row for each id, or a row is not finite or
+            too long.
     """
 
     ids: tuple[str, ...]
@@ -58,8 +58,8 @@ class Prompts:
         if not (lengths < _LONGEST).all():
             row = int((~(lengths < _LONGEST)).nonzero()[0])
             raise InvalidInputError(
-                f"embeddings must be finite and shorter than {_LONGEST:g}; that of prompt {self.ids[row]!r} has length "
-                f"{lengths[row].item()}."
+                f"embeddings must be finite and shorter than {_LONGEST:g}; the one of prompt {self.ids[row]!r} has "
+                f"length {lengths[row].item()}."
             )
 
     def __len__(self) -> int:
@@ -73,21 +73,21 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is believed of each prompt's success probability p before sampling.
+    """The distribution of each prompt's success probability p before sampling.
 
     Attributes:
         mean: A `B` tensor of E[p], in [0, 1].
         variance: A `B` tensor of Var[p]; zero for predictors that give a point estimate only.
-        spread: A `B` tensor: the variance of one reward relative to that of a 0/1 reward with the same mean, in
-            [0, 1]. None means 1 everywhere, which is what 0/1 rewards have.
-        stake: A `B` tensor: by how much a solved rollout's reward exceeds a failed one's. It is no prediction but is
-            known beforehand, and tells prompts of different scorers apart. None means that it is the same for all.
+        variance_ratio: A `B` tensor in [0, 1]: the variance of one reward relative to that of a 0/1 reward with the
+            same mean. None means 1 everywhere, as for 0/1 rewards.
+        reward_scale: A `B` tensor: the difference between the rewards of a solved and of a failed rollout. It is known
+            beforehand, not predicted, and differs between scorers. None means that it is the same for all prompts.
     """
 
     mean: Tensor
     variance: Tensor
-    spread: Tensor | None = None
-    stake: Tensor | None = None
+    variance_ratio: Tensor | None = None
+    reward_scale: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 1 or self.mean.shape != self.variance.shape:
@@ -98,43 +98,43 @@ class Prediction:
 
     @property
     def reward_variance(self) -> Tensor:
-        """A `B` tensor, the expected variance of one reward in [0, 1]: E[p(1-p)] = m(1-m) - Var[p], times the spread.
+        """A `B` tensor, the expected variance of one reward in [0, 1]: the ratio times E[p(1-p)] = m(1-m) - Var[p].
 
-        Rewards of prompts with another stake vary by its square more; see `at_stake`.
+        On the rewards' own scale the variance is larger by the square of `reward_scale`; see `rescale`.
         """
         binary = (self.mean * (1 - self.mean) - self.variance).clamp_min(0)
-        return binary if self.spread is None else self.spread * binary
+        return binary if self.variance_ratio is None else self.variance_ratio * binary
 
-    def at_stake(self, variance: Tensor) -> Tensor:
-        """Return a `B` tensor: the variance of rewards in [0, 1] as that of rewards on their own scale."""
-        return variance if self.stake is None else self.stake.square() * variance
+    def rescale(self, variance: Tensor) -> Tensor:
+        """Convert a `B` tensor of variances of rewards in [0, 1] to the rewards' own scale."""
+        return variance if self.reward_scale is None else self.reward_scale.square() * variance
 
 
 @runtime_checkable
 class Predictor(Protocol):
-    """Predicts success probabilities, and learns from what was sampled.
+    """Predicts success probabilities, and learns from sampled rollouts.
 
-    `predict` never changes the state. `observe` is called once per training step with that step's prompts.
-    Everything that `predict` depends on is in `state_dict`, so that a restored predictor continues exactly.
+    `predict` never changes the state. `observe` is called once per training step, with that step's prompts.
+    `state_dict` holds everything that `predict` depends on, so that a restored predictor continues exactly.
     """
 
     def predict(self, prompts: Prompts) -> Prediction:
-        """Return the prediction for `B` prompts, seen before or not."""
+        """Return the prediction for `B` prompts, whether observed before or not."""
         ...
 
     def observe(self, prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | None = None) -> None:
         """Learn from one step.
 
         Args:
-            prompts: The `B` prompts that were sampled. Repeated ids are allowed and are pooled.
+            prompts: The `B` prompts that were sampled. Repeated ids are allowed and pooled.
             successes: A `B` tensor, the sum of rewards in [0, 1] of each prompt's rollouts.
-            trials: A `B` integer tensor, how many rollouts were scored. Rows with zero trials are ignored.
-            squares: A `B` tensor, the sum of squared rewards, from which a predictor can learn `Prediction.spread`.
-                None means that rewards were 0 or 1, and squares equal successes.
+            trials: A `B` integer tensor, the numbers of scored rollouts. Rows with zero trials are ignored.
+            squares: A `B` tensor, the sum of squared rewards, from which a predictor can learn the
+                `Prediction.variance_ratio`. None means that rewards were 0 or 1, so that squares equal successes.
 
         Raises:
-            InvalidInputError: If successes are outside [0, trials], squares are not those of such rewards, shapes
-                or types are not as above, or embeddings have another width than those before; nothing is learned then.
+            InvalidInputError: If successes are outside [0, trials], squares are impossible for such rewards, shapes or
+                types are not as above, or embeddings have another width than before. Nothing is learned then.
         """
         ...
 
@@ -146,11 +146,11 @@ class Predictor(Protocol):
         """Restore `state_dict`'s value.
 
         Raises:
-            StateError: If the state is of another kind of predictor, version or setting, or damaged; what the
-                predictor knew before is left as it was. Embeddings of another width are refused when they come.
+            StateError: If the state belongs to another predictor, version or setting, or is damaged. The predictor is
+                then unchanged. Embeddings of another width are refused later, by `predict` and `observe`.
         """
         ...
 
     def metrics(self) -> dict[str, float]:
-        """Return what is worth logging of the last step (for example fit seconds, number of known prompts)."""
+        """Return numbers of the last step for the log, such as the seconds of a fit or the number of known prompts."""
         ...

@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("verl_vip")
 
-#: What a model is given in place of a text without a word, so that the rows keep their places.
+#: Text given to the model in place of a blank one, so that the rows keep their places.
 _STAND_IN = "-"
-#: Prompts embedded between two writes to the cache: what a kill can cost.
+#: Prompts embedded between two writes to the cache; a kill loses at most these.
 _CHUNK = 512
-#: Threads beyond which a small model on the CPU gains nothing.
+#: More threads do not speed up a small model on the CPU.
 _MOST_THREADS = 16
 
 
 class PromptEmbedder:
-    """Embeds prompts with a sentence-transformers model, and keeps the result on disk.
+    """Embeds prompts with a sentence-transformers model, and caches the embeddings on disk.
 
-    What was embedded once is read back bit for bit in every later run, and the model is loaded only when
-    something is missing. A prompt longer than the model's window is represented by its *end*: templates and
-    worked examples, which the prompts of a data set share, stand in front, and the question behind them.
+    Later runs read a cached embedding back bit for bit, and load the model only if an embedding is missing. A prompt
+    longer than the model's window is represented by its *end*: the prompts of a data set often begin with the same
+    template or worked examples, and the question follows.
 
-    A causal language model may take the place of the sentence-transformers model, such as the policy before training: a
-    prompt is then represented by the hidden state from which its answer would begin. What a model knows of its own
-    chances: Kadavath et al., arXiv 2207.05221.
+    A causal language model may replace the sentence-transformers model, for example the policy before training. A
+    prompt is then represented by the hidden state from which its answer would begin. Language models hold information
+    about their own chances of success (Kadavath et al., arXiv 2207.05221).
 
-    A text without a word, and one that the model makes zeros of, get the neutral vector, whose `d` numbers are equal.
+    A blank text, and a text that the model embeds as zeros, get a neutral vector of `d` equal numbers.
 
     Args:
-        model: A model's name on the Hub or a folder; see `resolve_model` for where it is looked for.
+        model: A model's name on the Hub or a folder; `resolve_model` says where it is looked up.
         cache_dir: Folder of the caches, one for each model.
         device: Where the model runs. On the CPU it uses torch's threads.
-        batch_size: Prompts a forward pass.
+        batch_size: Prompts in one forward pass.
 
     Raises:
         ConfigError: If the model is a folder that does not exist, or the batch size is not positive.
@@ -68,7 +68,7 @@ class PromptEmbedder:
 
     @property
     def model_key(self) -> str:
-        """What tells the embedding model from others; see `ModelSource.key`."""
+        """The key of the embedding model; see `EmbeddingModel.key`."""
         return self._source.key
 
     def embed(self, ids: Sequence[str], texts: Sequence[str]) -> Tensor:
@@ -87,9 +87,9 @@ class PromptEmbedder:
         return self._cache.get(keys)
 
     def embed_pool(self, ids: Sequence[str], texts: Sequence[str]) -> None:
-        """Embed a whole pool of prompts ahead of time, with a progress bar; an interrupted call is resumed.
+        """Embed a pool of prompts ahead of time, with a progress bar; the next call resumes an interrupted one.
 
-        What the cache holds of them is checked, and embedded anew where the disk has changed it.
+        Cached embeddings are checked, and embedded again if they have changed on disk.
 
         Args:
             ids: `Q` content hashes, at least one.
@@ -101,12 +101,14 @@ class PromptEmbedder:
         keys = _keys(ids, texts)
         intact = [self._cache.is_intact(key) for key in keys]
         if changed := sum(key in self._cache for key, fine in zip(keys, intact, strict=True) if not fine):
-            logger.warning("%d embeddings on disk were changed since they were stored, and are made anew.", changed)
+            logger.warning(
+                "%d embeddings have changed on disk since they were stored; they are computed again.", changed
+            )
         self._fill(keys, texts, intact, progress=True)
 
-    def _fill(self, keys: list[bytes], texts: Sequence[str], at_hand: list[bool], *, progress: bool) -> None:
-        """Embed and store what is not at hand."""
-        missing = {key: text for key, text, found in zip(keys, texts, at_hand, strict=True) if not found}
+    def _fill(self, keys: list[bytes], texts: Sequence[str], cached: list[bool], *, progress: bool) -> None:
+        """Embed and store the texts that are not cached."""
+        missing = {key: text for key, text, found in zip(keys, texts, cached, strict=True) if not found}
         if missing:
             # Texts of one length share a forward pass, which saves padding.
             order = sorted(missing, key=lambda key: (len(missing[key]), key))
@@ -117,7 +119,7 @@ class PromptEmbedder:
 
         threads = torch.get_num_threads()
         if progress:
-            # Ray leaves a driver one thread, and little else goes on while a pool is embedded.
+            # Ray gives a driver one thread, and nothing else needs the cores while a pool is embedded.
             torch.set_num_threads(max(threads, min(_MOST_THREADS, len(os.sched_getaffinity(0)) // 2)))
         try:
             with tqdm(total=len(keys), desc="embedding prompts", unit="prompt", disable=not progress) as bar:
@@ -130,13 +132,13 @@ class PromptEmbedder:
 
     def _encode(self, texts: list[str]) -> Tensor:
         blank = torch.tensor([not text.strip() for text in texts])
-        told = [text if text.strip() else _STAND_IN for text in texts]
+        filled = [text if text.strip() else _STAND_IN for text in texts]
         vectors = self._load().encode(
-            told, batch_size=self._batch_size, convert_to_tensor=True, show_progress_bar=False
+            filled, batch_size=self._batch_size, convert_to_tensor=True, show_progress_bar=False
         )
         # Normalised in double precision, because models may end in half precision.
         vectors = vectors.to("cpu", torch.float64)
-        # Where a text says nothing to the model, no direction is better than another.
+        # A blank text has no direction, so it gets the neutral vector.
         vectors[blank | (vectors == 0).all(1)] = 1.0
         return torch.nn.functional.normalize(vectors, dim=1).float()
 
@@ -155,8 +157,8 @@ class PromptEmbedder:
             if tokenizer.pad_token is None:  # as in Llama's; padding is masked
                 tokenizer.pad_token = tokenizer.eos_token
             if not is_sentence_transformer_model(self._source.location):
-                # The library takes a causal model's state at the last token, of the prompt in its chat template, but
-                # leaves out the tokens that open the answer.
+                # The library takes a causal model's state at the last token of the chat template. By default it leaves
+                # out the tokens that open the answer.
                 transformer: Any = self._model[0]
                 transformer.processing_kwargs = {"chat_template": {"add_generation_prompt": True}}
         return self._model
@@ -165,6 +167,6 @@ class PromptEmbedder:
 def _keys(ids: Sequence[str], texts: Sequence[str]) -> list[bytes]:
     if len(ids) != len(texts) or len(ids) == 0:
         raise InvalidInputError(
-            f"give at least one prompt, and one text for each id; got {len(ids)} ids, {len(texts)} texts."
+            f"give at least one prompt, and one text for each id; got {len(ids)} ids and {len(texts)} texts."
         )
     return [content_key(name, text) for name, text in zip(ids, texts, strict=True)]

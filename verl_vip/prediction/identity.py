@@ -1,8 +1,7 @@
-"""Which prompt is which: a content hash, and the text that is embedded.
+"""The identity of a prompt: a content hash, and the text that is embedded.
 
-Equal prompts get equal ids on every machine and in every run, whatever position or index they have in a data
-set. Ids are 128-bit BLAKE2b hashes, so that two different prompts of a pool of a billion share one with
-probability below 1e-20.
+Equal prompts have equal ids on every machine and in every run, whatever their position or index in a data set. Ids are
+128-bit BLAKE2b hashes: in a pool of a billion prompts, two different ones share an id with probability below 1e-20.
 """
 
 import hashlib
@@ -27,13 +26,13 @@ def prompt_id(prompt: str | Sequence[Mapping[str, Any]] | None, extra: Mapping[s
     Args:
         prompt: Text, or chat messages; a message's content may be text or a list of parts, with media given
             as bytes, arrays, tensors or PIL images.
-        extra: What else tells two tasks with the same wording apart (for example their tools); see `fields_of`.
+        extra: Further content that distinguishes tasks with the same wording, such as their tools; see `fields_of`.
 
     Returns:
         32 hexadecimal digits.
 
     Raises:
-        InvalidInputError: If the prompt holds something that has no stable content.
+        InvalidInputError: If the prompt holds an object whose content cannot be hashed.
     """
     content = {"prompt": _canonical(prompt, "prompt"), "extra": _canonical(extra or {}, "extra")}
     # ASCII output keeps lone surrogates, which UTF-8 cannot encode, representable.
@@ -42,7 +41,7 @@ def prompt_id(prompt: str | Sequence[Mapping[str, Any]] | None, extra: Mapping[s
 
 
 def fields_of(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Return parts of a row of a data set by dotted name, `reward_model.ground_truth`; None for a part it lacks."""
+    """Return fields of a data set row by dotted name (`reward_model.ground_truth`); None for a missing field."""
     found: dict[str, Any] = {}
     for name in names:
         value: Any = row
@@ -53,11 +52,11 @@ def fields_of(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def prompt_text(prompt: str | Sequence[Mapping[str, Any]] | None) -> str:
-    """Return the text that stands for a prompt when it is embedded.
+    """Return the text of a prompt that is embedded.
 
-    That is the text of all messages but the system's, which prompts of a data set tend to share; only if
-    there is no other is it the system's. Media appear as `<image>`, `<video>` or `<audio>`. Where there is neither
-    text nor media, as in messages that only call tools, the result is empty or blank.
+    This is the text of all messages except the system's, which the prompts of a data set often share. If there is only
+    a system message, it is that one. Media appear as `<image>`, `<video>` or `<audio>`. Without text and media, as in
+    messages that only call tools, the result is blank.
 
     Args:
         prompt: Text or chat messages, as for `prompt_id`.
@@ -86,14 +85,14 @@ def _part_text(part: Any) -> str:
 
 
 def _items(value: Any) -> list[Any]:
-    """Return the items of a list as Parquet and JSON readers give it; none of anything else."""
-    if hasattr(value, "dtype") and hasattr(value, "tolist"):  # numpy arrays, imported nowhere here
+    """Return the items of a list as Parquet and JSON readers give it; no items for anything else."""
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):  # numpy arrays; numpy is not imported here
         value = value.tolist()
     return list(value) if isinstance(value, (list, tuple)) else []
 
 
 def _is_absent(value: Any) -> bool:
-    # What has no value in a table is NaN to pandas.
+    # pandas represents a missing value as NaN.
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -113,7 +112,7 @@ def _canonical(value: Any, where: str) -> Any:
 
 
 def _canonical_foreign(value: Any, where: str) -> Any:
-    """Handle what tables hold beside JSON; arrays, tensors and images by their methods, without their packages."""
+    """Handle types that JSON lacks. Arrays, tensors and images are recognised by their methods, without imports."""
     if isinstance(value, (date, time, timedelta, Decimal)):
         return {type(value).__name__: str(value)}
     if hasattr(value, "detach") and hasattr(value, "numpy"):  # torch.Tensor
@@ -121,7 +120,7 @@ def _canonical_foreign(value: Any, where: str) -> Any:
     if hasattr(value, "dtype") and hasattr(value, "tobytes"):  # numpy arrays and scalars
         if value.ndim == 0:
             return _canonical(value.item(), where)
-        if value.dtype.hasobject:  # how parquet readers hand over a list of messages
+        if value.dtype.hasobject:  # Parquet readers return lists of messages like this
             return _canonical(value.tolist(), where)
         return _digest(f"array {value.dtype.str} {value.shape}", value.tobytes())
     if hasattr(value, "mode") and hasattr(value, "size") and hasattr(value, "tobytes"):  # PIL.Image.Image

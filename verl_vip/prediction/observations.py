@@ -1,4 +1,4 @@
-"""One training step's outcomes, checked and pooled by prompt."""
+"""The outcomes of one training step, checked and pooled by prompt."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from verl_vip.prediction.contract import Prompts, require_tensors
 
 @dataclass(frozen=True)
 class Observations:
-    """What was sampled in one step, each prompt once and each with at least one rollout.
+    """The outcomes of one step: each prompt once, with at least one rollout.
 
     Attributes:
         prompts: The `B'` distinct prompts that were sampled, in the order they first appear.
@@ -32,7 +32,7 @@ class Observations:
 
 
 def pool(prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | None = None) -> Observations:
-    """Check one step's outcomes, add up those of equal prompts, and drop prompts without rollouts.
+    """Check the outcomes of one step, pool those of equal prompts, and drop prompts without rollouts.
 
     Args:
         prompts: `B` prompts; ids may repeat.
@@ -55,7 +55,7 @@ def pool(prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | 
     if trials.is_floating_point() or trials.dtype is torch.bool:
         raise InvalidInputError(f"trials must be an integer tensor of rollout counts; got {trials.dtype}.")
     won, tried = successes.detach().to("cpu", torch.float64), trials.detach().to("cpu", torch.float64)
-    # Sums of float32 rewards may exceed the count by rounding; that much is forgiven.
+    # Sums of float32 rewards may exceed the count by rounding error, which is tolerated.
     slack = 1e-5 * tried.clamp_min(1)
     bad = ~((won >= -slack) & (won <= tried + slack)) | (tried < 0)
     if bad.any():
@@ -84,15 +84,15 @@ def pool(prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | 
 
 
 def _squares(won: Tensor, tried: Tensor, squares: Tensor, slack: Tensor) -> Tensor:
-    """Return the sums of squares after checking that rewards in [0, 1] with these sums can have them."""
+    """Return the sums of squares, checked to be possible for rewards in [0, 1] with these sums."""
     square = squares.detach().to("cpu", torch.float64)
     least = won.square() / tried.clamp_min(1)
     bad = ~((square >= least - slack) & (square <= won + slack))
     if bad.any():
         row = int(bad.nonzero()[0])
         raise InvalidInputError(
-            f"row {row} has squared rewards that sum to {square[row].item()}, where rewards in [0, 1] that sum to "
-            f"{won[row].item()} over {int(tried[row])} rollouts have {least[row].item()} to {won[row].item()}; give "
-            "the sum of the squares of the same rewards."
+            f"row {row} has squared rewards that sum to {square[row].item()}, but rewards in [0, 1] that sum to "
+            f"{won[row].item()} over {int(tried[row])} rollouts have sums from {least[row].item()} to "
+            f"{won[row].item()}; give the sum of the squares of the same rewards."
         )
     return square.maximum(least).minimum(won)

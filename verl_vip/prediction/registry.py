@@ -6,7 +6,7 @@ from typing import Any
 from verl_vip.by_name import build, locate, require_contract
 from verl_vip.prediction.contract import Predictor
 
-#: Where each predictor is defined; its module is imported when it is asked for.
+#: Where each predictor is defined; its module is imported on first use.
 PREDICTORS: Mapping[str, str] = {
     "beta_table": "verl_vip.prediction.baselines.beta_table:BetaTable",
     "drifting_gp": "verl_vip.prediction.drifting_gp.predictor:DriftingGaussianProcess",
@@ -26,8 +26,8 @@ def build_predictor(name: str, /, **settings: Any) -> Predictor:
         settings: The predictor's own keyword arguments.
 
     Raises:
-        ConfigError: If the name or a setting is unknown (the nearest valid one is given), or a setting is of
-            the wrong type or out of range, or what is named cannot be imported or is no predictor.
+        ConfigError: If the name or a setting is unknown (the message names the nearest valid one), a setting has the
+            wrong type or is out of range, or the name cannot be imported or is not a predictor.
     """
     predictor: Predictor = build("predictor", name, locate("predictor", name, PREDICTORS), {}, settings)
     require_contract("predictor", name, predictor, Predictor)

@@ -1,4 +1,4 @@
-"""The envelope of every predictor's saved state: which predictor, which version, which settings."""
+"""The envelope of a predictor's saved state: kind, version, settings and values."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,10 +12,10 @@ from verl_vip.state_file import restoring
 
 #: What to do about a damaged state.
 _ADVICE = "take an earlier checkpoint or start afresh"
-#: No number that a predictor keeps is larger; embeddings are shorter than this, see `Prompts`.
+#: Upper limit of the numbers in a state; embeddings are shorter than this, see `Prompts`.
 _LARGEST = 1e16
-#: Version of the layout of every predictor's state; raised when an older state can no longer be read.
-VERSION = 4
+#: Version of the layout of every predictor's state. Raise it whenever a key of any state changes.
+VERSION = 5
 
 
 def pack(kind: str, settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,29 +33,29 @@ def pack(kind: str, settings: Mapping[str, Any], values: Mapping[str, Any]) -> d
 def unpack(
     state: Mapping[str, Any], kind: str, settings: Mapping[str, Any], names: frozenset[str]
 ) -> Iterator[dict[str, Any]]:
-    """Give the values of a packed state to whoever restores them, after checking that it belongs to this predictor.
+    """Check that a packed state belongs to this predictor, and yield its values.
 
-    What a value of a wrong type, shape or name makes fail inside the `with` block is raised as a `StateError`. Assign
-    nothing to the predictor before all has been restored.
+    An error inside the `with` block, such as one from a value of a wrong type or shape, becomes a `StateError`. Assign
+    to the predictor only after everything has been restored.
 
     Args:
         state: What `pack` returned.
-        kind: The name of the predictor that wants to continue.
+        kind: The name of the predictor that is restored.
         settings: Its settings.
-        names: The values it needs.
+        names: The values that it needs.
 
     Yields:
         The values, by name.
 
     Raises:
-        StateError: If the state is of another predictor, version or setting, lacks a value, holds a number that is
-            not finite or beyond `1e16`, or cannot be restored.
+        StateError: If the state belongs to another predictor, version or setting, lacks a value, holds a number that
+            is not finite or larger than `1e16`, or cannot be restored.
     """
     _require_same_predictor(state, kind, settings)
     values = state["values"]
     if not isinstance(values, Mapping) or not _is_finite(values):
         raise StateError(
-            f"the state of predictor {kind!r} is damaged: not all of it is finite and below {_LARGEST:g}; {_ADVICE}."
+            f"the state of predictor {kind!r} is damaged: not all numbers are finite and below {_LARGEST:g}; {_ADVICE}."
         )
     absent = names - values.keys()
     if absent:
@@ -65,14 +65,14 @@ def unpack(
 
 
 def require(sound: bool | Tensor, what: str) -> None:
-    """Raise unless a condition on a saved state holds.
+    """Raise an error unless a condition on a saved state holds.
 
     Args:
-        sound: The condition, or a tensor of conditions that all have to hold.
-        what: What is wrong otherwise, as the rest of "the saved ...".
+        sound: The condition, or a tensor of conditions that must all hold.
+        what: What is wrong otherwise; completes the sentence "the saved ...".
 
     Raises:
-        StateError: If it does not hold.
+        StateError: If the condition does not hold.
     """
     if not bool(torch.as_tensor(sound).all()):
         raise StateError(f"the saved {what}; {_ADVICE}.")
@@ -82,12 +82,12 @@ def copied(value: Any, dtype: torch.dtype, *shape: int | None) -> Tensor:
     """Return a copy of a saved tensor.
 
     Args:
-        value: What was saved.
-        dtype: What its type has to be.
-        shape: What its shape has to be, None for a length that may be any.
+        value: The saved value.
+        dtype: The required type.
+        shape: The required shape; None stands for any length.
 
     Raises:
-        StateError: If it is something else.
+        StateError: If the value is not such a tensor.
     """
     if not isinstance(value, Tensor):
         raise StateError(f"a saved tensor is a {type(value).__name__}; {_ADVICE}.")
@@ -97,7 +97,7 @@ def copied(value: Any, dtype: torch.dtype, *shape: int | None) -> Tensor:
     if value.dtype != dtype or not fits:
         wanted = ", ".join("any" if due is None else str(due) for due in shape)
         raise StateError(
-            f"a saved tensor should be {dtype} ({wanted}), and is {value.dtype} {tuple(value.shape)}; {_ADVICE}."
+            f"a saved tensor should be {dtype} ({wanted}), but is {value.dtype} {tuple(value.shape)}; {_ADVICE}."
         )
     return value.detach().clone()
 

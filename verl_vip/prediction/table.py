@@ -1,4 +1,4 @@
-"""Numbers kept for every known prompt, in tensors that grow."""
+"""Numbers for every known prompt, in tensors that grow."""
 
 from collections.abc import Mapping, Sequence
 from itertools import repeat
@@ -11,7 +11,7 @@ from verl_vip.errors import StateError
 
 
 class GrowingRows:
-    """A matrix that rows are appended to; appending costs constant time a row in the long run.
+    """A matrix to which rows are appended, in amortised constant time for each row.
 
     Args:
         width: Length of a row.
@@ -29,11 +29,11 @@ class GrowingRows:
 
     @property
     def tensor_bytes(self) -> int:
-        """Bytes of memory that the matrix takes, room to grow included."""
+        """Bytes of memory of the matrix, including the room to grow."""
         return self._store.untyped_storage().nbytes()
 
     def append(self, rows: Tensor) -> None:
-        """Add a `k x width` tensor below."""
+        """Append a `k x width` tensor."""
         needed = self._used + rows.shape[0]
         if needed > self._store.shape[0]:
             larger = self._store.new_empty(max(needed, 2 * self._store.shape[0]), self._store.shape[1])
@@ -47,7 +47,7 @@ class PromptTable:
     """A row of float64 numbers for every prompt id.
 
     Args:
-        initial: Name of each column and the value it has for a prompt that was just added.
+        initial: The name of each column, and its value for a new prompt.
     """
 
     def __init__(self, initial: Mapping[str, float]) -> None:
@@ -61,7 +61,7 @@ class PromptTable:
 
     @property
     def tensor_bytes(self) -> int:
-        """Bytes of memory that the numbers take, those of the ids left out; constant time, however many there are."""
+        """Bytes of memory of the numbers, without the ids; takes constant time."""
         return self._values.tensor_bytes
 
     @property
@@ -78,7 +78,7 @@ class PromptTable:
         return torch.tensor(list(map(self._rows.get, ids, repeat(-1))), dtype=torch.long)
 
     def ensure(self, ids: Sequence[str]) -> Tensor:
-        """Return a `B` int64 tensor of rows after adding the unknown ids, in order, at the end."""
+        """Append the unknown ids in order, and return a `B` int64 tensor of rows."""
         rows = self.find(ids)
         if bool((rows >= 0).all()):
             return rows
@@ -110,12 +110,12 @@ class PromptTable:
         """Restore `state_dict`'s value.
 
         Raises:
-            StateError: If the columns differ, there is not one row for each id, or an id is no text.
+            StateError: If the columns differ, there is not one row for each id, or an id is not a string.
         """
         ids, values = state["ids"], state["values"]
         rows = {name: row for row, name in enumerate(ids)}
         if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
-            raise StateError("the saved table has ids that are no text.")
+            raise StateError("the saved table has ids that are not strings.")
         is_like = values.dtype == torch.float64 and values.shape == (len(ids), len(self._columns))
         if state["columns"] != list(self._columns) or len(rows) < len(ids) or not is_like:
             raise StateError(

@@ -8,7 +8,7 @@ from typing import Any
 from verl_vip.durable_files import replace_json
 from verl_vip.reporting.simulation_plots import plot_measure, plot_success
 from verl_vip.reporting.style import draw, save_png
-from verl_vip.simulation.run import RunSettings
+from verl_vip.simulation.run import SimulationSettings
 from verl_vip.simulation.summary import MEASURES, ArmSummary, mean_and_half_width
 from verl_vip.statistics.intervals import Estimate
 
@@ -27,7 +27,9 @@ _NOTE = (
 )
 
 
-def write_comparison(summaries: Sequence[ArmSummary], settings: RunSettings, num_seeds: int, folder: Path) -> Path:
+def write_comparison(
+    summaries: Sequence[ArmSummary], settings: SimulationSettings, num_seeds: int, folder: Path
+) -> Path:
     """Write `simulation.md`, `simulation.json` and one PNG for each picture.
 
     Args:
@@ -53,7 +55,7 @@ def write_comparison(summaries: Sequence[ArmSummary], settings: RunSettings, num
     return table
 
 
-def comparison_table(summaries: Sequence[ArmSummary], settings: RunSettings, num_seeds: int) -> str:
+def comparison_table(summaries: Sequence[ArmSummary], settings: SimulationSettings, num_seeds: int) -> str:
     """Return a Markdown table, one row an arm, with a sentence on how to read it."""
     note = _NOTE.format(
         seeds="One seed, so no intervals" if num_seeds == 1 else f"Means over {num_seeds} seeds with 95% intervals",
@@ -76,7 +78,7 @@ def comparison_table(summaries: Sequence[ArmSummary], settings: RunSettings, num
     return "\n".join(lines) + "\n"
 
 
-def comparison_data(summaries: Sequence[ArmSummary], settings: RunSettings, num_seeds: int) -> dict[str, Any]:
+def comparison_data(summaries: Sequence[ArmSummary], settings: SimulationSettings, num_seeds: int) -> dict[str, Any]:
     """Return settings, measures and curves as plain values."""
     return {
         "seeds": num_seeds,

@@ -1,11 +1,11 @@
-"""Several arms on the same simulated data sets."""
+"""A comparison of several arms on the same simulated data sets."""
 
 import logging
 from collections.abc import Sequence
 
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.prediction.registry import build_predictor
-from verl_vip.simulation.run import Arm, RunSettings, simulate
+from verl_vip.simulation.run import Arm, SimulationSettings, simulate
 from verl_vip.simulation.summary import ArmSummary, summarize
 from verl_vip.strategies.registry import build_strategy
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def named_arms(strategies: Sequence[str], predictor: str) -> list[Arm]:
-    """Return one arm for each strategy, all with one predictor, but "oracle" with the truth.
+    """Return one arm for each strategy, all with one predictor; strategy "oracle" has the true probabilities.
 
     Args:
         strategies: Names of `verl_vip.strategies.registry`.
@@ -27,19 +27,19 @@ def named_arms(strategies: Sequence[str], predictor: str) -> list[Arm]:
     return [Arm(name, "oracle" if name == "oracle" else predictor) for name in strategies]
 
 
-def compare(arms: Sequence[Arm], settings: RunSettings, num_seeds: int) -> list[ArmSummary]:
+def compare(arms: Sequence[Arm], settings: SimulationSettings, num_seeds: int) -> list[ArmSummary]:
     """Train every arm with seeds 0 to `num_seeds - 1`.
 
     Args:
-        arms: With different names.
-        settings: What they share.
-        num_seeds: Seeds of each arm.
+        arms: The arms; their names must differ.
+        settings: The settings that they share.
+        num_seeds: Number of seeds of each arm.
 
     Returns:
         A summary for each arm, in their order.
 
     Raises:
-        InvalidInputError: If there is no seed, or two arms have one name.
+        InvalidInputError: If there is no seed, or two arms have the same name.
         ConfigError: If a strategy, a predictor or a setting is unknown.
     """
     if num_seeds < 1:
@@ -47,7 +47,7 @@ def compare(arms: Sequence[Arm], settings: RunSettings, num_seeds: int) -> list[
     names = [arm.name for arm in arms]
     if len(set(names)) < len(names):
         raise InvalidInputError(f"arms need different names; got {', '.join(names)}.")
-    for arm in arms:  # the last is wrong rather now than when the others have taken minutes
+    for arm in arms:  # a wrong arm fails now, and not after the others have run for minutes
         build_strategy(arm.strategy, settings.objective, **arm.strategy_settings)
         build_predictor(arm.predictor, **arm.predictor_settings)
     runs = {}

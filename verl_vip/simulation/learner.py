@@ -1,4 +1,4 @@
-"""A policy that learns from simulated updates, and whose success drifts with every step."""
+"""A policy that learns from simulated updates, so that success probabilities drift with every step."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from verl_vip.simulation.update import Update
 from verl_vip.simulation.world import World
 from verl_vip.strategies.outcomes import Outcomes
 
-#: How much of the gradient's mean square is kept from step to step.
+#: Decay of the running mean square of the gradient.
 _MEMORY = 0.9
 
 
@@ -21,12 +21,12 @@ class LearnerSettings:
     """How the policy learns.
 
     Attributes:
-        learning_rate: Length of a typical step. Gradients are divided by the root of their running mean square, as
-            Adam does, so that arms are not told apart by how they scale a gradient.
+        learning_rate: Length of a typical step. Gradients are divided by the root of their running mean square, as in
+            Adam, so that the scale of an arm's gradient does not matter.
         noise: sigma_Z, the standard deviation of the part of a rollout's score that its reward does not explain.
         fragile_dimensions: Number `k` of directions in which noise does damage.
-        fragility: How much half a squared unit of displacement along them costs, in logits.
-        start_displacement: Length of the displacement before training, where the world's success logits hold; the
+        fragility: Cost of half a squared unit of displacement along them, in logits.
+        start_displacement: Length of the displacement before training, at which the world's success logits hold. The
             default is about where noise and signal balance under even counts.
 
     Raises:
@@ -51,14 +51,14 @@ class Learner:
     """A policy with success logit `start + direction . w - fragility / 2 (|z|^2 - |z0|^2)` for each prompt.
 
     A step adds the update, scaled to a length of about `learning_rate`, to the parameters (w, z). The signal of each
-    prompt moves w along the prompt's direction, which its neighbours share, and z back towards zero; noise moves
-    all parameters at random, with the variance that the estimator has given the rewards. So noise that is not
-    undone by signal costs success everywhere, and a smaller variance at equal cost learns faster.
+    prompt moves w along the prompt's direction, which its neighbours share, and moves z back towards zero. Noise moves
+    all parameters at random, with the estimator's variance given the rewards. Noise that the signal does not undo
+    therefore lowers success everywhere, and an estimator with less variance at equal cost learns faster.
 
     Args:
         world: The `Q` prompts.
-        settings: How it learns.
-        seed: Of rewards and noise.
+        settings: How the policy learns.
+        seed: Seed of rewards and noise.
     """
 
     def __init__(self, world: World, settings: LearnerSettings, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""What one simulated step cost, and how its gradient variance compares with the best counts for its batch."""
+"""The cost of one simulated step, and its gradient variance compared with that of the best counts."""
 
 from dataclasses import dataclass
 
@@ -16,17 +16,17 @@ from verl_vip.strategies.outcomes import Outcomes, group_sizes, has_signal
 
 @dataclass(frozen=True)
 class StepMeasures:
-    """One step in numbers. Variances are of the update, in units of sigma_Z^2.
+    """Measures of one step. Variances are those of the update, in units of sigma_Z^2.
 
     Attributes:
-        rollouts: Rollouts sampled, in all rounds.
-        without_signal: Those among them in groups whose rewards are all equal.
+        rollouts: Rollouts sampled, over all rounds.
+        without_signal: Rollouts in groups whose rewards are all equal.
         trained: Rollouts that the update used.
-        variance: Of the update: its exact value if `serves_batch`, otherwise what the rewards give.
-        uniform_variance: What even counts over the nominal batch would have had.
-        oracle_variance: The least that counts can have there, with true success probabilities known.
-        serves_batch: Whether counts were set before sampling, and the update uses all rollouts of each prompt of
-            the nominal batch with equal weight. Then the three variances are of unbiased estimators of the same
+        variance: The update's variance: exact if `serves_batch`, otherwise estimated from the rewards.
+        uniform_variance: The variance under even counts over the nominal batch.
+        oracle_variance: The least variance over the nominal batch, with known success probabilities.
+        serves_batch: Whether counts were set before sampling, and the update uses all rollouts of each prompt of the
+            nominal batch with equal weight. The three variances are then those of unbiased estimators of the same
             gradient; counts that depend on rewards bias it.
     """
 
@@ -55,11 +55,11 @@ def measure_step(
     Args:
         outcomes: `P` reward tensors, all rounds together.
         selection: What the strategy returned.
-        update: Its coefficients.
+        update: The update's coefficients.
         success: A `P` tensor of true success probabilities.
-        budget: Of the step.
-        nominal: How many prompts the batch has; the first so many candidates are compared with.
-        num_rounds: In how many rounds the strategy sampled.
+        budget: The step's budget.
+        nominal: Number of prompts of the nominal batch, which are the first candidates.
+        num_rounds: Number of rounds that the strategy sampled.
         objective: The advantage estimator.
     """
     sizes = group_sizes(outcomes)
@@ -94,7 +94,7 @@ def variance_of_counts(success: Tensor, counts: Tensor, objective: ObjectiveName
     Args:
         success: A `B` tensor of true success probabilities.
         counts: A `B` int64 tensor, at least 2 each.
-        objective: The advantage estimator, whose shape f is (arXiv 2602.01601, Propositions 4.2 and 4.3).
+        objective: The advantage estimator with shape f (arXiv 2602.01601, Propositions 4.2 and 4.3).
     """
     weight = (success * (1 - success)).to(torch.float64)
     shape = Rloo(weight) if objective == "rloo" else DrGrpo(weight)

@@ -1,15 +1,15 @@
-"""The order in which training meets the prompts."""
+"""The order in which training samples the prompts."""
 
 import torch
 from torch import Tensor
 
 
 class PromptStream:
-    """Goes through the prompts in epochs, each in a new random order.
+    """Returns the prompts in epochs, each in a new random order.
 
     Args:
         num_prompts: The number `Q` of prompts.
-        seed: Of the orders.
+        seed: Seed of the orders.
     """
 
     def __init__(self, num_prompts: int, seed: int) -> None:
@@ -21,7 +21,7 @@ class PromptStream:
     def take(self, count: int) -> Tensor:
         """Return the next `count` rows, or all prompts if there are fewer.
 
-        What is left of an epoch that is too short for it is dropped, so that no prompt occurs twice.
+        If fewer are left in an epoch, they are dropped, so that no prompt occurs twice.
         """
         count = min(count, self._size)
         if len(self._rest) < count:

@@ -22,19 +22,19 @@ from verl_vip.strategies.step import Step
 
 
 @dataclass(frozen=True)
-class RunSettings:
-    """What all arms of a comparison share.
+class SimulationSettings:
+    """The settings that all arms of a comparison share.
 
     Attributes:
         world: The data set.
         learner: How the policy learns.
         objective: The advantage estimator.
         prompts_per_step: Prompts `B` of the nominal batch.
-        rollouts_per_prompt: Mean rollouts of a prompt; times `B` it is the hard budget of a step.
-        lower: Least rollouts of a prompt that gets any.
-        upper: Most rollouts of a prompt.
-        steps: Steps that an arm takes if it spends its whole budget; one that spends less takes more, up to four
-            times as many, until it has sampled as many rollouts.
+        rollouts_per_prompt: Mean rollouts of a prompt; times `B`, the hard budget of a step.
+        lower: Least number of rollouts of a prompt that gets any.
+        upper: Largest number of rollouts of a prompt.
+        steps: Steps of an arm that spends its whole budget. An arm that spends less takes more steps, up to four times
+            as many, until it has sampled as many rollouts.
     """
 
     world: WorldSettings = field(default_factory=WorldSettings)
@@ -64,7 +64,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train: a strategy with a predictor, and the name it goes by."""
+    """One way to train: a strategy and a predictor, with a name."""
 
     strategy: str
     predictor: str
@@ -74,7 +74,7 @@ class Arm:
 
     @property
     def name(self) -> str:
-        """The label, or the strategy's name without one."""
+        """The label, or the strategy's name if there is none."""
         return self.label or self.strategy
 
 
@@ -86,13 +86,13 @@ class RunResult:
     success: list[float]
 
 
-def simulate(arm: Arm, settings: RunSettings, seed: int) -> RunResult:
-    """Train once. Equal arguments give equal results; arms with equal seeds meet the same data set and order.
+def simulate(arm: Arm, settings: SimulationSettings, seed: int) -> RunResult:
+    """Train once. Equal arguments give equal results; arms with equal seeds have the same data set and order.
 
     Args:
-        arm: Strategy and predictor. The predictor "oracle" is told the truth before each step.
-        settings: What all arms share.
-        seed: Of the data set, its order, the rewards and the noise.
+        arm: Strategy and predictor. The predictor "oracle" gets the true probabilities before each step.
+        settings: The settings that all arms share.
+        seed: Seed of the data set, its order, the rewards and the noise.
     """
     world = make_world(settings.world, seed)
     learner = Learner(world, settings.learner, seed)
@@ -135,7 +135,7 @@ def simulate(arm: Arm, settings: RunSettings, seed: int) -> RunResult:
 def _play(
     strategy: Strategy, predictor: Predictor, learner: Learner, prompts: Prompts, success: Tensor, budget: Budget
 ) -> Step:
-    """Run one step's rounds to their end."""
+    """Run all rounds of one step."""
     if isinstance(predictor, Oracle):
         predictor.tell(prompts.ids, success)
     step = Step(strategy, prompts, predictor.predict(prompts), budget, name=type(strategy).__name__)

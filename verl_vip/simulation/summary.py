@@ -1,4 +1,4 @@
-"""One arm's runs over several seeds, as numbers with intervals."""
+"""Summaries of an arm's runs over several seeds, with intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from verl_vip.simulation.run import Arm, RunResult, RunSettings
+from verl_vip.simulation.run import Arm, RunResult, SimulationSettings
 from verl_vip.statistics.intervals import Estimate, mean_interval, paired_interval
 
-#: Points of an arm's curve, from no rollouts to all.
+#: Number of points of an arm's curve, from no rollouts to all.
 CURVE_POINTS = 65
 
-#: What each measure is, in the words of a table's head.
+#: Column title of each measure.
 MEASURES = {
     "attainable_share": "share of attainable variance reduction",
     "regret": "variance above the least",
@@ -29,18 +29,18 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """How an arm did.
+    """The results of an arm.
 
     Attributes:
         arm: Strategy and predictor.
-        measures: By the keys of `MEASURES`; None where one has no meaning. The share is how much of the variance
-            reduction from even counts to the best counts, at true success probabilities, the arm's counts
-            achieve. It and the regret need an arm whose every step serves its batch (`StepMeasures.serves_batch`);
-            variances of other arms are of other gradients. The last two need an arm with strategy "uniform", whose
-            runs are compared with seed by seed; the rollouts to its final success, relative to all of the run's, need
-            every seed to get there.
+        measures: By the keys of `MEASURES`; None if a measure is not defined. The share is the part of the variance
+            reduction from even counts to the best counts, at true success probabilities, that the arm's counts
+            achieve. Share and regret need an arm of which every step serves its batch (`StepMeasures.serves_batch`);
+            variances of other arms belong to other gradients. The last two compare with an arm of strategy "uniform",
+            seed by seed. The rollouts to its final success, relative to those of the whole run, need every seed to
+            reach it.
         rollouts: A `CURVE_POINTS` array.
-        success: Mean success of all prompts after so many rollouts, over seeds.
+        success: Mean success of all prompts after these rollouts, over seeds.
         success_half_width: Half the width of its 95% interval; 0 for a single seed.
     """
 
@@ -52,14 +52,14 @@ class ArmSummary:
 
 
 def summarize(
-    arm: Arm, runs: Sequence[RunResult], settings: RunSettings, uniform: Sequence[RunResult] | None = None
+    arm: Arm, runs: Sequence[RunResult], settings: SimulationSettings, uniform: Sequence[RunResult] | None = None
 ) -> ArmSummary:
     """Summarise an arm's runs.
 
     Args:
         arm: Strategy and predictor.
-        runs: One for each seed.
-        settings: What the arms shared.
+        runs: One run for each seed.
+        settings: The settings that the arms share.
         uniform: The runs of strategy "uniform" with the same seeds.
     """
     total = settings.steps * settings.budget.total
@@ -121,7 +121,7 @@ def _spent(run: RunResult) -> NDArray[np.float64]:
 
 
 def _first_at(run: RunResult, goal: float) -> float:
-    """Return the rollouts after which success first reaches the goal, infinity if it never does."""
+    """Return the number of rollouts at which success first reaches the goal, infinity if it never does."""
     success, spent = np.array(run.success), _spent(run)
     reached = np.flatnonzero(success >= goal)
     if not len(reached):

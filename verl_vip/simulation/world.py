@@ -1,4 +1,4 @@
-"""Prompts of a simulated data set: families, embeddings, and how hard each prompt is."""
+"""Prompts of a simulated data set: families, embeddings and difficulties."""
 
 import math
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from verl_vip.prediction.contract import Prompts
 
 @dataclass(frozen=True)
 class WorldSettings:
-    """What a simulated data set is like.
+    """The properties of a simulated data set.
 
     Attributes:
-        num_prompts: Prompts in all.
-        num_families: Families of related prompts.
-        dimensions: Directions in which prompts differ, and along which the policy learns.
-        family_share: Share of a prompt's direction that it has in common with its family, in [0, 1].
+        num_prompts: Number of prompts.
+        num_families: Number of families of related prompts.
+        dimensions: Number of directions in which prompts differ, and along which the policy learns.
+        family_share: Share of a prompt's direction that its family has in common, in [0, 1].
         common_share: Share that all prompts have in common, in [0, 1].
         family_spread: Standard deviation of difficulty between families, in logits.
         related_spread: Standard deviation of difficulty that follows a prompt's direction, in logits.
-        own_spread: Standard deviation of difficulty that no embedding shows, in logits.
+        own_spread: Standard deviation of difficulty that embeddings do not show, in logits.
         mean_logit: Mean success logit at the start.
         embedding_noise: Noise of the embedding, relative to the length of a prompt's direction.
 
     Raises:
-        InvalidInputError: If a number of things is not an integer from 1, a share is outside [0, 1], a spread or the
-            noise is negative, or anything is not finite.
+        InvalidInputError: If a number is not an integer of at least 1, a share is outside [0, 1], a spread or the noise
+            is negative, or a value is not finite.
     """
 
     num_prompts: int = 2048
@@ -67,9 +67,9 @@ class World:
         directions: A `Q x d` float64 tensor of unit vectors, the gradient of each prompt's success logit with
             respect to what the policy can learn.
         start_logits: A `Q` float64 tensor of success logits before training.
-        own_logits: A `Q` float64 tensor, the part of them that only a prompt's own outcomes tell.
-        factors: A `Q x k` float64 tensor; with weights drawn from N(0, 1), factors times weights are the rest of the
-            start logits, but for their mean.
+        own_logits: A `Q` float64 tensor, the part of the start logits that only a prompt's own outcomes show.
+        factors: A `Q x k` float64 tensor. The rest of the start logits, except for their mean, is factors times weights
+            drawn from N(0, 1).
         families: A `Q` int64 tensor.
     """
 
@@ -87,13 +87,13 @@ class World:
 def make_world(settings: WorldSettings, seed: int) -> World:
     """Draw a data set.
 
-    A prompt's direction mixes one that all share, one of its family and one of its own, so that training on it
-    also helps its neighbours. Its difficulty mixes a part of its family, a part that is linear in its direction
-    and a part that nothing tells. The embedding is the direction with noise.
+    A prompt's direction mixes a common direction, one of its family and one of its own, so that training on a prompt
+    also helps its neighbours. Its difficulty is the sum of a part of its family, a part that is linear in its direction
+    and a part that neither shows. The embedding is the direction with noise.
 
     Args:
-        settings: What it is like.
-        seed: Of all draws; equal seeds give equal data sets.
+        settings: The properties of the data set.
+        seed: Seed of all draws; equal seeds give equal data sets.
     """
     generator = torch.Generator()
     generator.manual_seed(seed)
@@ -116,9 +116,9 @@ def make_world(settings: WorldSettings, seed: int) -> World:
     directions = unit(mixed)
     members = torch.nn.functional.one_hot(families, settings.num_families).to(torch.float64)
     factors = torch.cat([settings.related_spread * own, settings.family_spread * members], 1)
-    told = settings.mean_logit + factors @ normal(width + settings.num_families)
-    untold = settings.own_spread * normal(size)
+    shown = settings.mean_logit + factors @ normal(width + settings.num_families)
+    own_logits = settings.own_spread * normal(size)
     noise = settings.embedding_noise * unit(normal(size, width))
     embeddings = unit(directions + noise).to(torch.float32)
     ids = tuple(f"prompt-{row}" for row in range(size))
-    return World(Prompts(ids, embeddings), directions, told + untold, untold, factors, families)
+    return World(Prompts(ids, embeddings), directions, shown + own_logits, own_logits, factors, families)

@@ -1,4 +1,4 @@
-"""Every allocation policy on one interface, which strategies of other packages keep too."""
+"""All allocation policies behind one interface, which strategies of other packages implement too."""
 
 from verl_vip.advantages.selection import Selection
 from verl_vip.prediction.contract import Prediction, Prompts

@@ -1,4 +1,4 @@
-"""The contract that every allocation strategy keeps."""
+"""The interface of all allocation strategies."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from verl_vip.prediction.contract import Prediction, Prompts
 
 @dataclass(frozen=True)
 class Budget:
-    """How many rollouts one training step may spend.
+    """The rollouts that one training step may spend.
 
     Attributes:
-        total: Rollouts of the whole step, all prompts and rounds together; never exceeded. A strategy that serves
-            every prompt in one round spends it exactly.
-        lower: Least rollouts of a prompt that gets any.
-        upper: Most rollouts of one prompt, all rounds together.
+        total: Rollouts of the whole step, over all prompts and rounds; never exceeded. A strategy that samples every
+            prompt in one round spends it exactly.
+        lower: Least number of rollouts of a prompt that gets any.
+        upper: Largest number of rollouts of one prompt, over all rounds.
 
     Raises:
-        InvalidInputError: If one is no integer, or a bound is negative or crossed.
+        InvalidInputError: If one is not an integer, a bound is negative, or `lower` exceeds `upper`.
     """
 
     total: int
@@ -39,7 +39,7 @@ class Budget:
             )
 
     def require_feasible(self, num_prompts: int) -> None:
-        """Raise unless some counts within the bounds sum to the total.
+        """Raise an error unless some counts within the bounds sum to the total.
 
         Raises:
             InvalidInputError: If there is no prompt.
@@ -65,36 +65,37 @@ Rounds = Generator[Tensor, tuple[Tensor, ...], Selection]
 class Strategy(Protocol):
     """Spends one step's budget over a batch of prompts.
 
-    Over all rounds of a step, each prompt gets nothing or `lower` to `upper` rollouts, and all together at most
-    the total. Whatever a strategy remembers from step to step, its random generator included, changes only while
-    `rounds` runs and is in `state_dict`; one that remembers nothing derives from `Stateless`.
+    Over all rounds of a step, each prompt gets either no rollout or `lower` to `upper` of them, and all prompts
+    together at most the total. Everything that a strategy remembers between steps, including its random generator,
+    changes only while `rounds` runs and is part of `state_dict`. A strategy that remembers nothing derives from
+    `Stateless`.
 
     Attributes:
-        pool_ratio: How many candidate prompts a step should offer for each that the budget serves at the nominal
-            group size. Strategies that take the batch as it comes have 1; above it, some candidates get nothing.
-        decides_beforehand: Whether its counts are all of its decision: one round that serves every prompt and
-            spends the budget exactly, after which it learns nothing from the rewards and every rollout is used.
-        weighs: What its selections may have beside `keep`, so that an update that cannot follow them is refused before
-            anything is sampled.
+        pool_ratio: Candidate prompts a step should offer, for each prompt of the nominal batch. It is 1 for strategies
+            that take the batch as it is; above 1, some candidates get no rollout.
+        decides_beforehand: Whether the decision consists of the counts alone: one round that samples every prompt and
+            spends the budget exactly. The strategy then learns nothing from the rewards, and every rollout is used.
+        weighs: The fields that its selections may set beside `keep`, so that an update that cannot apply them is
+            refused before anything is sampled.
     """
 
     @property
     def pool_ratio(self) -> float:
-        """Candidates offered for each prompt of the nominal batch."""
+        """Candidate prompts for each prompt of the nominal batch."""
         ...
 
     @property
     def decides_beforehand(self) -> bool:
-        """Whether it needs no rewards."""
+        """Whether the strategy decides without rewards."""
         ...
 
     @property
     def weighs(self) -> frozenset[Weighing]:
-        """What its selections may have beside `keep`."""
+        """The fields that its selections may set beside `keep`."""
         ...
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
-        """Start a step over `B` prompts.
+        """Start one step over `B` prompts.
 
         Raises:
             InvalidInputError: If the budget is infeasible for these prompts.
@@ -115,18 +116,18 @@ class Strategy(Protocol):
 
 
 class Stateless:
-    """Base of strategies that remember nothing and take the batch as it comes."""
+    """Base class of strategies that remember nothing and take the batch as it is."""
 
     pool_ratio: float = 1.0
     decides_beforehand: bool = False
     weighs: frozenset[Weighing] = frozenset()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return nothing; see `Strategy.state_dict`."""
+        """Return the empty state."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Accept the empty state only; see `Strategy.load_state_dict`."""
+        """Accept the empty state only; raises `StateError` for any other."""
         if state != {}:
             holds = ", ".join(sorted(state)) if isinstance(state, Mapping) else f"a {type(state).__name__}"
             raise StateError(

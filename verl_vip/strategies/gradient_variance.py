@@ -1,4 +1,4 @@
-"""The summed gradient variance that allocating strategies minimise, from predictions."""
+"""The predicted gradient variance that allocating strategies minimise."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -17,11 +17,12 @@ EstimatorName = Literal["rloo", "dr_grpo", "predicted_baseline"]
 
 @dataclass(frozen=True)
 class GradientVariance:
-    """Of which estimator, and for which utility.
+    """The gradient variance of an advantage estimator and a utility, summed over prompts.
 
     Attributes:
         estimator: The advantage estimator; a name from `verl_vip.advantages` whose variance is known.
-        utility: What is ascended, G. Its slope at the predicted probability enters the variance squared.
+        utility: The utility G that training maximises. The square of its slope at the predicted probability is a factor
+            of the variance.
         utility_floor: See `utility_slope`.
         strength_cap: The largest prior strength of the predicted baseline; see `BetaBelief.from_prediction`.
     """
@@ -38,25 +39,25 @@ class GradientVariance:
             )
 
     def belief(self, prediction: Prediction) -> BetaBelief:
-        """Return the belief that the predicted baseline starts from, for `B` prompts."""
+        """Return the Beta prior of the predicted baseline, for `B` prompts."""
         return BetaBelief.from_prediction(prediction, strongest=self.strength_cap)
 
     def prompt_weight(self, prediction: Prediction) -> Tensor:
-        """Return the `B` factors G'(m) of the prompts' gradients."""
+        """Return a `B` tensor of the factors G'(m) of the prompts' gradients."""
         return utility_slope(self.utility, prediction.mean, floor=self.utility_floor)
 
     def objective(
         self, prediction: Prediction, uncertainty: Literal["expected", "plug_in"] = "expected"
     ) -> SmoothObjective:
-        """Return the sum over `B` prompts of G'(m)^2 v f(n), v being the reward's variance on its own scale.
+        """Return the sum over `B` prompts of G'(m)^2 v f(n), where v is the variance of a reward on its own scale.
 
         Args:
             prediction: The `B` predictions, with mean m.
-            uncertainty: "expected" takes v = E[p(1-p)], "plug_in" v = m(1-m), times the stake's square.
+            uncertainty: "expected" takes v = E[p(1-p)], "plug_in" v = m(1-m), times the square of the reward scale.
         """
         mean = prediction.mean
         reward_variance = prediction.reward_variance if uncertainty == "expected" else mean * (1 - mean)
-        weight = self.prompt_weight(prediction).square() * prediction.at_stake(reward_variance)
+        weight = self.prompt_weight(prediction).square() * prediction.rescale(reward_variance)
         if self.estimator == "predicted_baseline":
             return PredictedBaseline(weight, self.belief(prediction).strength)
         return Rloo(weight) if self.estimator == "rloo" else DrGrpo(weight)

@@ -1,4 +1,4 @@
-"""Whole prompt groups: how many the budget buys, and counts that serve some prompts and leave out the others."""
+"""Whole prompt groups: how many the budget pays for, and counts for some of the prompts."""
 
 from collections.abc import Sequence
 
@@ -10,23 +10,23 @@ from verl_vip.strategies.contract import Budget
 
 
 def affordable_groups(budget: Budget, group_size: int, num_prompts: int) -> tuple[int, int]:
-    """Say how many groups of a size the budget buys.
+    """Return how many groups the budget pays for, and their size.
 
     Args:
-        budget: Its bounds limit the size.
-        group_size: Rollouts of one group, as wished; fewer if the budget is smaller.
-        num_prompts: How many prompts there are to serve.
+        budget: The step's budget; its bounds limit the size.
+        group_size: Requested rollouts of one group; fewer if the budget is smaller.
+        num_prompts: The number of prompts.
 
     Returns:
         The number of groups, at least one and at most `num_prompts`, and their size within the bounds.
 
     Raises:
-        InfeasibleBudgetError: If the budget does not buy one group.
+        InfeasibleBudgetError: If the budget does not pay for one group.
     """
     size = max(min(group_size, budget.upper, budget.total), budget.lower)
     if num_prompts < 1 or size < 1 or budget.total < size:
         raise InfeasibleBudgetError(
-            f"{budget.total} rollouts over {num_prompts} prompts do not buy one group of {size}; "
+            f"{budget.total} rollouts over {num_prompts} prompts do not pay for one group of {size}; "
             "raise the budget, or lower the group size or the lower bound."
         )
     return min(num_prompts, budget.total // size), size
@@ -40,12 +40,12 @@ def same_counts(num_prompts: int, rows: Sequence[int], count: int) -> Tensor:
 
 
 def even_counts(num_prompts: int, rows: Sequence[int], total: int) -> Tensor:
-    """Spread `total` evenly over the given rows; what does not divide goes to the first of them, one each.
+    """Split `total` evenly over the given rows; the remainder of the division goes to the first of them, one each.
 
     Args:
         num_prompts: The length `B` of the result.
-        rows: The prompts served; not empty.
-        total: What the counts sum to.
+        rows: The prompts that get rollouts; not empty.
+        total: The sum of the counts.
 
     Returns:
         A `B` int64 tensor, zero outside the rows.

@@ -1,4 +1,4 @@
-"""What was sampled, as statistics of each prompt's rewards."""
+"""The rewards of a step, and statistics of each prompt's rewards."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 #: `B` reward tensors, one for each prompt, of different lengths.
 Outcomes = tuple[Tensor, ...]
 
-#: A reward variance below this is rounding.
+#: A reward variance below this is rounding error.
 _NO_VARIANCE = 1e-12
 
 

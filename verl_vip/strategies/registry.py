@@ -7,7 +7,7 @@ from verl_vip.by_name import build, locate, require_contract
 from verl_vip.strategies.contract import Strategy
 from verl_vip.strategies.gradient_variance import GradientVariance
 
-#: Where each strategy is defined; its module is imported when it is asked for.
+#: Where each strategy is defined; its module is imported on first use.
 STRATEGIES: Mapping[str, str] = {
     "coba": "verl_vip.strategies.policies.coba:Coba",
     "cero": "verl_vip.strategies.policies.cero:Cero",
@@ -33,9 +33,9 @@ STRATEGIES: Mapping[str, str] = {
     "vip_released_code": "verl_vip.strategies.policies.vip_released_code:VipReleasedCode",
 }
 
-#: What a name fixes of its strategy.
+#: Settings that a name fixes.
 FIXED: Mapping[str, Mapping[str, Any]] = {
-    # VIP with the truth: what the predictor "oracle" tells is taken at its word.
+    # VIP with the true probabilities, which predictor "oracle" gives without uncertainty.
     "oracle": {"uncertainty": "plug_in"},
     "vip_paper": {"rounding": "paper", "uncertainty": "plug_in"},
 }
@@ -46,12 +46,12 @@ def build_strategy(name: str, objective: GradientVariance | str, /, **settings: 
 
     Args:
         name: A key of `STRATEGIES`, an entry point of the group "verl_vip.strategies", or "package.module:Class".
-        objective: The variance that an allocating strategy minimises, or the name of the estimator whose it is.
+        objective: The variance that an allocating strategy minimises, or the name of its advantage estimator.
         settings: The strategy's own keyword arguments.
 
     Raises:
-        ConfigError: If the name or a setting is unknown (the nearest valid one is given), or a setting is of the
-            wrong type or out of range, or what is named cannot be imported or is no strategy.
+        ConfigError: If the name or a setting is unknown (the message names the nearest valid one), a setting has the
+            wrong type or is out of range, or the name cannot be imported or is not a strategy.
     """
     constructor = locate("strategy", name, STRATEGIES)
     strategy: Strategy = build("strategy", name, constructor, {"objective": objective, **FIXED.get(name, {})}, settings)

@@ -9,9 +9,9 @@ import torch
 from verl_vip.errors import StateError
 from verl_vip.state_file import restoring
 
-#: Version of the layout of every strategy's state; raised when an older state can no longer be read.
+#: Version of the layout of every strategy's state. Raise it when a release cannot read older states.
 VERSION = 1
-#: No count of a run comes near.
+#: Upper limit of counts, far above those of any run.
 _MOST = 2**53
 
 
@@ -22,9 +22,9 @@ def pack(kind: str, **values: Any) -> dict[str, Any]:
 
 @contextmanager
 def unpack(state: Mapping[str, Any], kind: str, *names: str) -> Iterator[dict[str, Any]]:
-    """Give the values of a packed state to whoever restores them, after checking that it belongs to this strategy.
+    """Check that a packed state belongs to this strategy, and yield its values.
 
-    What fails inside the `with` block is raised as a `StateError`, as in `verl_vip.prediction.state.unpack`.
+    Errors inside the `with` block become a `StateError`, as in `verl_vip.prediction.state.unpack`.
 
     Args:
         state: What `pack` returned.
@@ -52,14 +52,14 @@ def unpack(state: Mapping[str, Any], kind: str, *names: str) -> Iterator[dict[st
 
 
 def restored_generator(state: Any) -> torch.Generator:
-    """Return a generator on the CPU that goes on from a saved state; torch's own errors if that is none."""
+    """Return a CPU generator with a saved state; raises torch's own errors for anything else."""
     generator = torch.Generator()
     generator.set_state(state)
     return generator
 
 
 def counts_by_prompt(values: Any) -> dict[str, int]:
-    """Return saved whole numbers by prompt; `TypeError` if they are something else."""
+    """Return saved whole numbers by prompt; raises `TypeError` for anything else."""
     counts = dict(values)
     if not all(isinstance(name, str) and type(count) is int and abs(count) < _MOST for name, count in counts.items()):
         raise TypeError("there is not a whole number for each prompt")
@@ -67,7 +67,7 @@ def counts_by_prompt(values: Any) -> dict[str, int]:
 
 
 def seeded_generator(seed: int) -> torch.Generator:
-    """Return a generator on the CPU with this seed, a whole number of 64 bits."""
+    """Return a CPU generator with this seed, a whole number of 64 bits."""
     generator = torch.Generator()
     generator.manual_seed(seed)
     return generator

@@ -1,4 +1,4 @@
-"""One step of a strategy, driven round by round and held to its budget."""
+"""One step of a strategy, round by round, within its budget."""
 
 import torch
 from torch import Tensor
@@ -11,22 +11,22 @@ from verl_vip.strategies.outcomes import Outcomes, group_sizes, join
 
 
 class Step:
-    """Runs a strategy's generator, and refuses counts that break the budget before anything is sampled for them.
+    """Runs a strategy's generator, and refuses counts that break the budget before they are sampled.
 
     Args:
-        strategy: Decides; its state moves on as the step does.
+        strategy: The strategy; its state advances with the step.
         prompts: The `B` candidates.
-        prediction: What is known of them before sampling.
-        budget: Of the step.
-        name: What the strategy is called in errors.
+        prediction: The predictions for them, made before sampling.
+        budget: The step's budget.
+        name: The strategy's name in error messages.
 
     Attributes:
-        requested: A `B` int64 tensor: rollouts asked for so far, all rounds together.
+        requested: A `B` int64 tensor: rollouts requested so far, over all rounds.
         num_rounds: Rounds so far.
 
     Raises:
-        InvalidInputError: If there is no prompt, the prediction is not one of probabilities for these prompts, or the
-            budget is infeasible for them.
+        InvalidInputError: If there is no prompt, the prediction does not consist of probabilities for these prompts, or
+            the budget is infeasible for them.
         IntegrationError: If the strategy breaks the budget.
     """
 
@@ -46,43 +46,43 @@ class Step:
 
     @property
     def counts(self) -> Tensor | None:
-        """What to sample now, a `B` int64 tensor; None once the step is over."""
+        """The rollouts to sample now, a `B` int64 tensor; None once the step is over."""
         return self._counts
 
     @property
     def outcomes(self) -> Outcomes:
-        """Everything sampled so far, `B` reward tensors in the order sampled."""
+        """All rewards so far, `B` tensors in the order sampled."""
         return join(self._sampled)
 
     @property
     def selection(self) -> Selection:
-        """What the update uses, once the step is over.
+        """The rollouts that the update uses, and their weights.
 
         Raises:
-            IntegrationError: If it is not over.
+            IntegrationError: If the step is not over.
         """
         if self._selection is None:
-            raise IntegrationError(f"strategy {self._name!r} still waits for rollouts of its round {self.num_rounds}.")
+            raise IntegrationError(f"strategy {self._name!r} still waits for the rollouts of round {self.num_rounds}.")
         return self._selection
 
     def receive(self, outcomes: Outcomes) -> None:
-        """Hand over what was sampled of `counts`, which then is the next round's.
+        """Pass the rewards of this round's rollouts to the strategy; `counts` is then that of the next round.
 
         Args:
-            outcomes: `B` reward tensors, fewer rewards than asked for where rollouts failed.
+            outcomes: `B` reward tensors, with fewer rewards than requested where rollouts failed.
 
         Raises:
-            InvalidInputError: If there are more rewards than were asked for, or one is not finite.
-            IntegrationError: If the step is over, the strategy breaks the budget, or selects other rollouts than were
+            InvalidInputError: If there are more rewards than requested, or one is not finite.
+            IntegrationError: If the step is over, the strategy breaks the budget, or it selects rollouts that were not
                 sampled.
         """
         if self._counts is None:
-            raise IntegrationError(f"strategy {self._name!r} has ended its step, and was given more rollouts.")
+            raise IntegrationError(f"strategy {self._name!r} has ended its step, and received more rollouts.")
         sizes = group_sizes(outcomes)
         if sizes.shape != self._counts.shape or bool((sizes > self._counts).any()):
             raise InvalidInputError(
-                f"strategy {self._name!r} asked for {self._counts.tolist()} rollouts and was given {sizes.tolist()} "
-                "rewards; hand over those of this round, for each prompt at most as many as asked for."
+                f"strategy {self._name!r} requested {self._counts.tolist()} rollouts and received {sizes.tolist()} "
+                "rewards; pass the rewards of this round, for each prompt at most as many as requested."
             )
         if not all(bool(rewards.isfinite().all()) for rewards in outcomes):
             raise InvalidInputError("a reward is not finite; leave out rollouts that could not be scored.")
@@ -99,8 +99,8 @@ class Step:
         size, budget = len(self.requested), self._budget
         if counts.shape != (size,) or counts.is_floating_point() or bool((counts < 0).any()):
             raise IntegrationError(
-                f"strategy {self._name!r} asked for counts of shape {tuple(counts.shape)} and type {counts.dtype}, "
-                f"the least of them {counts.min().item()}, where {size} integers from zero are due."
+                f"strategy {self._name!r} requested counts of shape {tuple(counts.shape)} and type {counts.dtype}, "
+                f"with minimum {counts.min().item()}; it must request {size} integers that are not negative."
             )
         self.requested = self.requested + counts.to(torch.int64)
         self.num_rounds += 1
@@ -108,14 +108,14 @@ class Step:
         short = self._must_spend_all and total < budget.total
         if total > budget.total or most > budget.upper or short:
             raise IntegrationError(
-                f"strategy {self._name!r} asked for {total} rollouts over {size} prompts, at most {most} for one, "
-                f"where the budget is {budget.total} and {budget.upper} for one"
+                f"strategy {self._name!r} requested {total} rollouts over {size} prompts, at most {most} for one, "
+                f"but the budget is {budget.total} and {budget.upper} for one"
                 + ("; it must spend the budget exactly." if short else ".")
             )
         if total == 0:
             raise IntegrationError(
-                f"strategy {self._name!r} asked for no rollout at all, and training cannot take a step without any; "
-                "offer it more candidate prompts, or choose another strategy."
+                f"strategy {self._name!r} requested no rollout, and a training step needs at least one; "
+                "give it more candidate prompts, or choose another strategy."
             )
         self._counts = counts
 
@@ -126,8 +126,8 @@ class Step:
             raise IntegrationError(f"strategy {self._name!r}: {error}") from error
         if undeclared := selection.weighs - self._weighs:
             raise IntegrationError(
-                f"strategy {self._name!r} returned {', '.join(sorted(undeclared))} in its selection; it must name that "
-                "in its attribute `weighs`, so that an update that cannot follow is refused at the start."
+                f"strategy {self._name!r} returned {', '.join(sorted(undeclared))} in its selection; it must declare "
+                "that in its attribute `weighs`, so that an update that cannot apply it is refused at the start."
             )
         return selection
 
@@ -136,7 +136,7 @@ def _require_probabilities(prediction: Prediction, size: int) -> None:
     mean, variance = prediction.mean, prediction.variance
     if size == 0 or len(mean) != size:
         raise InvalidInputError(
-            f"a step needs at least one prompt and a prediction for each; got {size} and {len(mean)} of them."
+            f"a step needs at least one prompt and one prediction for each; got {size} and {len(mean)} of them."
         )
     if not bool(((mean >= 0) & (mean <= 1) & (variance >= 0)).all()):
         raise InvalidInputError("predicted success probabilities must lie in [0, 1], with variances not below zero.")

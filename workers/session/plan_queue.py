@@ -129,7 +129,7 @@ def _packed(plan: Plan) -> dict[str, Any]:
         "prediction": {
             "mean": plan.prediction.mean,
             "variance": plan.prediction.variance,
-            "spread": plan.prediction.spread,
+            "variance_ratio": plan.prediction.variance_ratio,
         },
         "budget": asdict(plan.budget),
         "counts": plan.counts,
@@ -139,13 +139,13 @@ def _packed(plan: Plan) -> dict[str, Any]:
 
 def _unpacked(state: Mapping[str, Any]) -> Plan:
     prompts = Prompts(tuple(_list_of(str, state["ids"])), state["embeddings"])
-    prediction = Prediction(*(state["prediction"][name] for name in ("mean", "variance", "spread")))
+    prediction = Prediction(*(state["prediction"][name] for name in ("mean", "variance", "variance_ratio")))
     budget = Budget(**state["budget"])
-    if prediction.spread is not None and (
-        prediction.spread.shape != prediction.mean.shape
-        or not bool(((prediction.spread >= 0) & (prediction.spread <= 1)).all())
+    if prediction.variance_ratio is not None and (
+        prediction.variance_ratio.shape != prediction.mean.shape
+        or not bool(((prediction.variance_ratio >= 0) & (prediction.variance_ratio <= 1)).all())
     ):
-        raise ValueError("a spread is not between 0 and 1")
+        raise ValueError("a variance ratio is not between 0 and 1")
     decided = _Decided(torch.tensor(_list_of(int, state["counts"]), dtype=torch.int64))
     uids, labels = _list_of(str, state["uids"]), _list_of(str, state["labels"])
     if not len(uids) == len(labels) == len(prompts):

@@ -78,7 +78,7 @@ class Planner:
         self._warn_of_repetition(step, ids)
         prompts = Prompts(ids, self.embedder.embed(wordings, [prompt_text(message) for message in messages]))
         watch.lap("embed")
-        prediction = replace(state.predictor.predict(prompts), stake=_stakes(self._settings.vip, labels))
+        prediction = replace(state.predictor.predict(prompts), reward_scale=_reward_scales(self._settings.vip, labels))
         watch.lap("predict")
         nominal = self._settings.budget
         total = nominal.total * len(ids) // self._settings.prompts_per_step
@@ -101,7 +101,7 @@ class Planner:
             )
 
 
-def _stakes(vip: VipConfig, sources: Sequence[str]) -> Tensor | None:
+def _reward_scales(vip: VipConfig, sources: Sequence[str]) -> Tensor | None:
     if not vip.reward_range_by_source:
         return None
     ranges = torch.tensor([vip.range_of(source) for source in sources], dtype=torch.float64)

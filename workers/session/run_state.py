@@ -54,7 +54,7 @@ class RunState:
         Args:
             vip: The settings of the run.
             objective: The gradient variance that the strategy minimises.
-            embedding_model: Identifies the embedding model; see `ModelSource.key`.
+            embedding_model: Identifies the embedding model; see `EmbeddingModel.key`.
 
         Raises:
             ConfigError: If a name or a setting is unknown.

@@ -44,7 +44,7 @@ _PACKAGES = (
 )
 
 #: Takes the counts of a further round by uid, and the round's number; see `RolloutManager.sample_further`.
-Sampler = Callable[[Mapping[str, int], int], dict[str, str]]
+RoundSampler = Callable[[Mapping[str, int], int], dict[str, str]]
 
 
 class Session:
@@ -74,7 +74,7 @@ class Session:
         usable_folder("trainer.default_local_dir", settings.checkpoint_dir)
         self.records = RecordWriter(settings.records_path)
         hold(settings.checkpoint_dir / LOCK_FILE, f"the training in {settings.checkpoint_dir}")
-        self.sample_further: Sampler = _no_sampler
+        self.sample_further: RoundSampler = _no_sampler
         self._last_step: int | None = None
         self._step: TrainingStep | None = None
         self._validation = ValidationTally()
@@ -104,7 +104,7 @@ class Session:
             self.state.rollouts_total = self._recorded_rollouts()
 
     def start(
-        self, last_step: int | None = None, sampler: Sampler | None = None, in_flight: Collection[str] = ()
+        self, last_step: int | None = None, sampler: RoundSampler | None = None, in_flight: Collection[str] = ()
     ) -> None:
         """Write the header of a run that verl has set up, and set aside the records of steps that will be repeated.
 

@@ -42,6 +42,6 @@ def require_usable_strategy(settings: RunSettings, strategy: Strategy) -> None:
             "vip.strategy=vip."
         )
     for message in selection_refusals(
-        vip, strategy.weighs, ours=settings.weighs_rows, kl_in_reward=settings.kl_in_reward
+        vip, strategy.weighs, weights_rows=settings.weighs_rows, kl_in_reward=settings.kl_in_reward
     ):
         raise ConfigError(message)

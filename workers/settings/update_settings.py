@@ -131,17 +131,19 @@ def update_refusals(config: VerlConfig, vip: VipConfig) -> list[str]:
     return found
 
 
-def selection_refusals(vip: VipConfig, weighs: Collection[Weighing], *, ours: bool, kl_in_reward: bool) -> list[str]:
+def selection_refusals(
+    vip: VipConfig, weighs: Collection[Weighing], *, weights_rows: bool, kl_in_reward: bool
+) -> list[str]:
     """Return why the update cannot apply a strategy's selections, one sentence each.
 
     Args:
         vip: The settings of the run.
         weighs: See `Strategy.weighs`.
-        ours: Whether the advantage estimator is one of verl-vip's, which apply the weights of rows.
+        weights_rows: Whether the advantage estimator is one of verl-vip's, which apply the weights of rows.
         kl_in_reward: Whether a KL penalty is subtracted from the rewards after the strategy has seen them.
     """
     found = []
-    if weighs and not ours:
+    if weighs and not weights_rows:
         found.append(
             f"vip.strategy={vip.strategy} weights its selection, and algorithm.adv_estimator does not apply the "
             f"weights; set algorithm.adv_estimator={ESTIMATORS[vip.minimised]}."
@@ -164,9 +166,9 @@ def update_notes(config: VerlConfig, vip: VipConfig, budget: int) -> list[str]:
         budget: Rollouts of a batch.
     """
     estimator = config.text(ESTIMATOR_SETTING)
-    ours, equal = weighs_rows(estimator), vip.prompt_weight == "equal"
+    weighted, equal = weighs_rows(estimator), vip.prompt_weight == "equal"
     found = []
-    if not ours:
+    if not weighted:
         found.append(
             f"algorithm.adv_estimator={estimator} is verl's own: the weight of a prompt is its number of rollouts, and "
             "vip.prompt_weight has no effect"
@@ -176,14 +178,14 @@ def update_notes(config: VerlConfig, vip: VipConfig, budget: int) -> list[str]:
             f"the variance of {estimator} is not known; strategies that minimise a variance use that of "
             f"vip.objective={vip.minimised}"
         )
-    if ours and equal and loss_mode(config) == "token-mean":
+    if weighted and equal and loss_mode(config) == "token-mean":
         found.append(
             "actor.loss_agg_mode=token-mean: prompts have equal weights, a rollout contributes the sum over its "
             "tokens, and the step shrinks as the mean response length grows"
         )
     entropy = config.number(f"{_ACTOR}.entropy_coeff", Range())
-    if (config.flag(f"{_ACTOR}.use_kl_loss") or entropy != 0) and ours and equal:
-        found.append("the KL and entropy losses weight rows equally, and so a prompt by its count")
+    if (config.flag(f"{_ACTOR}.use_kl_loss") or entropy != 0) and weighted and equal:
+        found.append("the KL and entropy losses still weigh rows alike, hence a prompt by its count")
     if config.flag(_KL_IN_REWARD):
         found.append("counts are chosen for the variance of the scorer's rewards, without the KL penalty")
     if (steps := budget // rows_per_step(config)) > 1:

@@ -3,7 +3,8 @@ import torch
 
 from verl_vip.errors import InvalidInputError
 from verl_vip.prediction.drifting_gp.clusters import Clusters
-from verl_vip.prediction.drifting_gp.features import Kernel, NystromFeatures
+from verl_vip.prediction.drifting_gp.features import NystromFeatures
+from verl_vip.prediction.drifting_gp.kernel import Kernel
 
 
 def points(count: int = 40, width: int = 5, seed: int = 0) -> torch.Tensor:
@@ -13,7 +14,7 @@ def points(count: int = 40, width: int = 5, seed: int = 0) -> torch.Tensor:
 
 
 def fresh(linear_share: float = 0.0) -> NystromFeatures:
-    return NystromFeatures(Kernel.around(points()).with_shape(0.5, linear_share, 0.0))
+    return NystromFeatures(Kernel.from_embeddings(points()).with_shape(0.5, linear_share, 0.0))
 
 
 def exact(x: torch.Tensor, lengthscale: float) -> torch.Tensor:
@@ -68,7 +69,7 @@ def test_other_embeddings_are_refused():
 
 
 def test_the_linear_part_is_centred_and_of_variance_one():
-    kernel, x = Kernel.around(points() + 3).with_shape(0.5, 0.25, 0.0), (points() + 3).double()
+    kernel, x = Kernel.from_embeddings(points() + 3).with_shape(0.5, 0.25, 0.0), (points() + 3).double()
     centred = (x - x.mean(0)) / (x - x.mean(0)).square().sum(1).mean().sqrt()
     expected = 0.75 * exact(points() + 3, 0.5) + 0.25 * centred @ centred.T
     found = kernel(points() + 3, points() + 3)
@@ -78,8 +79,8 @@ def test_the_linear_part_is_centred_and_of_variance_one():
 
 
 def test_the_cluster_part_is_the_share_of_partitions_that_agree():
-    clusters = Clusters.of(points())
-    kernel = Kernel.around(points()).with_clusters(clusters).with_shape(0.5, 0.2, 0.5)
+    clusters = Clusters.fit(points())
+    kernel = Kernel.from_embeddings(points()).with_clusters(clusters).with_shape(0.5, 0.2, 0.5)
     left, right = points(), points(7, seed=1)
     # What is not of clusters is 0.3 radial and 0.2 linear.
     expected = 0.5 * kernel.with_shape(0.5, 0.4, 0.0)(left, right) + 0.5 * clusters.kernel(left, right)
@@ -88,13 +89,13 @@ def test_the_cluster_part_is_the_share_of_partitions_that_agree():
 
 
 def test_a_kernel_survives_its_state():
-    kernel = Kernel.around(points()).with_clusters(Clusters.of(points())).with_shape(0.5, 0.2, 0.5)
+    kernel = Kernel.from_embeddings(points()).with_clusters(Clusters.fit(points())).with_shape(0.5, 0.2, 0.5)
     restored = Kernel.from_state(kernel.state_dict())
     assert torch.equal(restored(points(), points()), kernel(points(), points()))
 
 
 def test_equal_embeddings_make_no_trouble():
-    features = NystromFeatures(Kernel.around(torch.ones(4, 5)).with_shape(0.5, 0.5, 0.0))
+    features = NystromFeatures(Kernel.from_embeddings(torch.ones(4, 5)).with_shape(0.5, 0.5, 0.0))
     assert features.grow(torch.ones(4, 5), limit=3) == 1
     assert features(torch.ones(2, 5)).isfinite().all()
 
@@ -104,16 +105,16 @@ def test_a_new_kernel_keeps_the_function_at_the_inducing_points():
     features.grow(points(), limit=15)
     chosen = features.state_dict()["points"]
     old, weights = features(chosen), torch.randn(15, 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    change = features.reshape(features.kernel.with_shape(0.8, 0.3, 0.0))
+    basis = features.change_kernel(features.kernel.with_shape(0.8, 0.3, 0.0))
     new = features(chosen)
     # Up to the jitter, which the smoother kernel feels more.
-    torch.testing.assert_close(new @ weights, old @ (change @ weights), rtol=0, atol=0.05)
+    torch.testing.assert_close(new @ weights, old @ (basis @ weights), rtol=0, atol=0.05)
     torch.testing.assert_close(new @ new.T, features.kernel(chosen, chosen), rtol=0, atol=1e-3)
 
 
 def test_a_linear_kernel_of_few_dimensions_can_be_refitted_with_many_points():
     features = fresh()
     features.grow(points(), limit=40)
-    features.reshape(features.kernel.with_shape(5.0, 0.9, 0.0))
+    features.change_kernel(features.kernel.with_shape(5.0, 0.9, 0.0))
     phi = features(points(100, seed=1))
-    assert (features.unexplained(points(100, seed=1), phi) < 0.01).all()
+    assert (features.residual_variance(points(100, seed=1), phi) < 0.01).all()

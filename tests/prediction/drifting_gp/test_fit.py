@@ -8,7 +8,6 @@ from scipy.special import expit
 from scipy.stats import multivariate_normal
 
 from verl_vip.prediction.drifting_gp.clusters import Clusters
-from verl_vip.prediction.drifting_gp.features import Kernel
 from verl_vip.prediction.drifting_gp.fit import (
     LEVEL_VARIANCE,
     Hyperparameters,
@@ -17,7 +16,8 @@ from verl_vip.prediction.drifting_gp.fit import (
     fit,
     laplace_mode,
 )
-from verl_vip.prediction.drifting_gp.panel import Records
+from verl_vip.prediction.drifting_gp.kernel import Kernel
+from verl_vip.prediction.drifting_gp.panel import PanelVisits
 
 
 def test_the_evidence_is_close_to_the_integral_and_the_mode_is_stationary():
@@ -39,27 +39,27 @@ def test_the_evidence_is_close_to_the_integral_and_the_mode_is_stationary():
 @pytest.mark.parametrize("position", range(9))
 def test_each_derivative_is_that_of_the_whole_evidence(position):
     """By finite differences, at visits of which some are to one prompt."""
-    records = drawn(Hyperparameters(), 12, 3, 7.0, rollouts=6.0)
-    covariance = VisitCovariance(records, kernel(12))
+    visits = drawn(Hyperparameters(), 12, 3, 7.0, rollouts=6.0)
+    covariance = VisitCovariance(visits, kernel(12))
     where = torch.tensor([0.7, 1.5, 0.4, 0.6, 0.8, 0.3, 40.0, 12.0, 25.0], dtype=torch.float64).log()
-    start = torch.zeros_like(records.successes)
+    start = torch.zeros_like(visits.successes)
 
     def evidence(shift: float) -> float:
         moved = where.clone()
         moved[position] += shift
-        return approximate(covariance.at(moved.exp()), records.successes, records.trials, start).evidence
+        return approximate(covariance.at(moved.exp()), visits.successes, visits.trials, start).evidence
 
     numeric = (evidence(1e-3) - evidence(-1e-3)) / 2e-3
-    laplace = approximate(covariance.at(where.exp()), records.successes, records.trials, start)
+    laplace = approximate(covariance.at(where.exp()), visits.successes, visits.trials, start)
     found = float(covariance.gradient(laplace.slope)[position])
     assert found == pytest.approx(numeric, rel=1e-3, abs=1e-4)
 
 
 def test_the_covariance_is_the_sum_of_its_parts():
     truth = Hyperparameters(0.7, 1.5, 0.4, 0.6, 0.8, 0.3, 40.0, 12.0, 25.0)
-    records = drawn(truth, 12, 3, 7.0)
-    found = VisitCovariance(records, kernel(12)).at(torch.tensor(list(truth.to_dict().values())))
-    torch.testing.assert_close(found, prior_covariance(truth, records, 12), rtol=0, atol=1e-4)
+    visits = drawn(truth, 12, 3, 7.0)
+    found = VisitCovariance(visits, kernel(12)).at(torch.tensor(list(truth.to_dict().values())))
+    torch.testing.assert_close(found, prior_covariance(truth, visits, 12), rtol=0, atol=1e-4)
 
 
 def points(prompts: int) -> torch.Tensor:
@@ -68,41 +68,41 @@ def points(prompts: int) -> torch.Tensor:
 
 
 def kernel(prompts: int) -> Kernel:
-    return Kernel.around(points(prompts)).with_clusters(Clusters.of(points(prompts)))
+    return Kernel.from_embeddings(points(prompts)).with_clusters(Clusters.fit(points(prompts)))
 
 
-def prior_covariance(truth: Hyperparameters, records: Records, prompts: int) -> torch.Tensor:
+def prior_covariance(truth: Hyperparameters, visits: PanelVisits, prompts: int) -> torch.Tensor:
     """The visits' covariance, with the kernel that predictions use."""
-    lag = (records.time[:, None] - records.time).abs()
+    lag = (visits.time[:, None] - visits.time).abs()
     return (
         LEVEL_VARIANCE * torch.exp(-lag / truth.level_steps)
         + truth.shared_variance
-        * truth.kernel(kernel(prompts))(records.embeddings, records.embeddings)
+        * truth.kernel(kernel(prompts))(visits.embeddings, visits.embeddings)
         * torch.exp(-lag / truth.neighbour_steps)
-        + truth.prompt_variance * (records.prompt[:, None] == records.prompt) * torch.exp(-lag / truth.prompt_steps)
+        + truth.prompt_variance * (visits.prompt[:, None] == visits.prompt) * torch.exp(-lag / truth.prompt_steps)
         + truth.visit_variance * torch.eye(len(lag), dtype=torch.float64)
     )
 
 
-def drawn(truth: Hyperparameters, prompts: int, visits: int, gap: float, rollouts: float = 32.0) -> Records:
+def drawn(truth: Hyperparameters, prompts: int, visits: int, gap: float, rollouts: float = 32.0) -> PanelVisits:
     """Outcomes of a pool drawn from the model itself."""
     generator = torch.Generator().manual_seed(3)
     prompt = torch.arange(prompts).repeat(visits)
     time = gap * torch.arange(visits, dtype=torch.float64).repeat_interleave(prompts)
     empty = torch.zeros(len(prompt), dtype=torch.float64)
-    records = Records(points(prompts)[prompt], prompt, time, empty, empty)
-    covariance = prior_covariance(truth, records, prompts)
+    visits = PanelVisits(points(prompts)[prompt], prompt, time, empty, empty)
+    covariance = prior_covariance(truth, visits, prompts)
     root = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(len(covariance), dtype=torch.float64))
     logits = root @ torch.randn(len(covariance), generator=generator, dtype=torch.float64)
     trials = torch.full_like(logits, rollouts)
     won = torch.binomial(trials, torch.sigmoid(logits), generator)
-    return replace(records, successes=won, trials=trials)
+    return replace(visits, successes=won, trials=trials)
 
 
 def test_it_finds_what_the_outcomes_were_drawn_with():
     truth = Hyperparameters(0.6, 2.0, 0.7, 2.0, 1.0, 0.05, 30.0, 30.0, 100.0)
-    records = drawn(truth, 160, 3, 10.0)
-    found = fit(records, Hyperparameters(), Hyperparameters(), kernel(160))
+    visits = drawn(truth, 160, 3, 10.0)
+    found = fit(visits, Hyperparameters(), Hyperparameters(), kernel(160))
     for name, value in truth.to_dict().items():
         assert value / 2.5 < found.to_dict()[name] < value * 2.5, (name, found)
 

@@ -15,11 +15,11 @@ def test_all_visits_to_members_are_remembered_up_to_the_last_few():
     panel = Panel()
     for time in range(6):
         visit(panel, range(10), time)
-    records = panel.records()
-    assert len(records.prompt) == 10 * _VISITS
-    assert records.time[records.prompt == 3].tolist() == [2, 3, 4, 5]
-    assert records.successes[records.prompt == 3].tolist() == [2, 3, 4, 0]
-    assert records.embeddings[records.prompt == 3].unique().tolist() == [3.0]
+    visits = panel.visits()
+    assert len(visits.prompt) == 10 * _VISITS
+    assert visits.time[visits.prompt == 3].tolist() == [2, 3, 4, 5]
+    assert visits.successes[visits.prompt == 3].tolist() == [2, 3, 4, 0]
+    assert visits.embeddings[visits.prompt == 3].unique().tolist() == [3.0]
 
 
 def test_memory_is_bounded_and_members_stay_members():
@@ -27,11 +27,11 @@ def test_memory_is_bounded_and_members_stay_members():
     for time in range(60):
         start = 100 * (time % 20)
         visit(panel, range(start, start + 100), time)
-        assert len(panel.records().time) <= _CAPACITY
-    records = panel.records()
+        assert len(panel.visits().time) <= _CAPACITY
+    visits = panel.visits()
     # Three epochs have passed, and every member was met in each.
-    assert len(records.time) > _CAPACITY / 4
-    assert (torch.bincount(records.prompt) == 3).all()
+    assert len(visits.time) > _CAPACITY / 4
+    assert (torch.bincount(visits.prompt) == 3).all()
 
 
 def test_a_saved_panel_goes_on_as_before():
@@ -41,5 +41,5 @@ def test_a_saved_panel_goes_on_as_before():
     two = Panel.from_state(one.state_dict())
     for panel in (one, two):
         visit(panel, range(300), 8)
-    assert torch.equal(one.records().time, two.records().time)
-    assert torch.equal(one.records().embeddings, two.records().embeddings)
+    assert torch.equal(one.visits().time, two.visits().time)
+    assert torch.equal(one.visits().embeddings, two.visits().embeddings)

@@ -88,7 +88,7 @@ def test_a_restored_queue_asks_for_the_same_counts_and_ends_its_steps(queue, tmp
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"counts": [2, 2, 2]}, "where the budget is 18"),
+        ({"counts": [2, 2, 2]}, "but the budget is 18"),
         ({"counts": [6, 6, 6.0]}, "a list of int was expected"),
         ({"uids": ["7-0", "7-1", "8-2"]}, "a prompt occurs twice"),
         ({"uids": ["7-0", "7-1"]}, "2 uids and 3 labels for 3 prompts"),
@@ -97,7 +97,7 @@ def test_a_restored_queue_asks_for_the_same_counts_and_ends_its_steps(queue, tmp
         ({"step": True}, "a list of int was expected"),
         ({"embeddings": torch.randn(2, 5)}, "with B = 3 rows"),
         (
-            {"prediction": {"mean": torch.tensor([0.5, 2.0, 0.1]), "variance": torch.zeros(3), "spread": None}},
+            {"prediction": {"mean": torch.tensor([0.5, 2.0, 0.1]), "variance": torch.zeros(3), "variance_ratio": None}},
             r"lie in \[0, 1\]",
         ),
         ({"budget": {"total": 18, "lower": 2}}, "TypeError"),

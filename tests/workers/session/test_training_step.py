@@ -197,8 +197,8 @@ def test_rewards_between_0_and_1_teach_how_little_they_vary(settings):
     found = rollouts(plan(session), [4, 4, 4, 4])
     finish(session, dataclasses.replace(found, rewards=[0.5] * len(found.rewards)))
     plan(session, step=2)
-    spread = session.state.predictor.predict(session.state.plans.head(2).prompts).spread
-    assert (spread < 0.5).all()
+    ratio = session.state.predictor.predict(session.state.plans.head(2).prompts).variance_ratio
+    assert (ratio < 0.5).all()
 
 
 def test_strangers_and_unplanned_steps_are_refused(settings):

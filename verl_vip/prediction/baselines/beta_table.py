@@ -1,4 +1,4 @@
-"""A discounted Beta distribution for every prompt."""
+"""A Beta distribution of each prompt by itself, with discounting."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -13,16 +13,16 @@ from verl_vip.prediction.table import PromptTable
 
 
 class BetaTable:
-    """Believes `p ~ Beta(a, b)` of each prompt by itself, and forgets part of it at each visit.
+    """Models each prompt separately as `p ~ Beta(a, b)`, and discounts earlier outcomes at each visit.
 
-    With prior `a0 = prior_mean * prior_strength`, `b0 = (1 - prior_mean) * prior_strength`, a visit with
-    `k` successes in `n` trials makes `a <- decay a + (1 - decay) a0 + k` and `b <- decay b + (1 - decay) b0
-    + n - k`, as MoPPS (arXiv 2507.04632) does. Prompts that were never sampled have the prior.
+    With the prior `a0 = prior_mean * prior_strength` and `b0 = (1 - prior_mean) * prior_strength`, a visit with `k`
+    successes in `n` trials updates `a <- decay a + (1 - decay) a0 + k` and `b <- decay b + (1 - decay) b0 + n - k`, as
+    in MoPPS (arXiv 2507.04632). Prompts that were never sampled have the prior.
 
     Args:
         prior_mean: Mean of the prior, in (0, 1).
-        prior_strength: How many rollouts the prior is worth; 2 with mean 0.5 is uniform.
-        decay: What remains of earlier evidence at the next visit, in [0, 1]; 1 forgets nothing.
+        prior_strength: The number of rollouts that the prior is worth; 2 with mean 0.5 is the uniform distribution.
+        decay: Discount factor of earlier evidence at each visit, in [0, 1]; 1 keeps all of it.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -41,13 +41,13 @@ class BetaTable:
         self._table = PromptTable(self._prior)
 
     def predict(self, prompts: Prompts) -> Prediction:
-        """Return the mean and variance of each prompt's Beta distribution; see `Predictor.predict`."""
+        """Return the mean and variance of each prompt's Beta distribution."""
         a, b = self._table.lookup(prompts.ids, "a"), self._table.lookup(prompts.ids, "b")
         total = a + b
         return Prediction(a / total, a * b / (total.square() * (total + 1)))
 
     def observe(self, prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | None = None) -> None:
-        """Discount and add the step's counts; see `Predictor.observe`."""
+        """Discount and add the step's counts."""
         seen = pool(prompts, successes, trials, squares)
         rows = self._table.ensure(seen.prompts.ids)
         for name, count in (("a", seen.successes), ("b", seen.trials - seen.successes)):
@@ -55,11 +55,11 @@ class BetaTable:
             self._table[name][rows] = kept + count
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the table; see `Predictor.state_dict`."""
+        """Return the table."""
         return pack("beta_table", self._settings, {"table": self._table.state_dict()})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
+        """Restore `state_dict`'s value."""
         table = PromptTable(self._prior)
         with unpack(state, "beta_table", self._settings, frozenset({"table"})) as values:
             table.load_state_dict(values["table"])

@@ -16,9 +16,9 @@ from verl_vip.prediction.table import GrowingRows, PromptTable
 
 logger = logging.getLogger(__name__)
 
-#: Rows of the kernel matrix computed at once; 16,384 x 512 doubles are 64 MiB.
+#: Rows of the kernel matrix that are computed at once; 16,384 x 512 doubles take 64 MiB.
 _CHUNK = 16_384
-#: Prompts that the median heuristic looks at.
+#: Largest number of prompts in the median heuristic.
 _MEDIAN_SAMPLE = 2_048
 
 
@@ -30,27 +30,26 @@ class GaussianProcess:
 
         m  <-  m + k(., b) alpha,    alpha = (k(b, b) + jitter I)^-1 (g - m(b)),
 
-    where the mean is carried from step to step and the covariance starts each step as the kernel again. There
-    is no uncertainty in the result: the variance is zero.
+    where the mean is carried from step to step, and the covariance is the kernel again at the start of each step. The
+    predicted variance is zero.
 
-    The prompts need not be known beforehand. Known ones keep their mean in a table; each also keeps the sum
-    of its `alpha`, from which the mean of a prompt never sampled before follows exactly as `k(., X) alpha`.
-    So a step costs `O(K B d + B^3)` for `K` known prompts and batch size `B`, however many steps were
-    taken.
+    The prompts need not be known beforehand. A table holds the mean of each known prompt and the sum of its `alpha`,
+    from which the mean of a prompt never sampled follows exactly as `k(., X) alpha`. A step costs `O(K B d + B^3)` for
+    `K` known prompts and batch size `B`, however many steps were taken.
 
-    Where the paper leaves something open, this is what is done: `lengthscale="median"` takes the median of
-    the distances between distinct prompts of the first step (an even sample of at most 2,048), once and for
-    all; logits are clipped to those of `[eps, 1 - eps]`; `jitter`, which repeated prompts make necessary,
-    only enters the interpolation, and sampled prompts still get exactly their logit.
+    The paper leaves some points open. Here, `lengthscale="median"` takes the median distance between distinct prompts
+    of the first step (an even sample of at most 2,048), and keeps it. Logits are clipped to those of `[eps, 1 - eps]`.
+    `jitter`, which repeated prompts make necessary, affects only the interpolation; sampled prompts get exactly their
+    logit.
 
     Args:
-        prior_mean: Mean of the logit before anything is observed: 0 in the paper, -1 in its released code.
-        lengthscale: `h`: "median" as in the paper, or a number (the released code's last default is 0.5).
+        prior_mean: Mean of the logit before any observation: 0 in the paper, -1 in its released code.
+        lengthscale: The lengthscale `h`: "median" as in the paper, or a number (the released code's default is 0.5).
         eps: Observed rates are clipped to `[eps, 1 - eps]`.
         jitter: Added to the diagonal of the kernel matrix.
-        observation_noise: A departure from the paper, off by default: use the rates `(k + 1/2) / (n + 1)`,
-            put the variance `1 / (n p (1 - p))` of their logits (delta method) on the diagonal, and let
-            sampled prompts, too, have the posterior mean.
+        observation_noise: A departure from the paper, off by default: use the rates `(k + 1/2) / (n + 1)`, add the
+            variance `1 / (n p (1 - p))` of their logits (delta method) to the diagonal, and give sampled prompts the
+            posterior mean as well.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -79,13 +78,13 @@ class GaussianProcess:
         self._embeddings: GrowingRows | None = None
 
     def predict(self, prompts: Prompts) -> Prediction:
-        """Return `sigmoid(m)`, with variance zero; see `Predictor.predict`."""
+        """Return `sigmoid(m)`, with variance zero."""
         mean = torch.sigmoid(self._mean(prompts))
         return Prediction(mean, torch.zeros_like(mean))
 
     @torch.no_grad()
     def observe(self, prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | None = None) -> None:
-        """Move the mean to the observed logits; see `Predictor.observe`."""
+        """Move the mean to the observed logits."""
         seen = pool(prompts, successes, trials, squares)
         if not len(seen.prompts):
             return
@@ -110,7 +109,7 @@ class GaussianProcess:
             self._table["mean"][rows] = logits
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the known prompts with their embeddings, means and weights; see `Predictor.state_dict`."""
+        """Return the known prompts with their embeddings, means and weights."""
         values = {
             "lengthscale": self._lengthscale,
             "table": self._table.state_dict(),
@@ -119,7 +118,7 @@ class GaussianProcess:
         return pack("gaussian_process", self._settings, values)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
+        """Restore `state_dict`'s value."""
         names = frozenset({"lengthscale", "table", "embeddings"})
         table = PromptTable({"mean": self._prior_mean, "alpha": 0.0})
         with unpack(state, "gaussian_process", self._settings, names) as values:
@@ -172,7 +171,7 @@ class GaussianProcess:
         from gpytorch.kernels import RBFKernel
 
         kernel = RBFKernel().double()
-        # A plain float would pass through single precision.
+        # A Python float would be rounded to single precision.
         kernel.lengthscale = torch.tensor(self._lengthscale, dtype=torch.float64)
         matrix: Tensor = kernel(left, right).to_dense()
         return matrix
@@ -195,15 +194,15 @@ class GaussianProcess:
 
 
 def median_distance(points: Tensor) -> float:
-    """Return the median Euclidean distance between different rows of a `B x d` tensor.
+    """Return the median Euclidean distance between distinct rows of a `B x d` tensor.
 
-    An even sample of at most 2,048 rows is looked at. Where no two rows differ there is no such distance, and
-    1, of the order of the distances between unit vectors, is returned with a warning.
+    The median is over an even sample of at most 2,048 rows. If no two rows differ, the result is 1, the order of the
+    distances between unit vectors, with a warning.
     """
     stride = max(1, math.ceil(points.shape[0] / _MEDIAN_SAMPLE))
     distances = torch.nn.functional.pdist(points[::stride])
     positive = distances[distances > 0]
     if positive.numel() == 0:
-        logger.warning("no two prompts of the first step differ, so the lengthscale is set to 1.")
+        logger.warning("All prompts of the first step have the same embedding; the lengthscale is set to 1.")
         return 1.0
     return float(positive.median())

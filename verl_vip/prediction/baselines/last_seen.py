@@ -1,4 +1,4 @@
-"""What was observed the last time."""
+"""The success rate of a prompt's last visit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +13,9 @@ from verl_vip.prediction.table import PromptTable
 
 
 class LastSeen:
-    """Predicts each prompt's success rate of its last visit; for others, the mean rate of the last step.
+    """Predicts the success rate of each prompt's last visit, and the last step's mean rate for other prompts.
 
-    The yardstick for every predictor that claims to follow repeated prompts. The variance is zero.
+    This is the baseline for predictors that follow repeated prompts. The variance is zero.
     """
 
     def __init__(self) -> None:
@@ -23,13 +23,13 @@ class LastSeen:
         self._last_mean = 0.5
 
     def predict(self, prompts: Prompts) -> Prediction:
-        """Return the remembered rates; see `Predictor.predict`."""
+        """Return the rates of the last visits."""
         known = self._table.find(prompts.ids) >= 0
         mean = torch.where(known, self._table.lookup(prompts.ids, "rate"), self._last_mean)
         return Prediction(mean, torch.zeros_like(mean))
 
     def observe(self, prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | None = None) -> None:
-        """Remember the step's rates; see `Predictor.observe`."""
+        """Store the step's rates."""
         seen = pool(prompts, successes, trials, squares)
         if len(seen.prompts):
             rows = self._table.ensure(seen.prompts.ids)
@@ -37,11 +37,11 @@ class LastSeen:
             self._last_mean = float(seen.rate.mean())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the table; see `Predictor.state_dict`."""
+        """Return the table."""
         return pack("last_seen", {}, {"table": self._table.state_dict(), "last_mean": self._last_mean})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
+        """Restore `state_dict`'s value."""
         table = PromptTable({"rate": 0.5})
         with unpack(state, "last_seen", {}, frozenset({"table", "last_mean"})) as values:
             table.load_state_dict(values["table"])

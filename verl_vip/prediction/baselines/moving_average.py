@@ -1,4 +1,4 @@
-"""One number for all prompts."""
+"""The mean success rate of the last steps, for all prompts."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class MovingAverage:
     zero, and the prediction before any step is 0.5.
 
     Args:
-        window: How many steps are averaged.
+        window: Number of steps that are averaged.
 
     Raises:
         ConfigError: If the window is not positive.
@@ -32,24 +32,24 @@ class MovingAverage:
         self._steps: deque[tuple[float, int]] = deque(maxlen=window)
 
     def predict(self, prompts: Prompts) -> Prediction:
-        """Return the mean rate of the window for every prompt; see `Predictor.predict`."""
+        """Return the mean rate of the window for every prompt."""
         count = sum(prompts_seen for _, prompts_seen in self._steps)
         rate = sum(total for total, _ in self._steps) / count if count else 0.5
         mean = torch.full((len(prompts),), rate, dtype=torch.float64)
         return Prediction(mean, torch.zeros_like(mean))
 
     def observe(self, prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | None = None) -> None:
-        """Put the step into the window; see `Predictor.observe`."""
+        """Add the step to the window."""
         seen = pool(prompts, successes, trials, squares)
         if len(seen.prompts):
             self._steps.append((float(seen.rate.sum()), len(seen.prompts)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the window; see `Predictor.state_dict`."""
+        """Return the window."""
         return pack("moving_average", self._settings, {"steps": [list(step) for step in self._steps]})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
+        """Restore `state_dict`'s value."""
         with unpack(state, "moving_average", self._settings, frozenset({"steps"})) as values:
             steps = [(float(total), int(count)) for total, count in values["steps"]]
             fits = all(count >= 1 and 0 <= total <= count for total, count in steps)
@@ -57,5 +57,5 @@ class MovingAverage:
         self._steps = deque(steps, maxlen=self._settings["window"])
 
     def metrics(self) -> dict[str, float]:
-        """Return nothing."""
+        """Return no metrics."""
         return {}

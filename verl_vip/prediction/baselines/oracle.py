@@ -1,4 +1,4 @@
-"""The truth, for simulations."""
+"""True success probabilities, for simulations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,13 +14,13 @@ from verl_vip.prediction.table import PromptTable
 
 
 class Oracle:
-    """Predicts the success probabilities it was told, with variance zero; learns nothing from samples."""
+    """Predicts given success probabilities with variance zero, and learns nothing from samples."""
 
     def __init__(self) -> None:
         self._table = PromptTable({"probability": float("nan")})
 
     def tell(self, ids: Sequence[str], probabilities: Tensor) -> None:
-        """Set the truth of some prompts; call it again whenever the truth drifts.
+        """Set the true probabilities of some prompts; call it again whenever they drift.
 
         Args:
             ids: `B` prompt ids.
@@ -35,10 +35,10 @@ class Oracle:
         self._table["probability"][rows] = probabilities.double()
 
     def predict(self, prompts: Prompts) -> Prediction:
-        """Return the truth; see `Predictor.predict`.
+        """Return the true probabilities.
 
         Raises:
-            InvalidInputError: If the truth of a prompt was never told.
+            InvalidInputError: If the probability of a prompt was never set.
         """
         mean = self._table.lookup(prompts.ids, "probability")
         if mean.isnan().any():
@@ -47,20 +47,20 @@ class Oracle:
         return Prediction(mean, torch.zeros_like(mean))
 
     def observe(self, prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | None = None) -> None:
-        """Check the step's outcomes and ignore them; see `Predictor.observe`."""
+        """Check the step's outcomes, and ignore them."""
         pool(prompts, successes, trials, squares)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was told; see `Predictor.state_dict`."""
+        """Return the probabilities that were set."""
         return pack("oracle", {}, {"table": self._table.state_dict()})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
+        """Restore `state_dict`'s value."""
         table = PromptTable({"probability": float("nan")})
         with unpack(state, "oracle", {}, frozenset({"table"})) as values:
             table.load_state_dict(values["table"])
-            told = table["probability"]
-            require((told >= 0) & (told <= 1), "probabilities are not all between 0 and 1")
+            probability = table["probability"]
+            require((probability >= 0) & (probability <= 1), "probabilities are not all between 0 and 1")
         self._table = table
 
     def metrics(self) -> dict[str, float]:

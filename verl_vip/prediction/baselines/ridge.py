@@ -1,4 +1,4 @@
-"""Ridge regression of success rates on embeddings."""
+"""Ridge regression of success rates on embeddings (VIP paper, arXiv 2602.01601)."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from verl_vip.prediction.state import copied, pack, require, unpack
 
 
 class Ridge:
-    """Predicts success rates linearly from embeddings, fitted to the last step alone.
+    """Predicts success rates as a linear function of embeddings, fitted to the last step alone.
 
     The baseline of the VIP paper (arXiv 2602.01601, Table 3): features are standardised over the step's
     prompts, the penalty is `alpha |w|^2` and the intercept is free. Predictions are clipped to [0, 1]; the
@@ -23,7 +23,7 @@ class Ridge:
         alpha: Weight of the penalty.
 
     Raises:
-        ConfigError: If alpha is not positive, or far from any use.
+        ConfigError: If alpha is out of range.
     """
 
     @checked_settings
@@ -33,7 +33,7 @@ class Ridge:
         self._intercept = 0.5
 
     def predict(self, prompts: Prompts) -> Prediction:
-        """Return the fitted line's value, clipped; see `Predictor.predict`."""
+        """Return the fitted rates, clipped to [0, 1]."""
         mean = torch.full((len(prompts),), self._intercept, dtype=torch.float64)
         if len(self._coefficients):
             points = prompts.embeddings.detach().to("cpu", torch.float64)
@@ -42,7 +42,7 @@ class Ridge:
         return Prediction(mean, torch.zeros_like(mean))
 
     def observe(self, prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | None = None) -> None:
-        """Fit the step's rates; see `Predictor.observe`."""
+        """Fit the regression to the step's rates."""
         seen = pool(prompts, successes, trials, squares)
         if not len(seen.prompts):
             return
@@ -58,18 +58,18 @@ class Ridge:
         self._intercept = float(seen.rate.mean() - centre @ self._coefficients)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the fitted line; see `Predictor.state_dict`."""
+        """Return the fitted coefficients."""
         values = {"coefficients": self._coefficients.clone(), "intercept": self._intercept}
         return pack("ridge", self._settings, values)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`'s value; see `Predictor.load_state_dict`."""
+        """Restore `state_dict`'s value."""
         with unpack(state, "ridge", self._settings, frozenset({"coefficients", "intercept"})) as values:
             coefficients, intercept = copied(values["coefficients"], torch.float64, None), float(values["intercept"])
             fits = len(coefficients) > 0 or 0 <= intercept <= 1
-            require(fits, "line has no coefficients, and its intercept is no success rate")
+            require(fits, "regression has no coefficients, and its intercept is not a success rate")
         self._coefficients, self._intercept = coefficients, intercept
 
     def metrics(self) -> dict[str, float]:
-        """Return nothing."""
+        """Return no metrics."""
         return {}

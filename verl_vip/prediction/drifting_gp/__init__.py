@@ -1,8 +1,12 @@
 """The default predictor: a Gaussian process over embeddings and clusters that follows drifting success probabilities.
 
-features          the kernel as a product of finite features (Nyström)
-filter            the Kalman filter that follows what neighbouring prompts share
+kernel            the kernel of two prompts' embeddings
+clusters          clusters of prompts at several scales, a part of the kernel
+features          finite features that approximate the kernel (Nyström)
+filter            the Kalman filter of the features' weights
+logistic_normal   probabilities with Gaussian logits, and binomial observations of them
 fit               hyper-parameters by marginal likelihood
-panel             the prompts whose outcomes are all kept, to fit from
+panel             the prompts whose outcomes are kept for the fit
+variance_ratio    the variance of partial rewards
 predictor         the predictor itself
 """

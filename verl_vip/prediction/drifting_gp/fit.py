@@ -1,11 +1,11 @@
 """The drifting Gaussian process's hyper-parameters, fitted by marginal likelihood.
 
-Neither GPyTorch nor BoTorch does this fit. `botorch.fit_gpytorch_mll` maximises the exact marginal likelihood, which
-needs Gaussian noise on the logits; after a few rollouts most prompts have only failures or only successes, and then no
-Gaussian of the logit stands for the outcome. For other likelihoods GPyTorch offers variational bounds, whose
-variational parameters need hundreds of steps; Laplace's approximation of the binomial, for a few hundred visits, needs
-a few Newton steps for each of about ten evaluations. The search is SciPy's L-BFGS-B, as theirs is; the derivatives are
-written out, which costs a third of what autograd does.
+Neither GPyTorch nor BoTorch offers this fit. `botorch.fit_gpytorch_mll` maximises the exact marginal likelihood, which
+assumes Gaussian noise on the logits. After a few rollouts, most prompts have only failures or only successes, which no
+Gaussian noise on the logit describes. For other likelihoods GPyTorch offers variational bounds, whose parameters need
+hundreds of steps. Laplace's approximation of the binomial, for a few hundred visits, needs a few Newton steps in each
+of about ten evaluations. The optimiser is SciPy's L-BFGS-B, as in BoTorch. The derivatives are written out, which takes
+a third of autograd's time.
 """
 
 import math
@@ -17,21 +17,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from verl_vip.prediction.drifting_gp.features import Kernel
-from verl_vip.prediction.drifting_gp.panel import Records
+from verl_vip.prediction.drifting_gp.kernel import Kernel
+from verl_vip.prediction.drifting_gp.panel import PanelVisits
 
-#: Most iterations and evaluations of the search, which bound what a fit costs, and the relative gain that ends it.
+#: Largest numbers of iterations and evaluations, which bound the cost of a fit, and the relative gain that ends it.
 _ITERATIONS = 20
 _EVALUATIONS = 24
 _RELATIVE_GAIN = 1e-5
-#: Most steps to the mode, the length in logits that ends them, that after which the curvature is as it was, and that
-#: which they are cut to.
+#: Newton's method: the largest number of steps, and three lengths in logits. A step shorter than the tolerance ends it,
+#: one shorter than `_SHORT_STEP` leaves the curvature as it is, and one longer than `_LONGEST_STEP` is cut.
 _NEWTON_STEPS = 20
 _TOLERANCE = 1e-4
 _SHORT_STEP = 0.1
 _LONGEST_STEP = 5.0
-#: Standard deviation of the log of each hyper-parameter before anything is seen.
-_PRIOR_SPREAD = {
+#: Prior standard deviation of the logarithm of each hyper-parameter.
+_PRIOR_DEVIATION = {
     "lengthscale": 0.7,
     "neighbour_variance": 1.0,
     "linear_variance": 1.0,
@@ -43,25 +43,25 @@ _PRIOR_SPREAD = {
     "prompt_steps": 1.5,
 }
 #: Hyper-parameters stay within this many standard deviations of the prior's median.
-_REACH = 4.0
-#: Prior variance of the logit that all prompts share; wide, and not fitted, as there is only one of it.
+_BOUND = 4.0
+#: Prior variance of the logit that all prompts share. It is wide and not fitted, because there is only one such logit.
 LEVEL_VARIANCE = 4.0
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What the model takes as given between two fits.
+    """The hyper-parameters of the model, constant between two fits.
 
     Attributes:
         lengthscale: Distance between embeddings over which logits are alike.
         neighbour_variance: Variance of the part of the logit that similar prompts share.
         linear_variance: Variance of the part that is linear in the embedding, at a typical embedding.
         cluster_variance: Variance of the part that prompts of one cluster share.
-        prompt_variance: Variance of the part that a prompt has for itself.
-        visit_variance: Variance of the part that a prompt has at one visit alone. It makes the rollouts of a visit
-            correlated, and their successes vary more than binomially.
-        level_steps: Training steps after which the common level has kept `1/e` of its correlation.
-        neighbour_steps: The same for the neighbourhoods' part, the linear one and the clusters'.
+        prompt_variance: Variance of the part of the prompt alone.
+        visit_variance: Variance of the part of one visit alone. It correlates the rollouts of a visit, so that their
+            successes are overdispersed (vary more than binomially).
+        level_steps: Training steps over which the correlation of the common level falls to `1/e`.
+        neighbour_steps: The same for the parts of similar prompts, of the linear kernel and of the clusters.
         prompt_steps: The same for the prompts' own part.
     """
 
@@ -77,13 +77,17 @@ class Hyperparameters:
 
     @property
     def shared_variance(self) -> float:
-        """Variance of what the embedding tells."""
+        """Variance of the parts that depend on the embedding."""
         return self.neighbour_variance + self.linear_variance + self.cluster_variance
 
-    def kernel(self, of: Kernel) -> Kernel:
-        """Return the kernel of what the embedding tells, of variance 1, centred and clustered as another."""
+    def kernel(self, base: Kernel) -> Kernel:
+        """Return the kernel of the parts that depend on the embedding, scaled to variance 1.
+
+        Args:
+            base: The kernel whose centre, radius and clusters are kept.
+        """
         total = self.shared_variance
-        return of.with_shape(self.lengthscale, self.linear_variance / total, self.cluster_variance / total)
+        return base.with_shape(self.lengthscale, self.linear_variance / total, self.cluster_variance / total)
 
     def to_dict(self) -> dict[str, float]:
         """Return the numbers by name."""
@@ -91,47 +95,47 @@ class Hyperparameters:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, float]) -> "Hyperparameters":
-        """Build from all numbers by name; `KeyError` if one is missing."""
+        """Build from the numbers by name; raises `KeyError` if one is missing."""
         return cls(**{entry.name: float(values[entry.name]) for entry in fields(cls)})
 
-    def is_within_reach(self, prior: "Hyperparameters") -> bool:
-        """Return whether a fit with this prior could have ended here."""
+    def is_within_bounds(self, prior: "Hyperparameters") -> bool:
+        """Return whether a fit with this prior could have returned these values."""
         return all(
-            value > 0 and median > 0 and abs(math.log(value / median)) <= 1.001 * _REACH * _PRIOR_SPREAD[entry.name]
+            value > 0 and median > 0 and abs(math.log(value / median)) <= 1.001 * _BOUND * _PRIOR_DEVIATION[entry.name]
             for entry, value, median in zip(fields(self), astuple(self), astuple(prior), strict=True)
         )
 
 
-def fit(records: Records, start: Hyperparameters, prior: Hyperparameters, kernel: Kernel) -> Hyperparameters:
+def fit(visits: PanelVisits, start: Hyperparameters, prior: Hyperparameters, kernel: Kernel) -> Hyperparameters:
     """Maximise the posterior of the hyper-parameters.
 
     The marginal likelihood of the binomial outcomes is Laplace's approximation (Rasmussen & Williams 2006,
     section 3.4), and each hyper-parameter is log-normal around `prior`.
 
     Args:
-        records: `N` visits.
+        visits: `N` visits.
         start: Where the search starts.
         prior: Medians of the priors.
-        kernel: Whose centre, radius and clusters these are.
+        kernel: The kernel, of which centre, radius and clusters are used.
     """
     from scipy.optimize import minimize
 
     names = [field.name for field in fields(Hyperparameters)]
-    spread = torch.tensor([_PRIOR_SPREAD[name] for name in names], dtype=torch.float64)
+    deviation = torch.tensor([_PRIOR_DEVIATION[name] for name in names], dtype=torch.float64)
     centre = torch.tensor(astuple(prior), dtype=torch.float64).log()
     first = torch.tensor(astuple(start), dtype=torch.float64).log()
-    low, high = centre - _REACH * spread, centre + _REACH * spread
-    covariance = VisitCovariance(records, kernel)
-    mode = torch.zeros_like(records.successes)
+    low, high = centre - _BOUND * deviation, centre + _BOUND * deviation
+    covariance = VisitCovariance(visits, kernel)
+    mode = torch.zeros_like(visits.successes)
 
     def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         nonlocal mode
         point = torch.from_numpy(values)
-        laplace = approximate(covariance.at(point.exp()), records.successes, records.trials, mode)
+        laplace = approximate(covariance.at(point.exp()), visits.successes, visits.trials, mode)
         mode = laplace.mode
-        away = (point - centre) / spread
-        value = float(away.square().sum()) / 2 - laplace.evidence
-        return value, (away / spread - covariance.gradient(laplace.slope)).numpy()
+        standardised = (point - centre) / deviation
+        value = float(standardised.square().sum()) / 2 - laplace.evidence
+        return value, (standardised / deviation - covariance.gradient(laplace.slope)).numpy()
 
     best = minimize(
         loss,
@@ -147,18 +151,18 @@ def fit(records: Records, start: Hyperparameters, prior: Hyperparameters, kernel
 class VisitCovariance:
     """The prior covariance of the logits of `N` visits, as a function of the hyper-parameters."""
 
-    def __init__(self, records: Records, kernel: Kernel) -> None:
-        points = records.embeddings.double()
+    def __init__(self, visits: PanelVisits, kernel: Kernel) -> None:
+        points = visits.embeddings.double()
         centred = (points - kernel.centre) / kernel.radius
         self._product = centred @ centred.T
         self._squared = torch.cdist(points, points).square_()
-        self._together = kernel.together(records.embeddings, records.embeddings).double()
-        self._lag = (records.time[:, None] - records.time).abs()
-        # Few pairs of visits are to one prompt.
-        self._same = (records.prompt[:, None] == records.prompt).nonzero(as_tuple=True)
+        self._same_cluster = kernel.cluster_kernel(visits.embeddings, visits.embeddings).double()
+        self._lag = (visits.time[:, None] - visits.time).abs()
+        # Few pairs of visits belong to one prompt.
+        self._same_prompt = (visits.prompt[:, None] == visits.prompt).nonzero(as_tuple=True)
 
     def at(self, values: Tensor) -> Tensor:
-        """Return the `N x N` covariance; `values` in the order of `Hyperparameters`."""
+        """Return the `N x N` covariance; `values` are in the order of `Hyperparameters`."""
         lengthscale, neighbours, linear, cluster, own, visit, level_steps, neighbour_steps, own_steps = values.tolist()
         self._steps = (level_steps, neighbour_steps, own_steps)
         self._inverse_square = 1 / lengthscale**2
@@ -166,24 +170,24 @@ class VisitCovariance:
         self._level = torch.exp(self._lag / -level_steps).mul_(LEVEL_VARIANCE)
         self._radial = torch.exp(self._squared * (-self._inverse_square / 2)).mul_(neighbours).mul_(decay)
         self._linear = (self._product * linear).mul_(decay)
-        self._cluster = decay.mul_(self._together).mul_(cluster)
-        self._own = torch.exp(self._lag[self._same] / -own_steps).mul_(own)
+        self._cluster = decay.mul_(self._same_cluster).mul_(cluster)
+        self._own = torch.exp(self._lag[self._same_prompt] / -own_steps).mul_(own)
         self._visit = visit
         total = self._level + self._radial
         total.add_(self._linear).add_(self._cluster)
-        total.index_put_(self._same, self._own, accumulate=True)
+        total.index_put_(self._same_prompt, self._own, accumulate=True)
         total.diagonal().add_(visit)
         return total
 
     def gradient(self, slope: Tensor) -> Tensor:
-        """Return the derivatives by the logarithms of the hyper-parameters where the covariance was last taken.
+        """Return the derivatives of a function by the logarithms of the hyper-parameters, at the last call of `at`.
 
         Args:
-            slope: The `N x N` derivatives of something by the covariance.
+            slope: The function's `N x N` derivatives by the covariance.
         """
         level_steps, neighbour_steps, own_steps = self._steps
         radial, linear, cluster = slope * self._radial, slope * self._linear, slope * self._cluster
-        own = slope[self._same] * self._own
+        own = slope[self._same_prompt] * self._own
         parts = (
             torch.sum(radial * self._squared) * self._inverse_square,
             radial.sum(),
@@ -193,7 +197,7 @@ class VisitCovariance:
             self._visit * slope.diagonal().sum(),
             torch.sum(slope * self._level * self._lag) / level_steps,
             torch.sum(radial.add_(linear).add_(cluster) * self._lag) / neighbour_steps,
-            own.dot(self._lag[self._same]) / own_steps,
+            own.dot(self._lag[self._same_prompt]) / own_steps,
         )
         return torch.stack(parts)
 
@@ -205,8 +209,8 @@ class Laplace:
     Attributes:
         mode: An `N` tensor, the most probable logits.
         evidence: The approximate log marginal likelihood, without the binomial coefficients.
-        slope: An `N x N` tensor, the derivatives of the evidence by the prior covariance, those through the mode
-            included.
+        slope: An `N x N` tensor: the derivatives of the evidence by the prior covariance, including those through the
+            mode.
     """
 
     mode: Tensor
@@ -217,8 +221,8 @@ class Laplace:
 def approximate(kernel: Tensor, successes: Tensor, trials: Tensor, start: Tensor) -> Laplace:
     """Approximate the posterior of logits with prior `N(0, kernel)` and binomial outcomes.
 
-    The slope is that of Rasmussen & Williams 2006, Algorithm 5.1, written as one matrix, so that every
-    hyper-parameter's derivative is a sum over it.
+    The slope is that of Rasmussen & Williams 2006, Algorithm 5.1, as one matrix, so that the derivative by each
+    hyper-parameter is a sum over it.
 
     Args:
         kernel: An `N x N` prior covariance.
@@ -235,11 +239,11 @@ def approximate(kernel: Tensor, successes: Tensor, trials: Tensor, start: Tensor
     likelihood = float((successes * mode - trials * torch.nn.functional.softplus(mode)).sum())
     evidence = likelihood - float(mode @ weights) / 2 - log_determinant / 2
     inverse = torch.cholesky_inverse(factor)
-    # -1/2 d log|B| / d mode: the posterior variance times the curvature is 1 - diag(B^-1).
-    bend = (1 - inverse.diagonal()) * (p - 0.5)
+    # -1/2 d log|B| / d mode; posterior variance times curvature is 1 - diag(B^-1).
+    third = (1 - inverse.diagonal()) * (p - 0.5)
     inverse.mul_(root[:, None]).mul_(root)
-    through = bend - inverse @ (kernel @ bend)
-    both = torch.stack([weights / 2 + through, weights])
+    through_mode = third - inverse @ (kernel @ third)
+    both = torch.stack([weights / 2 + through_mode, weights])
     slope = (both.T @ both.flip(0)).sub_(inverse).div_(2)
     return Laplace(mode, evidence, slope)
 
@@ -247,7 +251,7 @@ def approximate(kernel: Tensor, successes: Tensor, trials: Tensor, start: Tensor
 def laplace_mode(kernel: Tensor, successes: Tensor, trials: Tensor, start: Tensor) -> Tensor:
     """Return the most probable logits by Newton's method.
 
-    The curvature is factored anew, which is the costly part, only after a step that was long enough to change it.
+    Factoring the curvature is the costly part. It is repeated only after a step long enough to change it.
 
     Args:
         kernel: An `N x N` prior covariance.
@@ -280,6 +284,6 @@ def _newton_step(
     kernel: Tensor, successes: Tensor, trials: Tensor, logits: Tensor, root: Tensor, factor: Tensor
 ) -> Tensor:
     """Return Newton's step, `(I + K W)^-1 (K slope - logits)`, with the curvature that was factored."""
-    away = kernel @ (successes - trials * torch.sigmoid(logits)) - logits
-    inner = torch.cholesky_solve((root * away)[:, None], factor)[:, 0]
-    return away - kernel @ (root * inner)
+    residual = kernel @ (successes - trials * torch.sigmoid(logits)) - logits
+    inner = torch.cholesky_solve((root * residual)[:, None], factor)[:, 0]
+    return residual - kernel @ (root * inner)

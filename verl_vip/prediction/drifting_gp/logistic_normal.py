@@ -1,4 +1,4 @@
-"""A success probability whose logit is Gaussian, before and after rollouts are seen."""
+"""Success probabilities with Gaussian logits: their moments, and binomial observations of them."""
 
 from functools import lru_cache
 
@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Nodes of the Gauss-Hermite rule; moments of p are then right to 1e-4 for logit variances up to 9.
+#: Nodes of the Gauss-Hermite rule. Moments of p are then accurate to 1e-4 for logit variances up to 9.
 _NODES = 32
 #: Newton steps to the mode of the posterior, which is log-concave.
 _NEWTON_STEPS = 8
-#: Logits move by at most this in one Newton step, which makes the iteration safe from any start.
+#: Largest Newton step in logits, so that the iteration converges from any start.
 _LONGEST_STEP = 3.0
-#: Least precision of a site; an observation that tells less than this tells nothing.
+#: Least precision of a site; an observation with less is worthless.
 _LEAST_PRECISION = 1e-8
 
 
@@ -32,10 +32,10 @@ def probability_moments(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]
 def match_binomial(mean: Tensor, variance: Tensor, successes: Tensor, trials: Tensor) -> tuple[Tensor, Tensor]:
     """Replace binomial likelihoods by Gaussians that give the same posterior mean and variance.
 
-    With prior `g ~ N(mean, variance)` and likelihood `sigmoid(g)^k (1 - sigmoid(g))^(n - k)`, the posterior's
-    moments are those that an observation of `g` with the returned precision and value would give: the
-    site of expectation propagation (Minka, UAI 2001). The integrals are Gauss-Hermite sums centred at the
-    mode. Fractional successes are allowed; the likelihood stays log-concave.
+    With prior `g ~ N(mean, variance)` and likelihood `sigmoid(g)^k (1 - sigmoid(g))^(n - k)`, the posterior has the
+    same mean and variance as after a Gaussian observation of `g`: the site of expectation propagation (Minka, UAI
+    2001). The integrals are Gauss-Hermite sums centred at the mode. Fractional successes are allowed, since the
+    likelihood stays log-concave.
 
     Args:
         mean: A `B` tensor.
@@ -44,7 +44,7 @@ def match_binomial(mean: Tensor, variance: Tensor, successes: Tensor, trials: Te
         trials: A `B` tensor.
 
     Returns:
-        The sites' precision and precision times value, a `B` tensor each.
+        The sites' precision, and their information (precision times the observed value), a `B` tensor each.
     """
     mode = mean.clone()
     for _ in range(_NEWTON_STEPS):
@@ -53,9 +53,9 @@ def match_binomial(mean: Tensor, variance: Tensor, successes: Tensor, trials: Te
         curvature = trials * p * (1 - p) + 1 / variance
         mode = mode + (slope / curvature).clamp(-_LONGEST_STEP, _LONGEST_STEP)
     p = torch.sigmoid(mode)
-    spread = (trials * p * (1 - p) + 1 / variance).rsqrt()
+    deviation = (trials * p * (1 - p) + 1 / variance).rsqrt()
     nodes, weights = _hermite()
-    g = mode[:, None] + spread[:, None] * nodes
+    g = mode[:, None] + deviation[:, None] * nodes
     log_posterior = (
         successes[:, None] * g
         - trials[:, None] * torch.nn.functional.softplus(g)

@@ -1,4 +1,4 @@
-"""A small sample of prompts whose outcomes are all remembered, to learn hyper-parameters from."""
+"""A random panel of prompts whose recent outcomes are kept, from which hyper-parameters are fitted."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,19 +11,19 @@ from torch import Tensor
 from verl_vip.prediction.observations import Observations
 from verl_vip.prediction.state import copied, require
 
-#: Most records held.
+#: Largest number of visits kept.
 _CAPACITY = 512
-#: Visits remembered of one prompt.
+#: Largest number of visits kept of one prompt.
 _VISITS = 4
 
 
 @dataclass(frozen=True)
-class Records:
+class PanelVisits:
     """`N` visits to prompts of the panel.
 
     Attributes:
         embeddings: An `N x d` tensor.
-        prompt: An `N` int64 tensor that numbers the prompts.
+        prompt: An `N` int64 tensor, the number of the visited prompt.
         time: An `N` tensor of training steps.
         successes: An `N` tensor of summed rewards.
         trials: An `N` tensor of rollout counts.
@@ -37,10 +37,10 @@ class Records:
 
 
 class Panel:
-    """Remembers every visit to a random set of prompts, which shrinks when the memory is full.
+    """Keeps the last visits to a random set of prompts, and halves the set when it is full.
 
-    Membership depends on a prompt's id alone, so that a member is followed through all its visits, which is
-    what tells drift from differences between prompts. Memory and time are bounded however long a run is.
+    Membership depends on a prompt's id alone, so a member is followed through all its visits. This separates drift from
+    differences between prompts. Memory and time are bounded, however long a run is.
     """
 
     def __init__(self) -> None:
@@ -50,11 +50,11 @@ class Panel:
 
     @property
     def tensor_bytes(self) -> int:
-        """Bytes of memory that the embeddings take; each is a copy of its own."""
+        """Bytes of memory that the embeddings take."""
         return sum(vector.nbytes for vector in self._embeddings.values())
 
     def add(self, seen: Observations, time: int) -> None:
-        """Remember one step's outcomes of the members."""
+        """Keep the members' outcomes of one step."""
         rows = zip(seen.prompts.ids, seen.successes.tolist(), seen.trials.tolist(), strict=True)
         for row, (name, successes, trials) in enumerate(rows):
             if _draw(name) < self._share:
@@ -67,15 +67,15 @@ class Panel:
             for name in [name for name in self._visits if _draw(name) >= self._share]:
                 del self._visits[name], self._embeddings[name]
 
-    def records(self) -> Records:
-        """Return all remembered visits."""
+    def visits(self) -> PanelVisits:
+        """Return all visits that are kept."""
         visits = [(number, *visit) for number, name in enumerate(self._visits) for visit in self._visits[name]]
         prompt, time, successes, trials = torch.tensor(visits, dtype=torch.float64).T
         embeddings = torch.stack([self._embeddings[name] for name in self._visits])
-        return Records(embeddings[prompt.long()], prompt.long(), time, successes, trials)
+        return PanelVisits(embeddings[prompt.long()], prompt.long(), time, successes, trials)
 
     def require_width(self, width: int | None) -> None:
-        """Raise `StateError` unless there are members, all with embeddings of a width, or none where it is None."""
+        """Raise `StateError` unless all members have embeddings of this width, or, for None, there are no members."""
         found = {len(vector) for vector in self._embeddings.values()}
         require(found == (set() if width is None else {width}), "panel has members of another width than the features")
 
@@ -89,10 +89,10 @@ class Panel:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Panel":
-        """Build what `state_dict` describes.
+        """Build a panel from its `state_dict`.
 
         Raises:
-            StateError: If the members do not each have an embedding, or a visit is none.
+            StateError: If a member has no embedding, or a visit is impossible.
         """
         panel = cls()
         panel._share = float(state["share"])
@@ -105,12 +105,12 @@ class Panel:
         require(members.keys() == panel._embeddings.keys(), "panel does not have an embedding for each member")
         drawn = all(isinstance(name, str) and _draw(name) < panel._share <= 1 for name in members)
         bounded = len(visits) <= _CAPACITY and all(0 < len(visits) <= _VISITS for visits in members.values())
-        require(drawn and bounded, "panel has other members than its share says")
-        won = all(time >= 0 and tried > 0 and 0 <= won <= tried for time, won, tried in visits)
-        require(won, "panel has visits that no prompt had")
+        require(drawn and bounded, "panel has members that its share excludes, or more visits than it keeps")
+        possible = all(time >= 0 and tried > 0 and 0 <= won <= tried for time, won, tried in visits)
+        require(possible, "panel has an impossible visit")
         return panel
 
 
 def _draw(name: str) -> float:
-    """Return a number in [0, 1) that is random between ids and fixed for each."""
+    """Return a number in [0, 1), pseudo-random and fixed for each id."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6, person=b"panel").digest()) / 2**48

@@ -1,4 +1,4 @@
-"""Draws from what is believed of a success probability."""
+"""Random draws of predicted success probabilities."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ def draw_success(prediction: Prediction, generator: torch.Generator) -> Tensor:
     """Draw one success probability for each prompt from the Beta distribution of the predicted moments.
 
     Args:
-        prediction: Of `B` prompts. Where the variance is zero the mean is returned.
+        prediction: The predictions of `B` prompts. Where the variance is zero, the mean is returned.
         generator: Advanced by one draw, whatever `B` is.
 
     Returns:
@@ -24,6 +24,6 @@ def draw_success(prediction: Prediction, generator: torch.Generator) -> Tensor:
     uncertain = (variance > 1e-12) & (strength > 0) & (mean > 0) & (mean < 1)
     a = torch.where(uncertain, mean * strength, 1.0).numpy()
     b = torch.where(uncertain, (1 - mean) * strength, 1.0).numpy()
-    # torch's Beta takes no generator of its own.
+    # torch's Beta distribution takes no generator.
     drawn = torch.from_numpy(np.random.default_rng(seed).beta(a, b))
     return torch.where(uncertain, drawn, mean)

@@ -1,4 +1,4 @@
-"""A budget for the whole run, steered by its price (CERO, arXiv 2606.05606)."""
+"""A budget for the whole run, controlled by a price (CERO, arXiv 2606.05606)."""
 
 import math
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ from verl_vip.strategies.state import counts_by_prompt, pack, unpack
 
 
 class Cero(Stateless):
-    """Serves the prompts whose next group is worth more than its price, the most valuable first.
+    """Gives a group to each prompt whose next group is worth more than the price, in order of worth.
 
-    Over the run, z rollouts of a prompt have utility `1 - exp(-4 E[p(1-p)] z / saturation)`, so that what was
-    spent on it before lowers the worth of its next group: the prompt-level dual. The price, the budget-level dual,
-    moves by `1/sqrt(steps)` times the demand's relative excess, by projected gradient descent, so that the run
-    spends its budget evenly in the long run. Its unit is the worth of a first group at p = 1/2.
+    Over the run, z rollouts of a prompt have utility `1 - exp(-4 E[p(1-p)] z / saturation)`. Rollouts already spent on
+    a prompt therefore lower the worth of its next group (the prompt-level dual). The price is the budget-level dual.
+    Projected gradient descent moves it by `1/sqrt(steps)` times the relative excess of demand over the budget, so that
+    the run spends its budget evenly in the long run. The unit of the price is the worth of a first group at p = 1/2.
 
-    Fixed groups of 8 and 500 steps are the paper's; how fast utility saturates and the pool are chosen here. The
-    paper's run may overdraw a step; here each step's budget is hard, and that of the run is its sum. It may spend
-    less. The paper's belief is predictor "beta_table".
+    Groups of 8 and 500 steps are the paper's values; the saturation and the pool are chosen here. The paper's run may
+    exceed the budget of a step. Here each step's budget is hard, the run's budget is their sum, and a step may spend
+    less. The paper's predictor is "beta_table".
 
     Args:
         group_size: Rollouts of a group.
         steps: Steps of the run.
-        saturation: Rollouts over which a prompt of medium difficulty loses most of its utility.
+        saturation: Rollouts after which a prompt of medium difficulty has given most of its utility.
     """
 
     pool_ratio = 2.0
@@ -42,7 +42,7 @@ class Cero(Stateless):
         self._spent: dict[str, int] = {}
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
-        """Yield groups for the prompts that are worth it once; see `Strategy.rounds`."""
+        """Yield one round: a group for each prompt that is worth the price."""
         groups, size = affordable_groups(budget, self._group_size, len(prompts))
         spent = torch.tensor([self._spent.get(name, 0) for name in prompts.ids], dtype=torch.float64)
         rate = 4 * prediction.reward_variance.to(torch.float64) / self._saturation
@@ -58,11 +58,11 @@ class Cero(Stateless):
         return Selection()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the price and what each prompt has had; see `Strategy.state_dict`."""
+        """Return the price and the rollouts spent on each prompt."""
         return pack("cero", price=self._price, spent=dict(self._spent))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
+        """Restore `state_dict`'s value."""
         with unpack(state, "cero", "price", "spent") as values:
             price, spent = float(values["price"]), counts_by_prompt(values["spent"])
             if not 0 <= price < math.inf or not all(count >= 0 for count in spent.values()):

@@ -11,15 +11,15 @@ from verl_vip.strategies.outcomes import Outcomes, has_signal, join, keep_groups
 
 
 class Dapo(Stateless):
-    """Keeps the groups whose rewards differ, and samples further prompts in place of the others.
+    """Keeps the groups whose rewards differ, and replaces the other groups by those of further prompts.
 
-    DAPO samples until the batch is full, whatever it costs. Here the budget is hard: the update wants as many
-    groups as the budget buys divided by `oversampling`, and sampling ends when it has them or the budget is spent.
-    It may spend less than the budget.
+    DAPO samples until the batch is full, at any cost. Here the budget is hard. The update needs `1 / oversampling` of
+    the groups that the budget pays for; sampling ends once it has them, or once the budget is spent. A step may spend
+    less than the budget.
 
     Args:
         group_size: Rollouts of a group.
-        oversampling: How many groups the budget buys for each that the update wants. Chosen here.
+        oversampling: Groups that the budget pays for, for each group that the update needs. Chosen here.
     """
 
     @checked_settings
@@ -28,7 +28,7 @@ class Dapo(Stateless):
         self._oversampling = oversampling
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
-        """Yield one batch of groups, then replacements; see `Strategy.rounds`."""
+        """Yield a first round of groups, then rounds of replacements."""
         groups, size = affordable_groups(budget, self._group_size, len(prompts))
         wanted = max(1, int(groups / self._oversampling))
         sampled: list[Outcomes] = []

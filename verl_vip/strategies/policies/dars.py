@@ -14,16 +14,16 @@ from verl_vip.strategies.outcomes import has_signal, join, keep_groups, reward_m
 
 
 class Dars(Stateless):
-    """Measures every prompt, then evens out (or tilts to hard prompts) the summed size of advantages.
+    """Estimates each prompt's success rate, then equalises the summed size of advantages, or favours hard prompts.
 
-    With success rate r among the first N rollouts and S = 2r(1-r), a prompt below one half wants
-    `(peak - N S) / S` further rollouts, peak = N/2 ("equal"), or with 2(1-r) times that peak ("hard"). No success
-    counts as r = 1/(2N). Groups without signal are dropped. The paper has N = 8 and at most 4N rollouts ("equal")
-    or 8N ("hard"), whatever they cost; here N = 4 leaves half of a mean of eight for the second stage, and wishes
-    that exceed the budget are cut to one level. It may spend less than the budget.
+    Let r be the success rate among the first N rollouts and S = 2r(1-r). A prompt with r below one half requests
+    `(peak - N S) / S` further rollouts, with peak = N/2 ("equal") or 2(1-r) times that ("hard"). No success at all
+    counts as r = 1/(2N). Groups without signal are dropped. The paper has N = 8 and at most 4N rollouts a prompt
+    ("equal") or 8N ("hard"), at any cost. Here N = 4 leaves half of a mean of eight rollouts for the second stage, and
+    requests that exceed the budget are cut to a common level. A step may spend less than the budget.
 
     Args:
-        first_stage: Rollouts N of every prompt; no more than the budget's even share.
+        first_stage: Rollouts N of every prompt in the first stage, at most the budget's even share.
         schedule: "equal" or "hard".
     """
 
@@ -32,7 +32,7 @@ class Dars(Stateless):
         self._first_stage, self._schedule = first_stage, schedule
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
-        """Yield the first stage, then the further rollouts; see `Strategy.rounds`."""
+        """Yield the first stage, then the further rollouts."""
         size = len(prompts)
         budget.require_feasible(size)
         first = min(max(self._first_stage, budget.lower), budget.total // size)
@@ -46,11 +46,11 @@ class Dars(Stateless):
         return Selection(keep=keep_groups(outcomes, has_signal(outcomes)))
 
     def further_rollouts(self, rates: Tensor, first: int) -> Tensor:
-        """Return how many further rollouts each prompt wants if none is refused.
+        """Return how many further rollouts each prompt requests, before the budget is considered.
 
         Args:
             rates: A `B` tensor of success rates among the first rollouts.
-            first: How many these were.
+            first: The number of first rollouts.
 
         Returns:
             A `B` int64 tensor.

@@ -1,4 +1,4 @@
-"""Random pruning of prompts and rollouts with weights that undo it (in the style of arXiv 2603.04135)."""
+"""Random pruning of prompts and rollouts, corrected by importance weights (in the style of arXiv 2603.04135)."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -14,24 +14,24 @@ from verl_vip.strategies.groups import same_counts
 from verl_vip.strategies.outcomes import reward_means
 from verl_vip.strategies.state import pack, restored_generator, seeded_generator, unpack
 
-#: What is left out for sure can never be weighed up.
+#: Below 1, because no weight can correct for what is always left out.
 _Pruning = Annotated[float, Range(least=0, below=1)]
 
 
 class DynamicPruning(Stateless):
-    """Leaves out prompts and rollouts of small advantage at random, and weighs the others up.
+    """Leaves out prompts and rollouts with small advantages at random, and gives the others larger weights.
 
-    A prompt is left out with probability `prompt_pruning * (1 - 4 E[p(1-p)])`, before sampling; a rollout with
-    `rollout_pruning * (1 - |A| / max |A|)`, after it, A being its advantage over its group. Inclusions are
-    independent, survivors weigh one over their probability of inclusion, and means divide by the original counts,
-    so that the expected update is that of the whole batch. Dynamic Pruning prunes by rank, which its proof does
-    not cover; its rates are not known, and those here are chosen. It spends less than the budget by what the left
-    out prompts would have had.
+    A prompt is left out before sampling with probability `prompt_pruning * (1 - 4 E[p(1-p)])`. A rollout is left out
+    after sampling with probability `rollout_pruning * (1 - |A| / max |A|)`, where A is its advantage within the group.
+    Inclusions are independent, the rest is weighted by the inverse probability of inclusion, and means divide by the
+    original counts, so that the expected update is that of the whole batch. Dynamic Pruning itself prunes by rank,
+    which its proof does not cover. Its rates are not published; those here are chosen. A step does not spend the
+    rollouts of the prompts that it leaves out.
 
     Args:
         prompt_pruning: Largest probability of leaving out a prompt, in [0, 1).
         rollout_pruning: Largest probability of leaving out a rollout, in [0, 1).
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
         ConfigError: If a probability is out of range.
@@ -45,7 +45,7 @@ class DynamicPruning(Stateless):
         self._generator = seeded_generator(seed)
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
-        """Yield even counts for the prompts left in once, then prune; see `Strategy.rounds`."""
+        """Yield even counts for the remaining prompts in one round, then prune rollouts."""
         size = len(prompts)
         budget.require_feasible(size)
         prompt_inclusion = 1 - self._prompt_pruning * (1 - 4 * prediction.reward_variance).clamp(0, 1)
@@ -79,10 +79,10 @@ class DynamicPruning(Stateless):
         return draws < probability
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the generator's state; see `Strategy.state_dict`."""
+        """Return the generator's state."""
         return pack("dynamic_pruning", generator=self._generator.get_state())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
+        """Restore `state_dict`'s value."""
         with unpack(state, "dynamic_pruning", "generator") as values:
             self._generator = restored_generator(values["generator"])

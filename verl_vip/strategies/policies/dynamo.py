@@ -10,10 +10,10 @@ from verl_vip.strategies.policies.reciprocal import proportional_counts
 
 
 class Dynamo(Stateless):
-    """Counts in proportion to `max(4 p (1-p), 0.01)`, within half and one and a half of the mean.
+    """Counts in proportion to `max(4 p (1-p), 0.01)`, between 0.5 and 1.5 times the mean count.
 
-    This is what the released code does; its text says "in proportion to the standard deviation". Prompts with p of
-    at least `solved_from` get the least share. The code's bounds are 8 and 24 around 16. It refreshes p once an
+    This follows the released code; the paper says "in proportion to the standard deviation". Prompts with p of at least
+    `solved_from` get the smallest share. The code's bounds are 8 and 24, around a mean of 16. It updates p once an
     epoch; here p is predicted.
 
     Args:
@@ -27,7 +27,7 @@ class Dynamo(Stateless):
         self._solved_from = solved_from
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
-        """Yield the counts once; see `Strategy.rounds`."""
+        """Yield the counts in one round."""
         budget.require_feasible(len(prompts))
         p = prediction.mean
         shares = (4 * p * (1 - p)).clamp_min(0.01)

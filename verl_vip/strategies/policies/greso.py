@@ -1,4 +1,4 @@
-"""Skipping prompts whose last groups carried no signal, with a probability (GRESO, arXiv 2506.02177)."""
+"""Skipping at random the prompts whose last groups carried no signal (GRESO, arXiv 2506.02177)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,25 +13,25 @@ from verl_vip.strategies.groups import affordable_groups, same_counts
 from verl_vip.strategies.outcomes import Outcomes, has_signal, keep_groups, reward_means
 from verl_vip.strategies.state import counts_by_prompt, pack, restored_generator, seeded_generator, unpack
 
-#: The probabilities move by this much a step, within these bounds.
+#: Change of a probability in one step, and the bounds of the probabilities.
 _STEP, _LEAST, _MOST = 0.01, 0.05, 0.95
-#: Even a prompt that never carried signal is visited with this probability.
+#: Least probability of sampling a prompt.
 _VISIT = 0.01
 
 
 class Greso(Stateless):
-    """Visits a prompt with probability `max(q^z, 0.01)`, z being its current run of groups without signal.
+    """Samples a prompt with probability `max(q^z, 0.01)`, where z is the number of its last groups without signal.
 
-    q differs between runs of all-right (easy) and all-wrong (hard) groups. It falls when at least the wanted share
-    of a step's groups is of that kind and rises otherwise, once prompts come back. Groups without signal are
-    dropped after sampling. Candidates are half again as many as the batch, 384 for 256 in the paper. If too many
-    are skipped it spends less than the budget.
+    There is one q for prompts whose last groups were all correct (easy) and one for all wrong (hard). Once prompts come
+    up again, q falls in a step in which at least the target share of groups is of its kind, and rises otherwise. Groups
+    without signal are dropped after sampling. There are 1.5 candidates for each prompt of the batch, 384 for 256 in the
+    paper. If too many candidates are skipped, a step spends less than the budget.
 
     Args:
         group_size: Rollouts of a prompt.
-        easy_share: Wanted share of all-right groups.
-        hard_share: Wanted share of all-wrong groups.
-        seed: Of the draws.
+        easy_share: Target share of all-correct groups.
+        hard_share: Target share of all-wrong groups.
+        seed: Seed of the draws.
     """
 
     pool_ratio = 1.5
@@ -43,11 +43,11 @@ class Greso(Stateless):
         self._group_size = group_size
         self._shares = {"easy": easy_share, "hard": hard_share}
         self._visit = {"easy": 0.5, "hard": 0.5}
-        self._runs: dict[str, int] = {}  # above zero: that many all-right groups in a row; below: all-wrong
+        self._runs: dict[str, int] = {}  # positive: all-correct groups in a row; negative: all-wrong
         self._generator = seeded_generator(seed)
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
-        """Yield counts for the visited candidates once, then drop groups; see `Strategy.rounds`."""
+        """Yield one round for the candidates that are not skipped, then drop groups."""
         groups, size = affordable_groups(budget, self._group_size, len(prompts))
         draws = torch.rand(len(prompts), generator=self._generator, dtype=torch.float64).tolist()
         visited = [row for row, name in enumerate(prompts.ids) if draws[row] < self._visit_probability(name)]
@@ -64,7 +64,7 @@ class Greso(Stateless):
 
     def _remember(self, prompts: Prompts, visited: list[int], outcomes: Outcomes, returning: bool) -> None:
         rates, signal = reward_means(outcomes), has_signal(outcomes)
-        visited = [row for row in visited if len(outcomes[row])]  # where all rollouts were lost nothing was learned
+        visited = [row for row in visited if len(outcomes[row])]  # a prompt without a scored rollout tells nothing
         seen = {"easy": 0, "hard": 0}
         for row in visited:
             name = prompts.ids[row]
@@ -80,11 +80,11 @@ class Greso(Stateless):
                 self._visit[kind] = min(max(self._visit[kind] + move, _LEAST), _MOST)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return runs, probabilities and the generator's state; see `Strategy.state_dict`."""
+        """Return runs, probabilities and the generator's state."""
         return pack("greso", runs=dict(self._runs), visit=dict(self._visit), generator=self._generator.get_state())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
+        """Restore `state_dict`'s value."""
         with unpack(state, "greso", "runs", "visit", "generator") as values:
             runs = counts_by_prompt(values["runs"])
             visit = {kind: float(values["visit"][kind]) for kind in self._visit}

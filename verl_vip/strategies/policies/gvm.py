@@ -1,4 +1,4 @@
-"""Rollouts for rejection sampling with least gradient variance (GVM, arXiv 2505.02391)."""
+"""Rollouts for rejection sampling with minimum gradient variance (GVM, arXiv 2505.02391)."""
 
 from typing import Annotated
 
@@ -12,14 +12,14 @@ from verl_vip.strategies.policies.reciprocal import proportional_counts
 
 
 class Gvm(Stateless):
-    """Counts in proportion to `G / sqrt(p + alpha / p^(beta - 1))`, with every gradient norm G taken as one.
+    """Counts in proportion to `G / sqrt(p + alpha / p^(beta - 1))`, with gradient norm G = 1 for every prompt.
 
-    The method measures G and p in a sampling stage of its own; here p is predicted and G is equal for all, as VIP
-    assumes too. Prompts with p = 0 get the least.
+    The paper measures G and p in a separate sampling stage. Here p is predicted and G is equal for all prompts, which
+    VIP assumes too. Prompts with p = 0 get the lower bound.
 
     Args:
         alpha: Regularisation against rare successes.
-        beta: Its exponent.
+        beta: Exponent of the regularisation.
     """
 
     decides_beforehand = True
@@ -33,7 +33,7 @@ class Gvm(Stateless):
         self._alpha, self._beta = alpha, beta
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
-        """Yield the counts once; see `Strategy.rounds`."""
+        """Yield the counts in one round."""
         budget.require_feasible(len(prompts))
         p = prediction.mean.to(torch.float64)
         positive = p.clamp_min(1e-12)

@@ -1,4 +1,4 @@
-"""A probe, then rollouts where the first success is most likely (HORA, arXiv 2605.07114)."""
+"""A probe of every prompt, then rollouts where a first success is most likely (HORA, arXiv 2605.07114)."""
 
 import torch
 
@@ -12,13 +12,13 @@ from verl_vip.strategies.outcomes import reward_means
 
 
 class Hora(Stateless):
-    """Probes every prompt and maximises the summed chance of a success among the further rollouts.
+    """Probes every prompt, then maximises the summed probability of a success among the further rollouts.
 
-    After k successes in the probe, p ~ Beta(1 + k, 1 + probe - k). The further counts are the exact optimum, equal
-    gains going to the lowest index. The paper's probe size is unknown; 4 is chosen here.
+    After k successes in the probe, p ~ Beta(1 + k, 1 + probe - k). The further counts are the exact optimum; equal
+    gains go to the lowest index. The paper does not state the probe's size; 4 is chosen here.
 
     Args:
-        probe: Rollouts of the probe; no more than the budget's even share.
+        probe: Rollouts of a prompt in the probe, at most the budget's even share.
     """
 
     @checked_settings
@@ -26,7 +26,7 @@ class Hora(Stateless):
         self._probe = probe
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
-        """Yield the probe, then the rest; see `Strategy.rounds`."""
+        """Yield the probe, then the further rollouts."""
         size = len(prompts)
         budget.require_feasible(size)
         probe = min(max(self._probe, budget.lower), budget.total // size)

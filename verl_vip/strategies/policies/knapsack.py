@@ -14,16 +14,16 @@ from verl_vip.strategies.contract import Budget, Rounds, Stateless
 
 
 class Knapsack(Stateless):
-    """Maximises the summed value `(1 - p^n - (1-p)^n) p (1-p)^2`, exactly, at the predicted p.
+    """Maximises the summed value `(1 - p^n - (1-p)^n) p (1-p)^2` exactly, at the predicted p.
 
-    A prompt has enough rollouts when its group carries signal with probability `confidence`. If all have enough,
-    the surplus is spread evenly over the prompts with p = 0, then over the others. The paper's p is the success
-    rate of the prompt's last visit, which is predictor "last_seen"; its rule for prompts seen fewer than eight
-    times is left to the predictor. The paper's bounds are 2 and 128. Its dynamic program and the marginal gains
-    used here find the same optimum, because the value is concave.
+    A prompt has enough rollouts when its group carries signal with probability `confidence`. If all prompts have
+    enough, the surplus goes evenly to the prompts with p = 0, and then to the others. The paper takes p from the
+    prompt's last visit, as predictor "last_seen" does; its rule for prompts sampled fewer than eight times is left to
+    the predictor. The paper's bounds are 2 and 128. The value is concave, so the marginal gains used here find the same
+    optimum as the paper's dynamic program.
 
     Args:
-        confidence: Probability of signal at which a prompt has enough, in (0, 1).
+        confidence: Probability of signal at which a prompt has enough rollouts, in (0, 1).
     """
 
     decides_beforehand = True
@@ -33,7 +33,7 @@ class Knapsack(Stateless):
         self._confidence = confidence
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
-        """Yield the optimal counts once; see `Strategy.rounds`."""
+        """Yield the optimal counts in one round."""
         budget.require_feasible(len(prompts))
         p = prediction.mean.to(torch.float64)
         certain = (p <= 0) | (p >= 1)

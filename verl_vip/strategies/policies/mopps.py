@@ -15,15 +15,15 @@ from verl_vip.strategies.state import pack, restored_generator, seeded_generator
 
 
 class Mopps(Stateless):
-    """Draws a success probability for each candidate and serves those closest to `target`, evenly.
+    """Draws a success probability for each candidate, and splits the budget evenly among those closest to `target`.
 
-    The belief is the prediction, as a Beta distribution of its mean and variance; predictor "beta_table" is the
-    paper's own. The pool is 16 times the batch, as for mathematics in the paper.
+    The draw is from the Beta distribution with the predicted mean and variance; the paper's predictor is "beta_table".
+    The pool is 16 times the batch, the paper's value for mathematics.
 
     Args:
-        group_size: Rollouts of a prompt; what does not divide goes to the closest prompts.
-        target: The success probability sought.
-        seed: Of the draws.
+        group_size: Rollouts of a prompt. The remainder of the division goes to the closest prompts, one each.
+        target: The preferred success probability.
+        seed: Seed of the draws.
     """
 
     pool_ratio = 16.0
@@ -34,7 +34,7 @@ class Mopps(Stateless):
         self._generator = seeded_generator(seed)
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
-        """Yield counts for the chosen candidates once; see `Strategy.rounds`."""
+        """Yield the counts of the chosen candidates in one round."""
         groups, _ = affordable_groups(budget, self._group_size, len(prompts))
         distance = (draw_success(prediction, self._generator) - self._target).abs()
         chosen = torch.argsort(distance, stable=True)[:groups].tolist()
@@ -43,10 +43,10 @@ class Mopps(Stateless):
         return Selection()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the generator's state; see `Strategy.state_dict`."""
+        """Return the generator's state."""
         return pack("mopps", generator=self._generator.get_state())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
+        """Restore `state_dict`'s value."""
         with unpack(state, "mopps", "generator") as values:
             self._generator = restored_generator(values["generator"])

@@ -1,4 +1,4 @@
-"""A few rollouts to look at each prompt, the rest for those worth it (Pilot-Commit, arXiv 2605.26606)."""
+"""Pilot rollouts of each prompt, then further rollouts of the promising ones (Pilot-Commit, arXiv 2605.26606)."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -16,24 +16,24 @@ from verl_vip.strategies.state import pack, unpack
 
 
 class PilotCommit(Stateless):
-    """Pilots some candidates, commits further rollouts to those neither too hard nor too easy, forgets the rest.
+    """Samples pilot rollouts of some candidates, then further rollouts of those neither too hard nor too easy.
 
-    Prompts solved in every pilot rollout are excluded for good, as in the released code. Thresholds and the ratio
-    of pilot to commit are those of its scripts, which use 32 and 96 or 16 and 48 rollouts. The paper repeats
-    rounds until the batch is full and exceeds an even budget by half; here the budget is hard. It buys pilots on
-    the expectation that one prompt in three survives, and commits to the survivors of the largest reward variance
-    that it can pay for. Survivors are committed in the same step: the paper's buffer of earlier pilots would make
-    the update off-policy. It may spend less than the budget.
+    Prompts solved in every pilot rollout are excluded from the rest of the run, as in the released code. The thresholds
+    and the ratio of pilot to further rollouts are those of its scripts, which use 32 and 96 or 16 and 48. The paper
+    repeats rounds until the batch is full, and exceeds an even budget by half. Here the budget is hard: the number of
+    pilots assumes that one prompt in three survives, and the rest of the budget goes to the survivors with the largest
+    reward variance. Survivors are sampled further in the same step, because the paper's buffer of earlier pilots would
+    make the update off-policy. A step may spend less than the budget.
 
     Args:
-        pilot: Rollouts of every candidate.
+        pilot: Pilot rollouts of a candidate.
         commit: Further rollouts of a survivor.
         lowest: Least pilot success rate of a survivor.
         highest: Largest pilot success rate of a survivor.
-        exclude_from: Pilot success rate from which a prompt is excluded; above 1 for none.
+        exclude_from: Pilot success rate from which a prompt is excluded from the run; above 1, none is.
 
     Raises:
-        ConfigError: If a setting is out of range, or a prompt would be excluded that survives.
+        ConfigError: If a setting is out of range, or a survivor would be excluded.
     """
 
     pool_ratio = 3.0
@@ -49,14 +49,14 @@ class PilotCommit(Stateless):
     ) -> None:
         if not lowest <= highest <= exclude_from:
             raise ConfigError(
-                f"lowest, highest and exclude_from must not fall; got {lowest}, {highest} and {exclude_from}."
+                f"settings must satisfy lowest <= highest <= exclude_from; got {lowest}, {highest} and {exclude_from}."
             )
         self._pilot, self._commit = pilot, commit
         self._lowest, self._highest, self._exclude_from = lowest, highest, exclude_from
         self._excluded: set[str] = set()
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
-        """Yield the pilot, then the commit; see `Strategy.rounds`."""
+        """Yield the pilot rollouts, then those of the survivors."""
         size = len(prompts)
         affordable, pilot = affordable_groups(budget, self._pilot, size)
         commit = min(self._commit, budget.upper - pilot)
@@ -76,11 +76,11 @@ class PilotCommit(Stateless):
         return Selection(keep=keep_groups(join(sampled), chosen))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the ids of the excluded prompts; see `Strategy.state_dict`."""
+        """Return the ids of the excluded prompts."""
         return pack("pilot_commit", excluded=sorted(self._excluded))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
+        """Restore `state_dict`'s value."""
         with unpack(state, "pilot_commit", "excluded") as values:
             excluded = set(values["excluded"])
             if isinstance(values["excluded"], str) or not all(isinstance(name, str) for name in excluded):

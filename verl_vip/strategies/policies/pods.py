@@ -1,4 +1,4 @@
-"""Down-sampling after generation to the rollouts whose rewards vary most (PODS, arXiv 2504.13818)."""
+"""Down-sampling after generation to the rollouts with the largest reward variance (PODS, arXiv 2504.13818)."""
 
 from typing import Annotated
 
@@ -15,14 +15,14 @@ from verl_vip.strategies.groups import even_counts
 class Pods(Stateless):
     """Samples evenly and updates on the `kept` rollouts of each prompt with the largest reward variance.
 
-    Saves update cost, not rollouts. Advantages are centred on what is kept, as the paper does.
+    This saves the cost of the update, not rollouts. Advantages are centred on the kept rollouts, as in the paper.
 
     Args:
-        kept: Rollouts of a prompt that the update uses. The paper's experiments use several sizes; half of a group
-            of eight is chosen here.
+        kept: Rollouts of a prompt that the update uses. The paper's experiments use several values; half of a group of
+            eight is chosen here.
 
     Raises:
-        ConfigError: If `kept` is below 2, which leaves no variance.
+        ConfigError: If `kept` is below 2, so that there is no variance.
     """
 
     @checked_settings
@@ -30,7 +30,7 @@ class Pods(Stateless):
         self._kept = kept
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
-        """Yield even counts once, then keep some; see `Strategy.rounds`."""
+        """Yield even counts in one round, then keep some rollouts."""
         budget.require_feasible(len(prompts))
         outcomes = yield even_counts(len(prompts), range(len(prompts)), budget.total)
         return Selection(keep=tuple(max_variance_subset(rewards, self._kept) for rewards in outcomes))
@@ -40,12 +40,12 @@ def max_variance_subset(rewards: Tensor, size: int) -> Tensor:
     """Choose the rollouts whose rewards have the largest variance.
 
     The best subset consists of the i largest and the size - i smallest rewards for some i (arXiv 2504.13818), so
-    that sorting and prefix sums find it in O(n log n). Among equal variances the fewest large rewards win, among
-    equal rewards the rollouts sampled first.
+    that sorting and prefix sums find it in O(n log n). Of subsets with equal variance, the one with the fewest large
+    rewards is chosen; of rollouts with equal rewards, those sampled first.
 
     Args:
         rewards: An `n` tensor.
-        size: How many to choose; all if there are fewer.
+        size: How many rollouts to choose; all if there are fewer.
 
     Returns:
         An `n` boolean tensor with `min(size, n)` flags set.
@@ -59,8 +59,8 @@ def max_variance_subset(rewards: Tensor, size: int) -> Tensor:
     high = torch.arange(size + 1)
     low, rest = size - high, len(rewards) - high
     total = sums[low] + sums[-1] - sums[rest]
-    spread = size * (squares[low] + squares[-1] - squares[rest]) - total.square()
-    best = int((spread > spread.max() - 1e-12).nonzero()[0])
+    variance = size * (squares[low] + squares[-1] - squares[rest]) - total.square()
+    best = int((variance > variance.max() - 1e-12).nonzero()[0])
     keep = torch.zeros(len(rewards), dtype=torch.bool)
     keep[order[: size - best]] = True
     keep[order[len(rewards) - best :]] = True

@@ -1,4 +1,4 @@
-"""Prompts drawn from a pool of candidates, the more likely the more their rewards are expected to vary."""
+"""Prompts drawn from a pool, with probabilities that grow with their expected reward variance."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -15,28 +15,27 @@ from verl_vip.strategies.state import pack, restored_generator, seeded_generator
 
 
 class Prioritized:
-    """Serves each candidate with probability proportional to `E[p(1-p)]^exponent`, `group_size` rollouts each.
+    """Draws candidates with probability proportional to `E[p(1-p)]^exponent`, for `group_size` rollouts each.
 
-    A rollout's gradient has a second moment proportional to p(1-p) (times the square of what is at stake, where scorers
-    pay on different scales), so that sampling in proportion to its root
-    (exponent 1/2) has least variance for a given gradient (importance sampling). With `correction` 1 the chosen
-    prompts are weighted by the inverse of their probability, which leaves the objective as it was; with 0 they are
-    not, and prompts whose outcome is known beforehand count for less. A draw, and not the top of a ranking: what
-    is predicted to be solved or hopeless comes up now and then, so that wrong predictions are found out. With
-    `even_share` part of the draw is even whatever is predicted (a defensive mixture: Hesterberg, Technometrics 1995),
-    so that a solved prompt that training makes worse is soon seen, and trained again.
+    The gradient of a rollout has a second moment proportional to p(1-p), times the square of the reward scale where
+    scorers differ. Sampling in proportion to its root (exponent 1/2) is importance sampling with minimum variance. With
+    `correction` 1, the drawn prompts are weighted by the inverse of their probability, which leaves the objective
+    unchanged. With 0 they are not, so that prompts with a predictable outcome count less. The choice is a random draw
+    and not the top of a ranking: prompts predicted as solved or hopeless are still drawn from time to time, which
+    corrects wrong predictions. `even_share` makes a part of the draw independent of the prediction (a defensive
+    mixture: Hesterberg, Technometrics 1995), so that a solved prompt that gets worse is soon sampled and trained again.
 
-    Made for groups of one or two and the advantage estimator that uses the prediction as baseline; an estimator
-    that compares rollouts of one prompt needs two or more. Without an even share, prompts that are taken for certain
-    are drawn only if too few others are there.
+    The strategy is meant for groups of one or two rollouts, with the advantage estimator that takes the prediction as
+    baseline. An estimator that compares the rollouts of a prompt needs groups of two or more. Without an even share,
+    prompts predicted with certainty are drawn only if there are too few others.
 
     Args:
         pool_ratio: Candidates for each prompt of the nominal batch.
-        exponent: 0 draws evenly.
-        correction: To what power the inverse probability weighs a prompt.
+        exponent: Exponent of the expected variance; 0 draws evenly.
+        correction: Exponent of the inverse probability in a prompt's weight.
         group_size: Rollouts of a prompt that is drawn; at least the budget's lower bound.
-        seed: Of the draws.
-        even_share: Which part of the draw pays no regard to the prediction, from 0 to 1.
+        seed: Seed of the draws.
+        even_share: Part of the draw that is independent of the prediction, from 0 to 1.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -61,9 +60,9 @@ class Prioritized:
         self._generator = seeded_generator(seed)
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
-        """Yield counts once; see `Strategy.rounds`. What does not divide into groups is left unspent."""
+        """Yield the counts in one round; a remainder smaller than a group is not spent."""
         groups, size = affordable_groups(budget, self._group_size, len(prompts))
-        variance = prediction.at_stake(prediction.reward_variance.to(torch.float64).clamp_min(1e-6))
+        variance = prediction.rescale(prediction.reward_variance.to(torch.float64).clamp_min(1e-6))
         priority = variance**self._exponent
         priority = (1 - self._even_share) * priority / priority.mean() + self._even_share
         probability = inclusion_probabilities(priority, groups)
@@ -77,11 +76,11 @@ class Prioritized:
         return Selection(prompt_weight=weight)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the generator's state; see `Strategy.state_dict`."""
+        """Return the generator's state."""
         return pack("prioritized", generator=self._generator.get_state())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
+        """Restore `state_dict`'s value."""
         with unpack(state, "prioritized", "generator") as values:
             self._generator = restored_generator(values["generator"])
 
@@ -91,32 +90,32 @@ def inclusion_probabilities(priority: Tensor, count: int) -> Tensor:
 
     Args:
         priority: A `B` float64 tensor, positive.
-        count: How many are to be drawn, at most `B`.
+        count: The number of rows to draw, at most `B`.
 
     Returns:
-        A `B` float64 tensor. Entries that proportion would put above one are one, and the others share the rest.
+        A `B` float64 tensor. Entries that would exceed one are one, and the others share the rest.
     """
     descending, order = priority.sort(descending=True, stable=True)
-    rest = descending.flip(0).cumsum(0).flip(0)  # of each entry and all smaller ones
+    remaining = descending.flip(0).cumsum(0).flip(0)  # of each entry and all smaller ones
     left = count - torch.arange(len(priority), dtype=torch.float64)
-    # Entry i is certain if its share of what the first i leave over is at least one.
-    certain = int((descending * left >= rest).long().cumprod(0).sum())
+    # Entry i is certain if its share of what the first i entries leave is at least one.
+    certain = int((descending * left >= remaining).long().cumprod(0).sum())
     certain = min(certain, count)
     share = torch.ones_like(descending)
     if certain < len(priority):
-        share[certain:] = descending[certain:] * (count - certain) / rest[certain]
+        share[certain:] = descending[certain:] * (count - certain) / remaining[certain]
     return torch.empty_like(share).index_copy(0, order, share.clamp_max(1.0))
 
 
 def systematic_sample(probability: Tensor, count: int, generator: torch.Generator) -> list[int]:
     """Draw `count` different rows, row i with probability `probability[i]`.
 
-    Rows are put in random order on a line, each as long as its probability, and points one apart are laid over it.
+    The rows lie in random order on a line, each as long as its probability. Equidistant points, one apart, select them.
 
     Args:
         probability: A `B` float64 tensor in [0, 1] that sums to `count`.
-        count: How many rows.
-        generator: Of the order and of where the first point lies.
+        count: The number of rows to draw.
+        generator: Draws the order and the position of the first point.
     """
     order = torch.randperm(len(probability), generator=generator)
     first = torch.rand(1, generator=generator, dtype=torch.float64)

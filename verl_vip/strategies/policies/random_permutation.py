@@ -1,4 +1,4 @@
-"""A control: VIP's counts, given to the wrong prompts."""
+"""A control: VIP's counts, assigned to random prompts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,11 +15,11 @@ from verl_vip.strategies.state import pack, restored_generator, seeded_generator
 
 
 class RandomPermutation(Stateless):
-    """Permutes the counts of `Vip` at random, as a control for what the match of counts to prompts is worth.
+    """Permutes the counts of `Vip` at random, to measure what assigning them to the right prompts is worth.
 
     Args:
         objective: As for `Vip`.
-        seed: Of the permutations.
+        seed: Seed of the permutations.
     """
 
     decides_beforehand = True
@@ -30,16 +30,16 @@ class RandomPermutation(Stateless):
         self._generator = seeded_generator(seed)
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
-        """Yield the permuted counts once; see `Strategy.rounds`."""
+        """Yield the permuted counts in one round."""
         counts = next(self._vip.rounds(prompts, prediction, budget))
         yield counts[torch.randperm(len(counts), generator=self._generator)]
         return Selection()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the generator's state; see `Strategy.state_dict`."""
+        """Return the generator's state."""
         return pack("random_permutation", generator=self._generator.get_state())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict`'s value; see `Strategy.load_state_dict`."""
+        """Restore `state_dict`'s value."""
         with unpack(state, "random_permutation", "generator") as values:
             self._generator = restored_generator(values["generator"])

@@ -36,8 +36,8 @@ class Reciprocal(ClosedFormObjective):
 def proportional_counts(shares: Tensor, budget: Budget) -> Tensor:
     """Spend the budget exactly, in proportion to the shares as far as the bounds allow.
 
-    Integers come from Neyman's objective with the squared shares as weights. Prompts with share zero stay at the
-    lower bound until all others are at the upper.
+    The integers minimise Neyman's objective with the squared shares as weights. Prompts with share zero stay at the
+    lower bound until all others have reached the upper bound.
 
     Args:
         shares: A `B` tensor, not negative.

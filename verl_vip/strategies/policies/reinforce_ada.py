@@ -1,4 +1,4 @@
-"""Sampling in rounds until a prompt has both outcomes (Reinforce-Ada, arXiv 2510.04996)."""
+"""Rounds of rollouts until a prompt has both outcomes (Reinforce-Ada, arXiv 2510.04996)."""
 
 from typing import Literal
 
@@ -14,19 +14,19 @@ from verl_vip.strategies.outcomes import Outcomes, join
 
 
 class ReinforceAda(Stateless):
-    """Gives every active prompt a round of rollouts, retires those with enough outcomes, and down-samples.
+    """Samples a round of rollouts of every active prompt, retires prompts with enough outcomes, and down-samples.
 
-    The update uses `kept` rollouts a prompt, half of them positive if there are as many, with advantages centred
-    on all that were sampled. The paper spends up to `max_rounds * round_size` rollouts on each prompt of the
-    batch; here the budget is hard. Half of it pays for the first round, which may leave prompts at the end of the
-    batch without any; the other half for later rounds, lowest index first. It may spend less than the budget.
+    The update uses `kept` rollouts of a prompt, half of them positive if there are enough. Advantages are centred on
+    all rollouts that were sampled. The paper spends up to `max_rounds * round_size` rollouts on each prompt of the
+    batch. Here the budget is hard. Half of it pays for the first round, so that prompts at the end of the batch may get
+    none. The other half pays for later rounds, lowest index first. A step may spend less than the budget.
 
     Args:
-        round_size: Rollouts of a prompt and round.
-        max_rounds: Most rounds.
+        round_size: Rollouts of a prompt in one round.
+        max_rounds: Largest number of rounds.
         kept: Rollouts of a prompt that the update uses.
-        positive_above: A rollout with a larger reward is positive.
-        exit_rule: Retire a prompt at one positive rollout ("positive"), or at `kept / 2` of each kind ("balanced").
+        positive_above: A rollout is positive if its reward is larger than this.
+        exit_rule: A prompt retires at one positive rollout ("positive"), or at `kept / 2` of each kind ("balanced").
     """
 
     weighs: frozenset[Weighing] = frozenset({"baseline"})
@@ -44,7 +44,7 @@ class ReinforceAda(Stateless):
         self._positive_above, self._exit_rule = positive_above, exit_rule
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
-        """Yield rounds until all prompts retire or the budget is spent; see `Strategy.rounds`."""
+        """Yield rounds until all prompts retire or the budget is spent."""
         groups, size = affordable_groups(budget, self._round_size, len(prompts))
         active = list(range(max(1, min(groups, budget.total // (2 * size)))))
         sampled: list[Outcomes] = []

@@ -1,4 +1,4 @@
-"""Doubling what the most varied half of the prompts get, round by round (VIGOR, arXiv 2607.22002)."""
+"""Rounds that double the rollouts of the half with the largest reward variance (VIGOR, arXiv 2607.22002)."""
 
 from verl_vip.advantages.selection import Selection
 from verl_vip.annotations import Count, checked_settings
@@ -9,15 +9,15 @@ from verl_vip.strategies.outcomes import Outcomes, join, reward_variances
 
 
 class Vigor(Stateless):
-    """Starts with a few rollouts each; in every further round the top half of the last one gets twice as many.
+    """Samples a few rollouts of every prompt; in each further round, half of the prompts get twice as many.
 
-    The half with the largest reward variance so far goes on, equal variances by index. Each round costs the same,
-    so the first count is the even share divided by the number of rounds: 2 of 8, with final groups of 2, 6, 14 and
-    30. If the lower bound asks for more at first, later rounds shrink to what is left. What does not divide is
-    left unspent.
+    The half with the largest reward variance so far continues; of equal variances, the lower index does. Every round
+    costs the same, so the first count is the even share divided by the number of rounds: 2 of 8, with final groups of
+    2, 6, 14 and 30. If the lower bound requires more in the first round, later rounds shrink to the rest of the budget.
+    The remainder of the division is not spent.
 
     Args:
-        num_rounds: Rounds in all.
+        num_rounds: Number of rounds.
     """
 
     @checked_settings
@@ -25,7 +25,7 @@ class Vigor(Stateless):
         self._num_rounds = num_rounds
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
-        """Yield the rounds; see `Strategy.rounds`."""
+        """Yield the rounds."""
         size = len(prompts)
         budget.require_feasible(size)
         active = list(range(size))

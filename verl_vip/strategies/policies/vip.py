@@ -14,10 +14,10 @@ class Vip(Stateless):
     """Counts that minimise the summed gradient variance (Theorems 5.1 and 5.2) under the budget.
 
     Args:
-        objective: The variance that is minimised, or the name of the advantage estimator whose it is.
+        objective: The variance that is minimised, or the name of its advantage estimator.
         rounding: "exact" for the integer optimum, "paper" for the relaxed optimum rounded by Algorithm 2.
-        uncertainty: "expected" weighs a prompt by E[p(1-p)], which is smaller where p is uncertain; "plug_in" by
-            m(1-m) at the mean m, as the paper does. They are one for a predictor that gives points only.
+        uncertainty: "expected" weights a prompt by E[p(1-p)], which is smaller where p is uncertain; "plug_in" by
+            m(1-m) at the mean m, as the paper does. The two are equal for a predictor without variances.
     """
 
     decides_beforehand = True
@@ -34,7 +34,7 @@ class Vip(Stateless):
         self._uncertainty = uncertainty
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
-        """Yield the optimal counts once; see `Strategy.rounds`."""
+        """Yield the optimal counts in one round."""
         budget.require_feasible(len(prompts))
         yield allocate(
             None,

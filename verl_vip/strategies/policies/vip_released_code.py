@@ -1,4 +1,4 @@
-"""VIP as its authors' code has it, which is not what their paper says."""
+"""VIP as in its authors' released code, which differs from their paper."""
 
 import numpy as np
 import torch
@@ -16,11 +16,11 @@ from verl_vip.strategies.policies.reciprocal import Reciprocal
 class VipReleasedCode(Stateless):
     """Minimises `sum p(1-p)/n` for either estimator with SciPy's SLSQP, and rounds by greedy gains.
 
-    After the later releases of the code for arXiv 2602.01601. Prompts with p of at least `solved_from` count as
-    solved. SLSQP starts at even counts and stops at its default tolerance, often short of the optimum; what it
-    returns is kept. Counts are rounded down, and what is left goes to the largest gains. The code then drops
-    prompts with fewer than four rollouts; with a lower bound, as here, none is dropped. Its time grows
-    like the cube of the number of prompts: seconds at a few hundred.
+    This follows the later releases of the code for arXiv 2602.01601. Prompts with p of at least `solved_from` count as
+    solved. SLSQP starts at even counts and stops at its default tolerance, often before the optimum; its result is used
+    as it is. Counts are rounded down, and the rest of the budget goes to the largest gains. The code then drops prompts
+    with fewer than four rollouts; here the lower bound applies and none is dropped. The time grows with the cube of the
+    number of prompts: seconds for a few hundred.
 
     Args:
         solved_from: Success probability from which a prompt counts as solved.
@@ -33,7 +33,7 @@ class VipReleasedCode(Stateless):
         self._solved_from = solved_from
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
-        """Yield the counts once; see `Strategy.rounds`."""
+        """Yield the counts in one round."""
         size = len(prompts)
         budget.require_feasible(size)
         p = prediction.mean.to(torch.float64)

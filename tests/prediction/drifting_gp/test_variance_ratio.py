@@ -3,7 +3,7 @@ import torch
 
 from verl_vip.prediction.contract import Prompts
 from verl_vip.prediction.drifting_gp.predictor import DriftingGaussianProcess
-from verl_vip.prediction.drifting_gp.reward_spread import RewardSpread
+from verl_vip.prediction.drifting_gp.variance_ratio import VarianceRatio
 from verl_vip.prediction.observations import pool
 
 IDS = tuple(f"q{i}" for i in range(40))
@@ -23,11 +23,11 @@ def partial_rewards(seed: int) -> torch.Tensor:
 
 
 def test_it_finds_the_ratio_of_variances():
-    spread = RewardSpread()
+    ratio = VarianceRatio()
     for seed in range(30):
         won, tried, squares = sums(partial_rewards(seed))
-        spread.observe(pool(PROMPTS, won, tried, squares))
-    found = spread.predict((*IDS, "new"))
+        ratio.observe(pool(PROMPTS, won, tried, squares))
+    found = ratio.predict((*IDS, "new"))
     true = 0.4**2 / 12 / 0.25
     # What is not yet certain of a prompt leans to the ratio of all.
     assert (found[:20] > 0.85).all()
@@ -36,19 +36,19 @@ def test_it_finds_the_ratio_of_variances():
 
 
 def test_with_binary_rewards_it_is_exactly_one():
-    spread, generator = RewardSpread(), torch.Generator().manual_seed(0)
+    ratio, generator = VarianceRatio(), torch.Generator().manual_seed(0)
     for _ in range(20):
         won = torch.randint(0, 9, (40,), generator=generator).double()
-        spread.observe(pool(PROMPTS, won, torch.full((40,), 8)))
-    assert (spread.predict((*IDS, "new")) == 1).all()
+        ratio.observe(pool(PROMPTS, won, torch.full((40,), 8)))
+    assert (ratio.predict((*IDS, "new")) == 1).all()
 
 
 def test_a_saved_one_goes_on_as_before():
-    one = RewardSpread()
+    one = VarianceRatio()
     one.observe(pool(PROMPTS, *sums(partial_rewards(0))))
-    two = RewardSpread.from_state(one.state_dict())
-    for spread in (one, two):
-        spread.observe(pool(PROMPTS, *sums(partial_rewards(1))))
+    two = VarianceRatio.from_state(one.state_dict())
+    for ratio in (one, two):
+        ratio.observe(pool(PROMPTS, *sums(partial_rewards(1))))
     assert torch.equal(one.predict(IDS), two.predict(IDS))
 
 
