@@ -87,6 +87,9 @@ class VipConfig:
     """What tells tasks of one wording apart, besides the wording: fields of the data set by dotted name, such as
     `[reward_model.ground_truth]` or `[extra_info.split]`. Without any, prompts of one wording are one prompt to the
     predictor. The embedding is that of the wording."""
+    balance_by: str = "data_source"
+    """The field of the data set whose values the strategy `balanced` draws evenly over, by dotted name, such as
+    `extra_info.level`; `prioritized` does so with `balance: labels` among its settings."""
     cache_dir: PathText = "~/.cache/verl_vip"
     """Where prompt embeddings are kept between runs."""
     embed_at_start: bool = True
@@ -144,6 +147,17 @@ class VipConfig:
     def range_of(self, source: str) -> tuple[float, float]:
         """Return the rewards of a failed and of a solved rollout of a data source."""
         return self.reward_range_by_source.get(source, self.reward_range)
+
+    @property
+    def label_field(self) -> str | None:
+        """`balance_by` where the strategy draws evenly over labels, and None where nothing needs them."""
+        by_labels = self.strategy == "balanced" or self.strategy_settings.get("balance") == "labels"
+        return self.balance_by if by_labels else None
+
+    @property
+    def task_fields(self) -> tuple[str, ...]:
+        """The fields of a row of the data set that planning needs, by dotted name."""
+        return self.identity_fields if self.label_field is None else (*self.identity_fields, self.label_field)
 
     @property
     def cache_path(self) -> Path:

@@ -34,7 +34,10 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
         session = current_session()
         session.start(last_step=steps, sampler=self.sample_further, in_flight=_restored_prompts())
         if session.settings.vip.embed_at_start:
-            embed_training_set(self.config, session.planner.embedder, steps, session.settings.vip.identity_fields)
+            vip = session.settings.vip
+            embed_training_set(
+                self.config, session.planner.embedder, steps, vip.identity_fields, label_field=vip.label_field
+            )
 
     async def _init_agent_loop_workers(self) -> None:
         await super()._init_agent_loop_workers()
@@ -60,7 +63,7 @@ class RolloutManager(AgentLoopManagerTQ):  # type: ignore[misc]
                 uids=uids,
                 messages=list(prompts["raw_prompt"]),
                 labels=labels,
-                tasks=_columns(prompts, session.settings.vip.identity_fields),
+                tasks=_columns(prompts, session.settings.vip.task_fields),
             )
             tensordict_utils.assign_non_tensor_stack(prompts, COUNT_FIELD, counts)
             self._batch, self._row_of = prompts, {uid: row for row, uid in enumerate(uids)}
@@ -95,7 +98,9 @@ def _columns(prompts: TensorDict, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return for each row the columns that contain the fields with these dotted names; an empty list without names."""
     columns = {name.partition(".")[0] for name in names}
     if absent := columns - set(prompts.keys()):
-        raise ConfigError(f"vip.identity_fields names columns that are not in the training data: {sorted(absent)}.")
+        raise ConfigError(
+            f"vip.identity_fields and vip.balance_by name columns that are not in the training data: {sorted(absent)}."
+        )
     return [dict(zip(columns, row, strict=True)) for row in zip(*(prompts[name] for name in columns), strict=True)]
 
 

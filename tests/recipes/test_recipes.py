@@ -74,6 +74,17 @@ def test_prompts_are_drawn_from_a_pool_one_rollout_each_by_one_group():
     assert {name for name, value in VipConfig().to_mapping().items() if config.vip[name] != value} == changed
 
 
+def test_a_pool_is_balanced_by_one_group_and_the_prediction_goes_by_two_overrides():
+    pool = ["data.train_batch_size=96", "actor_rollout_ref.actor.ppo_mini_batch_size=16", "vip.budget=16"]
+    overrides = ["+vip=balanced", "actor_rollout_ref.rollout.n=1", "vip.balance_by=extra_info.level", *pool]
+    vip = RunSettings.from_verl(added_to_verl(*overrides)).vip
+    assert vip.strategy_settings == {"exponent": 2.0, "even_share": 0.25, "balance": "labels"}
+    assert vip.label_field == "extra_info.level"
+    unaided = added_to_verl(*overrides, "vip.strategy=balanced", "~vip.strategy_settings")
+    assert RunSettings.from_verl(unaided).vip.strategy_settings == {}
+    assert RunSettings.from_verl(added_to_verl("+vip=rloo", "actor_rollout_ref.rollout.n=8")).vip.label_field is None
+
+
 def test_two_overrides_add_everything_to_an_existing_run():
     config = added_to_verl("+vip=rloo", "actor_rollout_ref.rollout.n=8")
     settings = RunSettings.from_verl(config)

@@ -25,7 +25,8 @@ def batch():
         mean = torch.as_tensor(probabilities, dtype=torch.float64)
         variance = torch.zeros_like(mean) if variances is None else torch.as_tensor(variances, dtype=torch.float64)
         ids = tuple(f"prompt-{first + row}" for row in range(len(mean)))
-        return Prompts(ids, torch.zeros(len(mean), 2)), Prediction(mean, variance)
+        labels = tuple("ab"[row % 2] for row in range(len(mean)))
+        return Prompts(ids, torch.zeros(len(mean), 2), labels), Prediction(mean, variance)
 
     return make
 

@@ -20,7 +20,7 @@ def test_settings_reach_the_strategy():
     ("name", "settings", "message"),
     [
         ("vipp", {}, "did you mean 'vip'"),
-        ("nothing-like-it", {}, "known: cero"),
+        ("nothing-like-it", {}, "known: balanced, "),
         ("dapo", {"group_sise": 4}, "did you mean 'group_size'"),
         ("uniform", {"seed": 1}, "known: none"),
         ("vip_paper", {"rounding": "exact"}, "no setting 'rounding'"),

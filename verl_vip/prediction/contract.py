@@ -38,14 +38,17 @@ class Prompts:
     Attributes:
         ids: `B` content hashes (see `verl_vip.prediction.identity`). Equal prompts have equal ids.
         embeddings: A `B x d` float tensor, one sentence embedding a prompt.
+        labels: `B` names of what the prompts belong to, such as their data sources, for strategies that balance;
+            None if there are none.
 
     Raises:
-        InvalidInputError: If the embeddings are not a real tensor with one row for each id, or a row is not finite or
-            too long.
+        InvalidInputError: If the embeddings are not a real tensor with one row for each id, a row is not finite or too
+            long, or there is not one label for each id.
     """
 
     ids: tuple[str, ...]
     embeddings: Tensor
+    labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         require_tensors(embeddings=self.embeddings)
@@ -54,6 +57,8 @@ class Prompts:
                 f"embeddings must be a (B, d) tensor with B = {len(self.ids)} rows, one for each id; "
                 f"got shape {tuple(self.embeddings.shape)}."
             )
+        if self.labels is not None and len(self.labels) != len(self.ids):
+            raise InvalidInputError(f"{len(self.ids)} prompts need one label each; got {len(self.labels)} labels.")
         lengths = torch.linalg.vector_norm(self.embeddings.detach().float(), dim=1)
         if not (lengths < _LONGEST).all():
             row = int((~(lengths < _LONGEST)).nonzero()[0])
@@ -68,7 +73,8 @@ class Prompts:
     def select(self, rows: Sequence[int] | Tensor) -> "Prompts":
         """Return the prompts of the given rows, in that order."""
         index = torch.as_tensor(rows, dtype=torch.long)
-        return Prompts(tuple(self.ids[i] for i in index.tolist()), self.embeddings[index])
+        labels = None if self.labels is None else tuple(self.labels[row] for row in index.tolist())
+        return Prompts(tuple(self.ids[row] for row in index.tolist()), self.embeddings[index], labels)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,12 @@ def fields_of(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def label_of(row: Mapping[str, Any], name: str) -> str:
+    """Return a part of a row of a data set by dotted name, as text; empty for a part it lacks."""
+    value = fields_of(row, [name])[name]
+    return "" if value is None else str(value)
+
+
 def prompt_text(prompt: str | Sequence[Mapping[str, Any]] | None) -> str:
     """Return the text of a prompt that is embedded.
 

@@ -63,7 +63,7 @@ class World:
     """A simulated data set of `Q` prompts.
 
     Attributes:
-        prompts: Ids and embeddings, `Q x d` float32, as predictors see them.
+        prompts: Ids, embeddings (`Q x d` float32), and families as labels.
         directions: A `Q x d` float64 tensor of unit vectors, the gradient of each prompt's success logit with
             respect to what the policy can learn.
         start_logits: A `Q` float64 tensor of success logits before training.
@@ -121,4 +121,5 @@ def make_world(settings: WorldSettings, seed: int) -> World:
     noise = settings.embedding_noise * unit(normal(size, width))
     embeddings = unit(directions + noise).to(torch.float32)
     ids = tuple(f"prompt-{row}" for row in range(size))
-    return World(Prompts(ids, embeddings), directions, shown + own_logits, own_logits, factors, families)
+    labels = tuple(f"family-{family}" for family in families.tolist())
+    return World(Prompts(ids, embeddings, labels), directions, shown + own_logits, own_logits, factors, families)

@@ -9,6 +9,8 @@ from verl_vip.strategies.gradient_variance import GradientVariance
 
 #: Where each strategy is defined; its module is imported on first use.
 STRATEGIES: Mapping[str, str] = {
+    "balanced": "verl_vip.strategies.policies.prioritized:Prioritized",
+    "balanced_clusters": "verl_vip.strategies.policies.prioritized:Prioritized",
     "coba": "verl_vip.strategies.policies.coba:Coba",
     "cero": "verl_vip.strategies.policies.cero:Cero",
     "dapo": "verl_vip.strategies.policies.dapo:Dapo",
@@ -35,6 +37,8 @@ STRATEGIES: Mapping[str, str] = {
 
 #: Settings that a name fixes.
 FIXED: Mapping[str, Mapping[str, Any]] = {
+    "balanced": {"exponent": 0.0, "even_share": 0.0, "balance": "labels"},
+    "balanced_clusters": {"exponent": 0.0, "even_share": 0.0, "balance": "clusters"},
     # VIP with the true probabilities, which predictor "oracle" gives without uncertainty.
     "oracle": {"uncertainty": "plug_in"},
     "vip_paper": {"rounding": "paper", "uncertainty": "plug_in"},

@@ -12,7 +12,7 @@ from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError
 from verl_vip.prediction.contract import Prompts
 from verl_vip.prediction.embedding import PromptEmbedder
-from verl_vip.prediction.identity import fields_of, prompt_id, prompt_text
+from verl_vip.prediction.identity import fields_of, label_of, prompt_id, prompt_text
 from verl_vip.strategies.contract import Budget
 from verl_vip.strategies.step import Step
 from verl_vip.workers.session.outcomes import Plan, Stopwatch
@@ -63,7 +63,7 @@ class Planner:
             uids: `B` uids, drawn by verl.
             messages: `B` chat prompts, each a list of messages.
             labels: `B` data sources.
-            tasks: `B` rows of the data set with the columns of `vip.identity_fields`; not needed if that is empty.
+            tasks: `B` rows of the data set with the columns that `vip.task_fields` names; not needed if that is empty.
 
         Raises:
             IntegrationError: If the strategy broke the budget.
@@ -76,7 +76,10 @@ class Planner:
                 prompt_id(*both) for both in zip(messages, (fields_of(task, fields) for task in tasks), strict=True)
             )
         self._warn_of_repetition(step, ids)
-        prompts = Prompts(ids, self.embedder.embed(wordings, [prompt_text(message) for message in messages]))
+        balance_by = self._settings.vip.label_field
+        groups = None if balance_by is None else tuple(label_of(task, balance_by) for task in tasks)
+        embeddings = self.embedder.embed(wordings, [prompt_text(message) for message in messages])
+        prompts = Prompts(ids, embeddings, groups)
         watch.lap("embed")
         prediction = replace(state.predictor.predict(prompts), reward_scale=_reward_scales(self._settings.vip, labels))
         watch.lap("predict")

@@ -179,7 +179,7 @@ class Session:
             uids: The uids of one batch of `B` prompts, or of all batches that verl samples ahead.
             messages: The chat prompt of each uid, a list of messages.
             labels: The data source of each uid.
-            tasks: The data set's row of each uid, with the columns of `vip.identity_fields`.
+            tasks: The data set's row of each uid, with the columns that `vip.task_fields` names.
 
         Returns:
             The count of each uid in the first round.

@@ -15,7 +15,7 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl_vip.annotations import Range
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.prediction.embedding import PromptEmbedder
-from verl_vip.prediction.identity import fields_of, prompt_id, prompt_text
+from verl_vip.prediction.identity import fields_of, label_of, prompt_id, prompt_text
 from verl_vip.workers.settings.verl_config import VerlConfig
 
 logger = logging.getLogger("verl_vip")
@@ -26,7 +26,11 @@ _NAMED = 10
 
 
 def embed_training_set(
-    config: DictConfig, embedder: PromptEmbedder, steps: int | None, identity_fields: Sequence[str] = ()
+    config: DictConfig,
+    embedder: PromptEmbedder,
+    steps: int | None,
+    identity_fields: Sequence[str] = (),
+    label_field: str | None = None,
 ) -> None:
     """Embed all prompts that a run will train on, with a progress bar; a step then only looks its embeddings up.
 
@@ -37,13 +41,14 @@ def embed_training_set(
         embedder: The session's embedder.
         steps: The last training step; None if unknown.
         identity_fields: `vip.identity_fields`.
+        label_field: `vip.balance_by`, if the strategy draws evenly over labels.
 
     Raises:
-        ConfigError: If a field of `vip.identity_fields` is in no row.
+        ConfigError: If a field of `vip.identity_fields` is in no row, or all rows have the same label.
         InvalidInputError: If a prompt or a field of its identity has no stable content to hash.
     """
     began = time.perf_counter()
-    pool = _Pool(identity_fields)
+    pool = _Pool(identity_fields, label_field)
     for number, row in rows_to_serve(config, steps):
         try:
             pool.add(number, row)
@@ -83,15 +88,18 @@ class _Pool:
 
     Args:
         identity_fields: `vip.identity_fields`.
+        label_field: The field whose values are counted, if any.
 
     Attributes:
         texts: The text to embed, by the id of the prompt's messages.
     """
 
-    def __init__(self, identity_fields: Sequence[str]) -> None:
+    def __init__(self, identity_fields: Sequence[str], label_field: str | None) -> None:
         self.texts: dict[str, str] = {}
         self._fields = tuple(identity_fields)
         self._absent = set(identity_fields)
+        self._label_field = label_field
+        self._labels: Counter[str] = Counter()
         self._blank: list[int] = []
         self._wordings, self._tasks = _Truths(), _Truths()
 
@@ -104,6 +112,8 @@ class _Pool:
             self._blank.append(number)
         fields = fields_of(row, self._fields)
         self._absent -= {name for name, value in fields.items() if value is not None}
+        if self._label_field is not None:
+            self._labels[label_of(row, self._label_field)] += 1
         truth = ""
         with suppress(InvalidInputError):
             truth = prompt_id(None, fields_of(row, [_TRUTH]))
@@ -118,6 +128,8 @@ class _Pool:
                 "vip.identity_fields names fields that no row of the training data has: "
                 f"{', '.join(sorted(self._absent))}; correct the names."
             )
+        if self._label_field is not None and self.texts:
+            self._report_labels()
         if self._blank:
             more = f" and {len(self._blank) - _NAMED} more" if len(self._blank) > _NAMED else ""
             logger.warning(
@@ -129,6 +141,16 @@ class _Pool:
             )
         if shared := self._wordings.num_shared:
             self._report_shared_texts(shared, self._tasks.num_shared if self._fields else shared)
+
+    def _report_labels(self) -> None:
+        if len(self._labels) == 1:
+            raise ConfigError(
+                f"every training prompt has the label {next(iter(self._labels))!r} in {self._label_field}, so there is "
+                "nothing to balance; set vip.balance_by to another field, or vip.strategy=balanced_clusters."
+            )
+        named = ", ".join(f"{label or 'none'!r} {count}" for label, count in self._labels.most_common(_NAMED))
+        more = f" and {len(self._labels) - _NAMED} more" if len(self._labels) > _NAMED else ""
+        logger.info("labels of the training prompts (vip.balance_by=%s): %s%s", self._label_field, named, more)
 
     def _report_shared_texts(self, shared: int, pooled: int) -> None:
         text = f"{shared} training prompts share their text with a prompt of another ground truth"

@@ -104,6 +104,16 @@ def test_texts_with_several_ground_truths_are_counted_and_what_is_done_is_said(s
     assert "share their text" not in said
 
 
+def test_labels_to_balance_are_counted_and_one_alone_is_refused(serve):
+    rows = [row(f"Add {number}", level=number % 3 or None) for number in range(9)]
+    _, said = serve(rows, label_field="extra_info.level")
+    assert "(vip.balance_by=extra_info.level): 'none' 3, '1' 3, '2' 3" in said
+    _, said = serve(rows)
+    assert "balance_by" not in said
+    with pytest.raises(ConfigError, match=r"every training prompt has the label '' in extra_info\.part, so there is"):
+        serve(rows, label_field="extra_info.part")
+
+
 @pytest.mark.parametrize("name", ["reward_model.truth", "extra_info.part.x", "nothing"])
 def test_a_field_that_no_row_has_is_named(serve, name):
     with pytest.raises(ConfigError, match=f"fields that no row of the training data has: {name}; correct the names"):

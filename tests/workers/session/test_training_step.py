@@ -119,6 +119,19 @@ def test_prompts_of_one_wording_are_told_apart_by_a_field_and_embedded_once(sett
     assert sum(plan_again) == 32
 
 
+def test_a_balanced_draw_goes_by_the_field_that_is_named(tmp_path):
+    balanced = ("vip.strategy=balanced", "+vip.strategy_settings.group_size=8", "vip.balance_by=extra_info.level")
+    session = started(
+        demo_settings(tmp_path, *balanced, "vip.budget=16", "actor_rollout_ref.actor.ppo_mini_batch_size=2")
+    )
+    tasks = [{"extra_info": {"level": level}} for level in (1, 1, 1, 2)]
+    for step in range(1, 5):
+        counts = session.plan(step=step, uids=UIDS, messages=MESSAGES, labels=["add"] * 4, tasks=tasks)
+        assert sorted(counts[:3]) == [0, 0, 8]
+        assert counts[3] == 8
+        observe(session, counts, [count // 2 for count in counts], step=step)
+
+
 def test_prompts_without_a_word_are_planned_and_learned_from_like_others(settings):
     session = started(settings, predictor="drifting_gp")
     messages = [MESSAGES[0], [], [{"role": "assistant", "content": None, "tool_calls": [{"id": "f"}]}], MESSAGES[1]]

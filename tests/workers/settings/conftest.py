@@ -121,7 +121,9 @@ def bases(folder: Path) -> dict[str, DictConfig]:
     for name in PRESETS:
         added = ["hydra.searchpath=[pkg://verl_vip.recipes]", f"+vip={name}", *places]
         with initialize_config_module("verl.trainer.config", version_base=None):
-            found[f"+{name}"] = compose("ppo_trainer", overrides=[*added, *(POOL if name == "prioritized" else SMALL)])
+            found[f"+{name}"] = compose(
+                "ppo_trainer", overrides=[*added, *(POOL if name in ("prioritized", "balanced") else SMALL)]
+            )
     for config in found.values():
         OmegaConf.set_struct(config, value=False)
     return found

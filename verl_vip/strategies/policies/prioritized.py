@@ -1,13 +1,14 @@
-"""Prompts drawn from a pool, with probabilities that grow with their expected reward variance."""
+"""Prompts drawn from a pool: evenly over groups, with probabilities that grow with their expected reward variance."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from verl_vip.advantages.selection import Selection, Weighing
 from verl_vip.annotations import Count, Range, Share, checked_settings
+from verl_vip.errors import InvalidInputError
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds
 from verl_vip.strategies.groups import affordable_groups, same_counts
@@ -29,6 +30,10 @@ class Prioritized:
     baseline. An estimator that compares the rollouts of a prompt needs groups of two or more. Without an even share,
     prompts predicted with certainty are drawn only if there are too few others.
 
+    With `balance`, every group of candidates gets the same number of places, or one for each of its candidates if those
+    are fewer, and the probabilities hold within a group. With exponent 0 this is a balanced draw without any
+    prediction, the first thing to try if your data have labels of different difficulty.
+
     Args:
         pool_ratio: Candidates for each prompt of the nominal batch.
         exponent: Exponent of the expected variance; 0 draws evenly.
@@ -36,6 +41,9 @@ class Prioritized:
         group_size: Rollouts of a prompt that is drawn; at least the budget's lower bound.
         seed: Seed of the draws.
         even_share: Part of the draw that is independent of the prediction, from 0 to 1.
+        balance: Which groups the draw is even over: prompts with the same label (`vip.balance_by`), k-means clusters of
+            the candidates' embeddings, or none.
+        clusters: Number of clusters; fewer if the candidates have fewer different embeddings.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -52,11 +60,13 @@ class Prioritized:
         group_size: Count = 1,
         seed: int = 0,
         even_share: Share = 0.0,
+        balance: Literal["none", "labels", "clusters"] = "none",
+        clusters: Count = 32,
     ) -> None:
         self.pool_ratio = pool_ratio
         self.weighs: frozenset[Weighing] = frozenset({"prompt_weight"} if correction > 0 else ())
         self._exponent, self._correction, self._group_size = exponent, correction, group_size
-        self._even_share = even_share
+        self._even_share, self._balance, self._clusters = even_share, balance, clusters
         self._generator = seeded_generator(seed)
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
@@ -65,8 +75,9 @@ class Prioritized:
         variance = prediction.rescale(prediction.reward_variance.to(torch.float64).clamp_min(1e-6))
         priority = variance**self._exponent
         priority = (1 - self._even_share) * priority / priority.mean() + self._even_share
-        probability = inclusion_probabilities(priority, groups)
-        drawn = systematic_sample(probability, groups, self._generator)
+        membership = self._membership(prompts)
+        probability = balanced_probabilities(priority, membership, groups)
+        drawn = systematic_sample(probability, groups, self._generator, membership)
         weight = None
         if self._correction > 0:
             # The chosen prompts' weights are one on average.
@@ -74,6 +85,17 @@ class Prioritized:
             weight = weight * groups / (weight * probability).sum()
         yield same_counts(len(prompts), drawn, size)
         return Selection(prompt_weight=weight)
+
+    def _membership(self, prompts: Prompts) -> Tensor:
+        """Return a `B` int64 tensor with the number of each prompt's group, from 0."""
+        if self._balance == "labels":
+            if prompts.labels is None:
+                raise InvalidInputError("a draw that is balanced over labels needs a label for each prompt.")
+            numbers = {label: number for number, label in enumerate(dict.fromkeys(prompts.labels))}
+            return torch.tensor([numbers[label] for label in prompts.labels])
+        if self._balance == "clusters":
+            return cluster(prompts.embeddings, self._clusters)
+        return torch.zeros(len(prompts), dtype=torch.int64)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the generator's state."""
@@ -85,39 +107,78 @@ class Prioritized:
             self._generator = restored_generator(values["generator"])
 
 
-def inclusion_probabilities(priority: Tensor, count: int) -> Tensor:
-    """Return probabilities in proportion to priorities, none above one, that sum to `count`.
+def balanced_probabilities(priority: Tensor, membership: Tensor, count: int) -> Tensor:
+    """Return inclusion probabilities that give every group of rows the same number of places.
 
     Args:
-        priority: A `B` float64 tensor, positive.
+        priority: A `B` float64 tensor, positive; it decides within a group.
+        membership: A `B` int64 tensor, the number of each row's group.
         count: The number of rows to draw, at most `B`.
 
     Returns:
-        A `B` float64 tensor. Entries that would exceed one are one, and the others share the rest.
+        A `B` float64 tensor that sums to `count`. A group with fewer rows than its share of the places gets all of
+        them, and the other groups share the rest.
     """
-    descending, order = priority.sort(descending=True, stable=True)
-    remaining = descending.flip(0).cumsum(0).flip(0)  # of each entry and all smaller ones
-    left = count - torch.arange(len(priority), dtype=torch.float64)
-    # Entry i is certain if its share of what the first i entries leave is at least one.
-    certain = int((descending * left >= remaining).long().cumprod(0).sum())
-    certain = min(certain, count)
-    share = torch.ones_like(descending)
-    if certain < len(priority):
-        share[certain:] = descending[certain:] * (count - certain) / remaining[certain]
-    return torch.empty_like(share).index_copy(0, order, share.clamp_max(1.0))
+    sizes = torch.bincount(membership).to(torch.float64)
+    places = inclusion_probabilities(torch.ones_like(sizes), count, limits=sizes)
+    probability = torch.empty_like(priority)
+    for group, share in enumerate(places.tolist()):
+        rows = membership == group
+        probability[rows] = inclusion_probabilities(priority[rows], share)
+    return probability
 
 
-def systematic_sample(probability: Tensor, count: int, generator: torch.Generator) -> list[int]:
+def cluster(embeddings: Tensor, count: int) -> Tensor:
+    """Return the k-means cluster of each row of a `B x d` tensor, a `B` int64 tensor; at most `count` clusters."""
+    from sklearn.cluster import KMeans
+
+    points = torch.nn.functional.normalize(embeddings.detach().to("cpu", torch.float32), dim=1)
+    count = min(count, len(torch.unique(points, dim=0)))
+    found = KMeans(count, n_init=1, random_state=0).fit_predict(points.numpy())
+    return torch.from_numpy(found).to(torch.int64)
+
+
+def inclusion_probabilities(priority: Tensor, count: float, limits: Tensor | None = None) -> Tensor:
+    """Return numbers in proportion to priorities, none above its limit, that sum to `count`.
+
+    Args:
+        priority: A `B` float64 tensor, positive.
+        count: Their sum, at most that of the limits.
+        limits: A `B` float64 tensor, positive; None for ones, which makes the numbers probabilities.
+
+    Returns:
+        A `B` float64 tensor. Entries that would exceed their limits are at them, and the others share the rest.
+    """
+    limits = torch.ones_like(priority) if limits is None else limits
+    order = (priority / limits).argsort(descending=True, stable=True)
+    descending, most = priority[order], limits[order]
+    remaining = descending.flip(0).cumsum(0).flip(0)  # of each entry and all that follow it
+    left = count - (most.cumsum(0) - most)
+    # An entry is at its limit if its share of what the earlier entries leave is at least that.
+    at_limit = int((descending * left >= most * remaining).long().cumprod(0).sum())
+    share = most.clone()
+    if at_limit < len(priority):
+        share[at_limit:] = descending[at_limit:] * left[at_limit] / remaining[at_limit]
+    return torch.empty_like(share).index_copy(0, order, torch.minimum(share, most))
+
+
+def systematic_sample(
+    probability: Tensor, count: int, generator: torch.Generator, membership: Tensor | None = None
+) -> list[int]:
     """Draw `count` different rows, row i with probability `probability[i]`.
 
     The rows lie in random order on a line, each as long as its probability. Equidistant points, one apart, select them.
+    The rows of a group lie side by side, so that a group gets its expected number of places to within one.
 
     Args:
         probability: A `B` float64 tensor in [0, 1] that sums to `count`.
         count: The number of rows to draw.
         generator: Draws the order and the position of the first point.
+        membership: A `B` int64 tensor, the number of each row's group; None for a single group.
     """
     order = torch.randperm(len(probability), generator=generator)
+    if membership is not None:
+        order = order[membership[order].argsort(stable=True)]
     first = torch.rand(1, generator=generator, dtype=torch.float64)
     ends = probability[order].cumsum(0)
     points = torch.arange(count, dtype=torch.float64) + first
