@@ -36,7 +36,7 @@ def test_values_are_kept_and_whole_numbers_may_stand_for_floats():
     ("settings", "message"),
     [
         ({"stratgy": "vip"}, "vip.stratgy is not a setting; did you mean vip.strategy?"),
-        ({"zzz": 1}, "vip.zzz is not a setting; known: budget"),
+        ({"zzz": 1}, "vip.zzz is not a setting; known: balance_by"),
         ({"lower": "three"}, "vip.lower must be a whole number from 1 to 1e+06; got 'three'"),
         ({"lower": True}, "vip.lower must be a whole number from 1 to 1e+06; got True"),
         ({"lower": 2.5}, "vip.lower must be a whole number from 1 to 1e+06; got 2.5"),

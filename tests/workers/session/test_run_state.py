@@ -27,7 +27,8 @@ def served(step):
     """The prompts of a step; a pool is met again and again."""
     rows = random.Random(step).sample(range(POOL), BATCH)
     points = torch.randn(POOL, WIDTH, generator=torch.Generator().manual_seed(0))
-    return Prompts(tuple(f"q{row}" for row in rows), torch.nn.functional.normalize(points, dim=1)[rows])
+    ids, labels = tuple(f"q{row}" for row in rows), tuple("ab"[row % 2] for row in rows)
+    return Prompts(ids, torch.nn.functional.normalize(points, dim=1)[rows], labels)
 
 
 def planned(state, step, prompts):
