@@ -11,20 +11,24 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # Each of verl's processes would compile all of its imports anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick check docs resolve contract server clean
+.PHONY: demo test test-slow quick check docs resolve contract server clean
 .DEFAULT_GOAL := demo
 
 # Train on this machine and print where the report is.
 demo: $(READY)
 	@$(BIN)/python -m verl_vip.recipes.demo $(ARGS)
 
-# All tests: first those that train nothing, then the end-to-end ones, one at a time.
+# The quick tests side by side, then those that start clusters, servers and trainings, one at a time.
 test: quick
-	$(BIN)/python -m pytest -m end_to_end
+	$(BIN)/python -m pytest -m "heavy and not slow"
 
-# The tests that train nothing.
+# The tests that start no cluster, server or training.
 quick: $(READY)
-	$(BIN)/python -m pytest -m "not end_to_end" -n $(JOBS)
+	$(BIN)/python -m pytest -m "not heavy and not slow" -n $(JOBS)
+
+# What make test leaves out: long faults, kills by the hundred, other releases of verl.
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
 
 # Lint, format, types, and whether the generated pages are what the code says.
 check: $(READY)

@@ -17,12 +17,13 @@ EMBEDDING_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _LARGEST_REWARD = 1e9
 _LEAST_WIDTH = 1e-6
 _LEAST_RELATIVE_WIDTH = 1e-4
-Objective = Literal["rloo", "dr_grpo", "predicted_baseline"]
+#: Advantage estimators whose variance is known.
+EstimatorName = Literal["rloo", "dr_grpo", "predicted_baseline"]
 #: The estimators whose gradient variance is known, and the least rollouts of a prompt that it is defined for.
-_LEAST_ROLLOUTS: Mapping[Objective, int] = {"rloo": 2, "dr_grpo": 3, "predicted_baseline": 1}
+_LEAST_ROLLOUTS: Mapping[EstimatorName, int] = {"rloo": 2, "dr_grpo": 3, "predicted_baseline": 1}
 #: What `vip.objective` is where it is not set, by `algorithm.adv_estimator`; "rloo" beside any other. REINFORCE learns
 #: from a group of one, as the predicted baseline does.
-OBJECTIVES: Mapping[str, Objective] = {
+OBJECTIVES: Mapping[str, EstimatorName] = {
     "vip_rloo": "rloo",
     "vip_dr_grpo": "dr_grpo",
     "vip_predicted_baseline": "predicted_baseline",
@@ -40,7 +41,7 @@ class VipConfig:
     group `verl_vip.strategies`, or `package.module:Class`."""
     strategy_settings: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the strategy."""
-    objective: Objective | None = None
+    objective: EstimatorName | None = None
     """Whose gradient variance is minimised; null follows `algorithm.adv_estimator`: `vip_rloo`, `vip_dr_grpo` and
     `vip_predicted_baseline` have a variance of their own, `vip_reinforce` takes that of the predicted baseline, and any
     other estimator that of RLOO. An estimator with another variance than the one set here is refused."""
@@ -131,7 +132,7 @@ class VipConfig:
         self._require_lower(objective, f"follows algorithm.adv_estimator={shortened(estimator)} and ")
         return replace(self, objective=objective)
 
-    def _require_lower(self, objective: Objective, reason: str = "") -> None:
+    def _require_lower(self, objective: EstimatorName, reason: str = "") -> None:
         least = _LEAST_ROLLOUTS[objective]
         if self.lower < least:
             raise ConfigError(
@@ -140,7 +141,7 @@ class VipConfig:
             )
 
     @property
-    def minimised(self) -> Objective:
+    def minimised(self) -> EstimatorName:
         """`objective`; where it is not set and no estimator is known, "rloo"."""
         return self.objective or "rloo"
 
@@ -195,7 +196,7 @@ class VipConfig:
         return plain
 
 
-def objective_of(estimator: str) -> Objective:
+def objective_of(estimator: str) -> EstimatorName:
     """Return the `vip.objective` that goes with an `algorithm.adv_estimator`."""
     return OBJECTIVES.get(estimator, "rloo")
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from benchmarks.learning.update import Estimator
+from verl_vip.config import EstimatorName
 from verl_vip.strategies.contract import Budget
-from verl_vip.strategies.gradient_variance import EstimatorName, GradientVariance
+from verl_vip.strategies.gradient_variance import GradientVariance
 
 
 @dataclass(frozen=True)

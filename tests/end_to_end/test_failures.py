@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 
 
 def test_a_broken_weight_sync_ends_the_run_with_an_error(launcher):

@@ -10,7 +10,7 @@ import pytest
 from verl_vip.execution.files import read_entry
 from verl_vip.recipes.overrides import override
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")

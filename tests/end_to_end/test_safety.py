@@ -12,7 +12,7 @@ import pytest
 
 from verl_vip.execution.ray_variables import PRIVATE_RAY
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 REWARD = Path(__file__).with_name("even_length_reward.py")
 CANARY = "canary-5d1c0a"

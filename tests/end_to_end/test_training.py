@@ -8,7 +8,7 @@ import torch
 from verl_vip.state_file import read_state
 from verl_vip.workers.session.run_state import STATE_FILE
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 BUDGET = 8 * 8
 

@@ -8,11 +8,10 @@ from torch import Tensor
 from verl_vip.advantages.utility import UtilityName, utility_slope
 from verl_vip.allocation.objective import SmoothObjective
 from verl_vip.allocation.variances import DrGrpo, PredictedBaseline, Rloo
+from verl_vip.config import EstimatorName
 from verl_vip.errors import InvalidInputError
 from verl_vip.prediction.beta_belief import BetaBelief
 from verl_vip.prediction.contract import Prediction
-
-EstimatorName = Literal["rloo", "dr_grpo", "predicted_baseline"]
 
 
 @dataclass(frozen=True)

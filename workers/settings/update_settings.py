@@ -23,12 +23,12 @@ from verl_vip.advantages.compute import ESTIMATOR_SETTING, VERL_NAMES, find_esti
 from verl_vip.advantages.selection import Weighing
 from verl_vip.annotations import Range
 from verl_vip.by_name import is_place, nearest, registered_names
-from verl_vip.config import Objective, VipConfig
+from verl_vip.config import EstimatorName, VipConfig
 from verl_vip.errors import ConfigError
 from verl_vip.workers.settings.verl_config import VerlConfig
 
 #: The advantage estimators of `workers.advantage`, by the objective with their variance.
-ESTIMATORS: Mapping[Objective, str] = {name: f"vip_{name}" for name in get_args(Objective)}
+ESTIMATORS: Mapping[EstimatorName, str] = {name: f"vip_{name}" for name in get_args(EstimatorName)}
 #: verl's loss aggregation modes.
 LOSS_MODES = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm")
 #: Needs neither a group nor a prediction, and so works with every objective.
@@ -185,7 +185,7 @@ def update_notes(config: VerlConfig, vip: VipConfig, budget: int) -> list[str]:
         )
     entropy = config.number(f"{_ACTOR}.entropy_coeff", Range())
     if (config.flag(f"{_ACTOR}.use_kl_loss") or entropy != 0) and weighted and equal:
-        found.append("the KL and entropy losses still weigh rows alike, hence a prompt by its count")
+        found.append("the KL and entropy losses weight rows equally, and so a prompt by its count")
     if config.flag(_KL_IN_REWARD):
         found.append("counts are chosen for the variance of the scorer's rewards, without the KL penalty")
     if (steps := budget // rows_per_step(config)) > 1:

@@ -7,9 +7,10 @@ import torch
 
 from verl_vip.advantages.selection import Selection
 from verl_vip.annotations import checked_settings
+from verl_vip.config import EstimatorName
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Stateless
-from verl_vip.strategies.gradient_variance import EstimatorName, GradientVariance
+from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.strategies.policies.vip import Vip
 from verl_vip.strategies.state import pack, restored_generator, seeded_generator, unpack
 

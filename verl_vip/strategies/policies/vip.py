@@ -5,9 +5,10 @@ from typing import Literal
 from verl_vip.advantages.selection import Selection
 from verl_vip.allocation.allocate import Method, allocate
 from verl_vip.annotations import checked_settings
+from verl_vip.config import EstimatorName
 from verl_vip.prediction.contract import Prediction, Prompts
 from verl_vip.strategies.contract import Budget, Rounds, Stateless
-from verl_vip.strategies.gradient_variance import EstimatorName, GradientVariance
+from verl_vip.strategies.gradient_variance import GradientVariance
 
 
 class Vip(Stateless):

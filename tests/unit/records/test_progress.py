@@ -1,7 +1,6 @@
-from pathlib import Path
-
 import hypothesis
 import pytest
+from fixtures import ROOT
 from hypothesis import strategies as st
 
 from verl_vip.records.progress import format_groups, format_step
@@ -16,7 +15,7 @@ def test_step_line_of_a_hand_sized_step(make_step):
 
 
 def test_the_line_that_the_documentation_explains_is_this_one(make_step):
-    page = Path(__file__).parents[2] / "docs" / "report.md"
+    page = ROOT / "docs" / "report.md"
     assert f"\n{format_step(make_step(3, predicted=[0.4, 0.5, 0.4, 0.6]))}\n" in page.read_text()
 
 

@@ -27,7 +27,7 @@ from verl_vip.flows.train import train
 from verl_vip.flows.training_run import TrainingRun
 from verl_vip.records.records import read_run
 
-on_a_cluster = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+on_a_cluster = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 
 @contextlib.contextmanager
@@ -398,7 +398,7 @@ class TestFlows:
         assert [step.step for step in read_run(tmp_path / "lost").steps] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.end_to_end
+@pytest.mark.heavy
 @pytest.mark.timeout(900)
 def test_a_head_that_dies_takes_the_job_along_and_a_new_cluster_goes_on(
     parameters, ray_folder, tmp_path, wait_for, has_saved

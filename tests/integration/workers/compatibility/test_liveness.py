@@ -9,7 +9,7 @@ import ray
 
 from verl_vip.workers.compatibility.liveness import Liveness
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = pytest.mark.heavy
 
 
 @pytest.fixture(scope="module")

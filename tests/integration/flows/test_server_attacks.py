@@ -100,7 +100,7 @@ def test_a_deployment_refuses_variables_that_change_what_is_run(client, deployme
         client.create_flow_run_from_deployment(deployments[name].id, job_variables=variables)
 
 
-@pytest.mark.end_to_end
+@pytest.mark.heavy
 def test_the_worker_ignores_a_command_that_nobody_checked(
     made_server, client, deployments, marker, wait_for, wait_for_end
 ):
@@ -121,7 +121,7 @@ def test_the_worker_ignores_a_command_that_nobody_checked(
     wait_for(lambda: "missing a required argument" in " ".join(made_server.messages(run["id"])))
 
 
-@pytest.mark.end_to_end
+@pytest.mark.heavy
 def test_pool_and_deployments_of_an_earlier_version_are_mended(made_server, client, deployments, marker, wait_for_end):
     template = ProcessWorker.get_default_base_job_template()
     client.update_work_pool(module.POOL, WorkPoolUpdate(base_job_template=template))
@@ -196,7 +196,7 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this
 
 
 @needs_browser
-@pytest.mark.end_to_end
+@pytest.mark.heavy
 def test_a_page_from_elsewhere_orders_a_server_with_prefects_defaults_about(server, tmp_path, wait_for):
     """What the attack is worth: without this, the next test would pass with a page that does nothing."""
     learned = browse(server, tmp_path / "marker", tmp_path / "profile", wait_for)
@@ -206,7 +206,7 @@ def test_a_page_from_elsewhere_orders_a_server_with_prefects_defaults_about(serv
 
 
 @needs_browser
-@pytest.mark.end_to_end
+@pytest.mark.heavy
 def test_a_page_from_elsewhere_does_nothing_with_our_server(made_server, client, marker, tmp_path, wait_for):
     before = {run.id for run in client.read_flow_runs()}
     learned = browse(made_server.api, marker, tmp_path / "profile", wait_for)

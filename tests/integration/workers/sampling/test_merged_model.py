@@ -20,7 +20,7 @@ from verl_vip.recipes.demo.tokenizer import build_tokenizer
 from verl_vip.workers.sampling.merged_model import _merged_from, merged_model
 
 # verl's merger imports all of verl, in a process of its own.
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(400)]
 
 #: What one rank of a trainer does: shard the model with FSDP2, and let verl save its part of it.
 RANK = """

@@ -15,7 +15,7 @@ from verl_vip.flows.train import train
 from verl_vip.flows.training_run import TrainingRun
 from verl_vip.records.records import read_run
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("server")]
+pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("server")]
 
 
 def flow_states(name: str) -> list[str]:

@@ -69,7 +69,7 @@ def test_a_damaged_state_is_named(settings, tmp_path):
         sweep(**settings("damaged"))
 
 
-@pytest.mark.end_to_end
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [15, 9])
 def test_an_interrupted_sweep_goes_on(settings, tmp_path, start_flow, wait_for, number):
     chosen = settings("cut", "hold=2", concurrency=2)

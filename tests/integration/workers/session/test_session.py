@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from fixtures import ROOT
 from fixtures.sessions import demo_settings, observe, plan, started
 from hydra import compose, initialize_config_module
 
@@ -154,7 +155,7 @@ else:
 
 
 def test_a_folder_has_one_training_at_a_time(settings, tmp_path):
-    command = [sys.executable, "-W", "ignore", "-c", OPEN_SESSION, str(Path(__file__).parents[2]), str(tmp_path)]
+    command = [sys.executable, "-W", "ignore", "-c", OPEN_SESSION, str(ROOT / "tests"), str(tmp_path)]
     first, second = (subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2))
     try:
         said = {process: next(line for line in process.stdout if line[0] == ">") for process in (first, second)}

@@ -6,9 +6,8 @@ import pytest
 from verl_vip.advantages.compute import VERL_NAMES
 from verl_vip.advantages.prompt_weight import PromptWeight
 from verl_vip.advantages.utility import UtilityName
-from verl_vip.config import OBJECTIVES, VipConfig, objective_of
+from verl_vip.config import OBJECTIVES, EstimatorName, VipConfig, objective_of
 from verl_vip.errors import ConfigError
-from verl_vip.strategies.gradient_variance import EstimatorName
 
 
 def test_defaults_survive_a_round_trip():

@@ -27,7 +27,7 @@ def test_it_is_the_config_that_verl_gets(recipe):
     assert compose_recipe(recipe, changed) == by_hydra(recipe, *changed)
 
 
-@settings(max_examples=5)  # half a second each; tests/recipes/test_overrides.py has the many
+@settings(max_examples=5)  # half a second each; tests/integration/recipes/test_overrides.py has the many
 @given(st.text(st.sampled_from("ab =,()[]{}'\"~#&!;:$%*@?\\é語/"), min_size=1).filter(lambda text: "${" not in text))
 def test_a_folder_of_any_name_reaches_the_paths_made_from_it(name):
     config = compose_recipe("demo", [override("demo_dir", f"/{name}")])

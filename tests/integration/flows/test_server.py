@@ -41,7 +41,7 @@ def test_a_number_that_is_no_port_is_refused(port):
         module.require_free(port)
 
 
-@pytest.mark.end_to_end
+@pytest.mark.heavy
 def test_deployments_show_run_and_are_cancelled(made_server, client, deployments, pretend_python, wait_for):
     assert set(deployments) == {"train", "evaluate", "sweep", "pipeline"}
     assert [schedule.schedule.cron for schedule in deployments["evaluate"].schedules] == ["0 6 * * *"]
@@ -55,7 +55,7 @@ def test_deployments_show_run_and_are_cancelled(made_server, client, deployments
     assert read_entry(folder).state == "stopped"
 
 
-@pytest.mark.end_to_end
+@pytest.mark.heavy
 def test_our_own_commands_find_the_password(made_server, client, pretend_python, wait_for):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     code = (

@@ -36,7 +36,7 @@ def test_installed_releases_keep_the_contract_of_the_cpu_platform_and_of_samplin
     assert done.stdout.splitlines()[-1] == "10 []"
 
 
-@pytest.mark.end_to_end
+@pytest.mark.heavy
 @pytest.mark.timeout(900)
 def test_other_releases_break_what_is_known_to_break():
     script = ROOT / "environment" / "contract.py"

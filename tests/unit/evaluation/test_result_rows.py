@@ -1,4 +1,4 @@
-"""Which damage each table's parser names; `tests/reporting/test_damaged_inputs.py` damages them at random."""
+"""Which damage each table's parser names; `tests/unit/reporting/test_damaged_inputs.py` damages them at random."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,7 @@ from verl_vip.errors import InvalidInputError
 from verl_vip.evaluation.grading import make_grader
 from verl_vip.evaluation.result_files import parse_metrics
 from verl_vip.evaluation.result_rows import parse_endings, parse_problems
-from verl_vip.evaluation.run import Evaluator, Task
+from verl_vip.evaluation.run import Evaluator, GradedBenchmark
 from verl_vip.evaluation.sampling import SamplingSettings
 
 
@@ -17,7 +17,7 @@ from verl_vip.evaluation.sampling import SamplingSettings
 def files(tmp_path, model, sums, recite):
     """The contents of a finished evaluation's files, by name."""
     sampler = recite(lambda prompt, seed: f"\\boxed{{{seed % 9}}}")
-    task = Task(sums, make_grader("integer"))
+    task = GradedBenchmark(sums, make_grader("integer"))
     (folder,) = Evaluator(tmp_path, SamplingSettings(n=4), sampler, lambda source, path: path).run([model], [task])
     return {path.name: path.read_text() for path in folder.path.iterdir()}
 

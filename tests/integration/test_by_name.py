@@ -19,7 +19,7 @@ from verl_vip.recipes.overrides import override
 from verl_vip.strategies import Strategy
 from verl_vip.strategies.registry import build_strategy
 from verl_vip.workers.checkpoint import PredictorCheckpoint
-from verl_vip.workers.session import session as session_module
+from verl_vip.workers.session import current
 from verl_vip.workers.session.outcomes import Rollouts
 from verl_vip.workers.session.session import Session
 from verl_vip.workers.settings.run_settings import RunSettings
@@ -186,7 +186,7 @@ def test_an_entry_point_is_suggested_for_a_name_that_is_nearly_its(importable):
 def registry(monkeypatch):
     """verl's advantage estimators; what is registered while the test runs is forgotten."""
     monkeypatch.setattr(core_algos, "ADV_ESTIMATOR_REGISTRY", dict(core_algos.ADV_ESTIMATOR_REGISTRY))
-    monkeypatch.setattr(session_module, "_session", None)
+    monkeypatch.setattr(current, "_session", None)
     return core_algos.ADV_ESTIMATOR_REGISTRY
 
 
@@ -198,17 +198,18 @@ def test_verl_calls_an_advantage_estimator_of_another_package_and_its_prompts_we
                   "+vip.strategy_settings={pool_ratio: 1.0, correction: 1.0, group_size: 8}")  # fmt: skip
     for _ in range(2):  # a process may open a run twice
         PredictorCheckpoint(config)
-    session = session_module.current_session()
+    session = current.current_session()
     assert session.settings.weighs_rows
     assert session.settings.vip.objective == "rloo"
-    assert f"no variance of {name} is known" in " ".join(session.settings.notes)
+    assert f"the variance of {name} is not known" in " ".join(session.settings.notes)
     uids = list("abcd")
     session.plan(step=1, uids=uids, messages=[[{"role": "user", "content": uid}] for uid in uids], labels=["add"] * 4)
     counts = session.state.plans.head(1).counts
     rows = [uid for uid, count in zip(uids, counts, strict=True) for _ in range(count)]
     rewards = [float(row % 4 == 0) for row in range(len(rows))]
-    session.receive(step=1, rollouts=Rollouts(rows, rewards, [5] * len(rows)))
-    session.select(1)
+    step = session.training_step(1)
+    step.receive(Rollouts(rows, rewards, [5] * len(rows)))
+    step.select()
     found, _ = core_algos.get_adv_estimator_fn(name)(
         token_level_rewards=torch.tensor(rewards).unsqueeze(1), response_mask=torch.ones(len(rows), 1), index=rows,
         config=None,
@@ -222,7 +223,7 @@ def test_names_of_verls_own_estimators_win_over_entry_points(module, registry, t
     folder = module("impostor", "raise AssertionError('imported')\n")
     register(folder, "impostor", "verl_vip.advantages", "grpo = impostor:grpo")
     PredictorCheckpoint(demo(tmp_path, "algorithm.adv_estimator=grpo"))
-    assert not session_module.current_session().settings.weighs_rows
+    assert not current.current_session().settings.weighs_rows
     assert registry["grpo"].__module__.startswith("verl.")
 
 

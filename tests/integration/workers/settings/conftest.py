@@ -18,9 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 import verl_vip.recipes
 from verl_vip.advantages.compute import VERL_NAMES
 from verl_vip.advantages.utility import UtilityName
-from verl_vip.config import VipConfig
+from verl_vip.config import EstimatorName, VipConfig
 from verl_vip.prediction.registry import PREDICTORS
-from verl_vip.strategies.gradient_variance import EstimatorName
 from verl_vip.strategies.registry import STRATEGIES
 from verl_vip.workers.settings.update_settings import LOSS_MODES
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from benchmarks.learning.arms import Arm
-from benchmarks.learning.loop import Job, Run
+from benchmarks.learning.arms import TrainingArm
+from benchmarks.learning.loop import Run, RunPlan
 from benchmarks.learning.policy import Policy
-from benchmarks.learning.rollouts import PromptTokens, Rollouts, log_probability, sample
+from benchmarks.learning.rollouts import PromptTokens, SampledAnswers, log_probability, sample
 from benchmarks.learning.update import Estimator, coefficients
-from benchmarks.learning.world import World
+from benchmarks.learning.world import TaskWorld
 from verl_vip.errors import IntegrationError
 from verl_vip.prediction.contract import Prompts
 from verl_vip.prediction.registry import build_predictor
@@ -18,11 +18,11 @@ from verl_vip.strategies.registry import build_strategy
 PAD, END = 0, 1
 LENGTH = 64
 ARMS = [
-    Arm("even", "uniform", estimator=Estimator("reinforce"), prompts=4, rollouts=16),
-    Arm("drawn", "prioritized", estimator=Estimator("predicted_baseline"), prompts=4, rollouts=4,
+    TrainingArm("even", "uniform", estimator=Estimator("reinforce"), prompts=4, rollouts=16),
+    TrainingArm("drawn", "prioritized", estimator=Estimator("predicted_baseline"), prompts=4, rollouts=4,
         strategy_settings={"correction": 1.0}),
-    Arm("in rounds", "reinforce_ada", prompts=4, rollouts=32, strategy_settings={"round_size": 4, "kept": 2}),
-    Arm("weighed", "dynamic_pruning", prompts=4, rollouts=16, lower=2),
+    TrainingArm("in rounds", "reinforce_ada", prompts=4, rollouts=32, strategy_settings={"round_size": 4, "kept": 2}),
+    TrainingArm("weighed", "dynamic_pruning", prompts=4, rollouts=16, lower=2),
 ]  # fmt: skip
 
 
@@ -36,11 +36,11 @@ def world(model_folder):
         answers = policy.logits(policy.hidden(tokens))[:, -1, 2:].argmax(dim=1, keepdim=True) + 2
     train = PromptTokens(tokens, torch.full((12,), 3), answers, torch.full((12,), 1), PAD, END, trailing=1)
     prompts = Prompts(tuple(map(str, range(12))), torch.randn(12, 4, generator=generator))
-    return World(model_folder, train, prompts, train, [("only", 1)] * 12)
+    return TaskWorld(model_folder, train, prompts, train, [("only", 1)] * 12)
 
 
 def job(arm):
-    return Job(arm, "tiny", 1e-2, seed=3, max_rollouts=LENGTH, evaluate_every=LENGTH, stop_at=1.0)
+    return RunPlan(arm, "tiny", 1e-2, seed=3, max_rollouts=LENGTH, evaluate_every=LENGTH, stop_at=1.0)
 
 
 def train_without_the_guard(arm, world):
@@ -63,7 +63,7 @@ def train_without_the_guard(arm, world):
                 counts = rounds.send(torch.split(parts[-1].rewards, counts.tolist()))
             except StopIteration as stop:
                 selection = stop.value
-        found = Rollouts.join(parts)
+        found = SampledAnswers.join(parts)
         trials = torch.bincount(found.prompt, minlength=len(rows))
         outcomes = torch.split(found.rewards, trials.tolist())
         factor = coefficients(outcomes, prediction, selection, arm.estimator)
@@ -103,7 +103,7 @@ def test_a_strategy_that_breaks_the_budget_trains_nothing(world, tmp_path, monke
         "        return Selection()\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    run = Run(job(Arm("over", "overspending:Overspending", prompts=4, rollouts=16)), world)
-    with pytest.raises(IntegrationError, match=r"asked for 64 rollouts over 4 prompts, .* where the budget is 16"):
+    run = Run(job(TrainingArm("over", "overspending:Overspending", prompts=4, rollouts=16)), world)
+    with pytest.raises(IntegrationError, match=r"requested 64 rollouts over 4 prompts, .* but the budget is 16"):
         run.train()
     assert run.rewards == []

@@ -15,7 +15,7 @@ import pytest
 from verl_vip.execution.processes import MARK, end, family, mark_of
 from verl_vip.records.records import read_run
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 #: The system's choice; the port for Ray's clients cannot be.
 PORTS = ("port", "dashboard-port", "dashboard-agent-listen-port")

@@ -1,4 +1,4 @@
-"""Which damage each file's parser names; `tests/reporting/test_damaged_inputs.py` damages them at random."""
+"""Which damage each file's parser names; `tests/unit/reporting/test_damaged_inputs.py` damages them at random."""
 
 import json
 
