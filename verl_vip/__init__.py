@@ -11,7 +11,7 @@ __all__ = ["__version__", "allocate"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `allocate` on first use: it brings torch along, which the package itself does not need."""
+    """Import `allocate` on first use, because it needs torch and the package itself does not."""
     if name == "allocate":
         from verl_vip.allocation.allocate import allocate
 

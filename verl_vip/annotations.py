@@ -1,8 +1,8 @@
-"""Settings held against the types and ranges that their annotations declare.
+"""Checks settings against the types and ranges that their annotations declare.
 
 A declaration is a type annotation: `bool`, `int`, `float`, `str`, `Any`, a `Literal`, a union of these, a tuple,
-`Sequence[...]` or `Mapping[str, ...]`; whatever fits another. `Annotated` adds a `Range`. Numbers are finite, and whole
-ones fit into 64 bits.
+`Sequence[...]` or `Mapping[str, ...]`. Values of any other annotation are not checked. `Annotated` adds a `Range`.
+Numbers must be finite, and integers must fit into 64 bits.
 """
 
 import functools
@@ -20,19 +20,19 @@ from verl_vip.errors import ConfigError
 
 P = ParamSpec("P")
 
-#: Whole numbers of this size and above are refused: nothing here counts so far, and tensors cannot hold them.
+#: Integers of this size and above are refused: no setting needs them, and tensors cannot hold them.
 _TOO_LARGE = 2**63
 
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a number; those that are None do not hold.
+    """Bounds of a number; a bound of None is not checked.
 
     Attributes:
-        least: The number may be this or more.
-        above: It must be more than this.
-        most: It may be this or less.
-        below: It must be less than this.
+        least: The inclusive lower bound.
+        above: The exclusive lower bound.
+        most: The inclusive upper bound.
+        below: The exclusive upper bound.
     """
 
     least: float | None = None
@@ -67,27 +67,28 @@ class _Path:
         return "that can be a path"
 
 
-#: The path of a file or folder, whether that is there or not.
+#: The path of a file or folder, which need not exist.
 PathText = Annotated[str, _Path()]
-#: A number of things of which there is at least one.
+#: A number of things, at least one.
 Count = Annotated[int, Range(least=1)]
-#: A probability, or a part of a whole.
+#: A probability, or a share from 0 to 1.
 Share = Annotated[float, Range(least=0, most=1)]
 
 
 def check(name: str, value: Any, declared: Any) -> Any:
-    """Return a value as its declaration has it.
+    """Check a value against its declaration, and return it in the declared type.
 
-    Whole numbers become floats where floats are declared, lists become tuples where tuples are, and keys of a mapping
-    become text.
+    Integers become floats where floats are declared, lists become tuples where tuples are declared, and the keys of a
+    mapping become strings.
 
     Args:
-        name: The setting, for the message.
-        value: What was set.
-        declared: A type annotation; see above.
+        name: The name of the setting, for the message.
+        value: The value to check.
+        declared: A type annotation; see the module's text.
 
     Raises:
-        ConfigError: If the value is of another type or out of range; one sentence that names the setting.
+        ConfigError: If the value has another type or is out of range. The message is one sentence that names the
+            setting.
     """
     kind, parts = _kind(declared), get_args(declared)
     if kind is Mapping and isinstance(value, Mapping):
@@ -102,10 +103,10 @@ def check(name: str, value: Any, declared: Any) -> Any:
 
 
 def require_paths(**paths: str | os.PathLike[str]) -> None:
-    """Refuse what no file system can have as a path, such as one with a NUL in it; Python's own functions crash on it.
+    """Refuse paths that no file system accepts, such as one with a NUL, on which Python's own functions crash.
 
     Args:
-        **paths: Each by the name that the message gives it.
+        **paths: The paths, by their names for the message.
 
     Raises:
         ConfigError: As `check`.
@@ -115,11 +116,11 @@ def require_paths(**paths: str | os.PathLike[str]) -> None:
 
 
 def check_fields(instance: Any, prefix: str = "") -> None:
-    """Check every field of a dataclass against its annotation, from its `__post_init__`.
+    """Check every field of a dataclass against its annotation; to be called from its `__post_init__`.
 
     Args:
-        instance: A dataclass, which may be frozen; its fields become what `check` returns.
-        prefix: Stands before the fields' names in messages.
+        instance: A dataclass, which may be frozen. Its fields are set to the values that `check` returns.
+        prefix: Precedes the fields' names in messages.
 
     Raises:
         ConfigError: As `check`.
@@ -131,24 +132,26 @@ def check_fields(instance: Any, prefix: str = "") -> None:
 
 
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments as the annotations of a function have them; those without one, or with another, are kept.
+    """Check arguments against a function's annotations, and return them in the declared types.
+
+    Arguments without an annotation, or with one of another kind, are returned as they are.
 
     Args:
-        function: What is going to be called; of a class its `__init__`.
-        arguments: By name.
+        function: The function to be called, or a class, whose `__init__` is then checked.
+        arguments: The arguments, by name.
 
     Raises:
         ConfigError: As `check`.
     """
     try:
         declared = get_type_hints(function, include_extras=True)
-    except NameError:  # what is imported for type checkers only
+    except NameError:  # the annotation uses a name that is imported for type checkers only
         declared = {}
     return {name: check(name, value, declared.get(name, Any)) for name, value in arguments.items()}
 
 
 def checked_settings(constructor: Callable[P, None]) -> Callable[P, None]:
-    """Make an `__init__` check its arguments against their annotations; it raises `ConfigError` as `check` does."""
+    """Decorate an `__init__` so that it checks its arguments against their annotations, with errors as `check`."""
     signature = inspect.signature(constructor)
 
     @functools.wraps(constructor)
@@ -161,7 +164,7 @@ def checked_settings(constructor: Callable[P, None]) -> Callable[P, None]:
 
 
 def describe(declared: Any) -> str:
-    """Return in words what a declaration takes."""
+    """Return a description of the values that a declaration accepts."""
     words = _DESCRIPTIONS.get(_kind(declared))
     return str(declared) if words is None else words(get_args(declared))
 
@@ -171,7 +174,7 @@ def _kind(declared: Any) -> Any:
 
 
 def _fitting(value: Any, declared: Any) -> list[Any]:
-    """Return the value as declared, in a list; nothing if it does not fit."""
+    """Return a list with the value in its declared type; an empty list if the value does not fit."""
     fit = _FITS.get(_kind(declared))
     return [value] if fit is None else fit(value, get_args(declared))
 
@@ -200,7 +203,7 @@ def _fit_tuple(value: Any, parts: tuple[Any, ...]) -> list[Any]:
 
 
 def _fit_whole(value: Any, _: object) -> list[Any]:
-    # To Python, true and false are whole numbers.
+    # In Python, True and False are integers.
     if isinstance(value, bool) or not isinstance(value, Integral):
         return []
     return [int(value)] if abs(int(value)) < _TOO_LARGE else []
@@ -211,7 +214,7 @@ def _fit_finite(value: Any, _: object) -> list[Any]:
         return []
     try:
         number = float(value)
-    except OverflowError:  # a whole number that no float can hold
+    except OverflowError:  # an integer too large for a float
         return []
     return [number] if math.isfinite(number) else []
 
@@ -228,7 +231,7 @@ _FITS: Mapping[Any, Callable[[Any, tuple[Any, ...]], list[Any]]] = {
     float: _fit_finite,
     str: lambda value, _: [value] if isinstance(value, str) else [],
     types.NoneType: lambda value, _: [value] if value is None else [],
-    # What `check` did not find to be such.
+    # `check` has handled the values that are mappings or sequences.
     Mapping: lambda _, __: [],
     Sequence: lambda _, __: [],
 }

@@ -1,4 +1,4 @@
-"""Builds what a registry names; a wrong name or setting is answered with the nearest right one."""
+"""Builds objects from their registered names. For a wrong name or setting, the error suggests the nearest valid one."""
 
 import difflib
 import importlib
@@ -12,7 +12,7 @@ from typing import Any
 from verl_vip.annotations import check_arguments
 from verl_vip.errors import ConfigError
 
-#: By kind, the group of entry points with which other packages register what they bring, and what a name stands for.
+#: For each kind, the entry-point group in which other packages register theirs, and a description of the object.
 _KINDS = {
     "strategy": ("verl_vip.strategies", "class that can be built from settings; name the class"),
     "predictor": ("verl_vip.predictors", "class that can be built from settings; name the class"),
@@ -23,15 +23,16 @@ _PLACE = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 
 def locate(kind: str, name: str, known: Mapping[str, str]) -> Any:
-    """Import what a name stands for.
+    """Import the object that a name stands for.
 
     Args:
-        kind: What is named: "strategy", "predictor" or "algorithm.adv_estimator".
-        name: A key of `known`, which wins, an entry point of the kind's group, or "package.module:attribute".
+        kind: The kind of object: "strategy", "predictor" or "algorithm.adv_estimator".
+        name: A key of `known`, which takes precedence, an entry point of the kind's group, or
+            "package.module:attribute".
         known: "module:attribute" by name.
 
     Raises:
-        ConfigError: If the name is unknown or stands for two things, or what it stands for cannot be imported.
+        ConfigError: If the name is unknown or ambiguous, or its object cannot be imported.
     """
     place = known.get(name) or (name if is_place(name) else _registered(kind, name, known))
     module, _, attribute = place.partition(":")
@@ -48,18 +49,18 @@ def locate(kind: str, name: str, known: Mapping[str, str]) -> Any:
         found = getattr(found, part)
     try:
         inspect.signature(found)
-    except (TypeError, ValueError) as error:  # nothing to call, or a class written in C
+    except (TypeError, ValueError) as error:  # not callable, or a class written in C
         raise ConfigError(f"{kind} {name!r} is no {_KINDS[kind][1]}.") from error
     return found
 
 
 def is_place(name: str) -> bool:
-    """Whether a name is of the form "package.module:attribute"."""
+    """Return whether a name has the form "package.module:attribute"."""
     return _PLACE.fullmatch(name) is not None
 
 
 def registered_names(kind: str) -> frozenset[str]:
-    """Return the names of a kind that other installed packages register as entry points."""
+    """Return the names that other installed packages register as entry points for a kind."""
     return frozenset(entry_points(group=_KINDS[kind][0]).names)
 
 
@@ -78,13 +79,13 @@ def _registered(kind: str, name: str, known: Mapping[str, str]) -> str:
 
 
 def require_contract(kind: str, name: str, built: object, contract: type) -> None:
-    """Refuse what lacks a member of its contract.
+    """Refuse an object that lacks a member of its contract.
 
     Args:
-        kind: What was built, for the message.
-        name: What it goes by.
+        kind: The kind of object, for the message.
+        name: The object's name.
         built: The strategy or predictor.
-        contract: The protocol that it has to keep.
+        contract: The protocol that it must implement.
 
     Raises:
         ConfigError: If a member is missing.
@@ -96,17 +97,17 @@ def require_contract(kind: str, name: str, built: object, contract: type) -> Non
 
 
 def build(kind: str, name: str, constructor: Any, fixed: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
-    """Call a constructor with what its name fixes and the settings given.
+    """Call a constructor with fixed arguments and the user's settings.
 
     Args:
-        kind: What is built, for the message.
-        name: What it goes by.
-        constructor: A class, whose settings are held against its annotations (see `verl_vip.annotations`).
-        fixed: Arguments that are not a user's to set; those that the constructor does not take are left out.
-        settings: A user's.
+        kind: The kind of object, for the message.
+        name: The object's name.
+        constructor: A class. The settings are checked against its annotations (see `verl_vip.annotations`).
+        fixed: Arguments that users cannot set. Those that the constructor does not take are left out.
+        settings: The user's settings.
 
     Raises:
-        ConfigError: If a setting is unknown, fixed or missing, or of the wrong type or out of range.
+        ConfigError: If a setting is unknown, fixed, missing, of the wrong type or out of range.
     """
     known = inspect.signature(constructor).parameters
     free = known.keys() - fixed.keys() - {"args", "kwargs"}
@@ -125,7 +126,7 @@ def build(kind: str, name: str, constructor: Any, fixed: Mapping[str, Any], sett
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence on a name that is none of those known: the nearest of them, or all."""
+    """Return the end of a message about an unknown name: the nearest known name, or all known names."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}."

@@ -1,4 +1,4 @@
-"""Checks of single values that go into a record; each raises `InvalidInputError` with the value's name."""
+"""Checks of the single values in a record. Each raises an `InvalidInputError` that names the value."""
 
 import math
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from typing import Any
 
 from verl_vip.errors import InvalidInputError
 
-#: More than any run counts, and little enough that sums stay exact and fit into 64 bits.
+#: Larger than any count of a run, and small enough that sums stay exact and fit into 64 bits.
 _LARGEST_COUNT = 10**12
-#: More levels than any settings have, and few enough that walking through them cannot exhaust the stack.
+#: More levels than any settings have, and few enough that a recursion over them cannot exhaust the stack.
 _DEEPEST = 50
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-#: End of the year 9999 in Unix time.
+#: The end of the year 9999, in Unix time.
 _LATEST = 253_402_300_799
 
 
@@ -23,7 +23,7 @@ def require_text(name: str, value: Any) -> None:
 
 
 def require_mapping(name: str, value: Any) -> None:
-    """Refuse anything but a dict with string keys, and one that is nested too deeply to be walked through."""
+    """Refuse anything but a dict with string keys that is not nested too deeply for a recursion over it."""
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise InvalidInputError(f"{name} must be a dict with text keys; got {shortened(value)}.")
     if _is_deep(value):
@@ -31,13 +31,13 @@ def require_mapping(name: str, value: Any) -> None:
 
 
 def require_number(name: str, value: Any) -> None:
-    """Refuse anything but a finite int or float; NumPy and torch scalars are not JSON."""
+    """Refuse anything but a finite int or float. JSON cannot hold NumPy and torch scalars."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not _is_finite(value):
         raise InvalidInputError(f"{name} must be a finite Python number; got {shortened(value)}.")
 
 
 def require_count(name: str, value: Any) -> None:
-    """Refuse anything but a non-negative int, and one that nothing can be counted to."""
+    """Refuse anything but a non-negative int of plausible size."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST_COUNT:
         raise InvalidInputError(f"{name} must be a Python int of at least 0; got {shortened(value)}.")
 
@@ -56,7 +56,7 @@ def require_time(name: str, value: Any) -> None:
 
 
 def require_seconds(name: str, value: Any) -> None:
-    """Refuse anything but a time span, at most as long as Unix time lasts."""
+    """Refuse anything but a non-negative time span in seconds, up to the largest accepted Unix time."""
     require_number(name, value)
     if not 0 <= value <= _LATEST:
         raise InvalidInputError(f"{name} must be a number of seconds of at least 0; got {shortened(value)}.")
@@ -72,7 +72,7 @@ def require_probability(name: str, value: Any) -> None:
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # an int that no float can hold
+    except OverflowError:  # an int too large for a float
         return False
 
 
@@ -83,7 +83,7 @@ def _is_deep(value: Any) -> bool:
             child
             for one in level
             for child in (one.values() if isinstance(one, Mapping) else one)
-            # A test against Mapping is slow, and a run's config has hundreds of plain values.
+            # isinstance with Mapping is slow, and a run's config has hundreds of plain values.
             if type(child) not in _SCALARS and isinstance(child, list | Mapping)
         ]
         if not level:

@@ -1,4 +1,4 @@
-"""The `verl-vip` command. Each subcommand imports what it needs when it runs, and not before."""
+"""The `verl-vip` command. Each subcommand imports its dependencies only when it runs."""
 
 import argparse
 import io
@@ -24,26 +24,26 @@ _INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line, and return the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
-    # A path may hold bytes that are no text; it is printed as it is, and an error in which it stands is told.
+    # A path may hold bytes that are not valid text. Stdout prints them unchanged, and stderr escapes them.
     for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
     try:
-        if any("\0" in word for word in words):  # not from a shell, but from a program
+        if any("\0" in word for word in words):  # only a calling program can pass one; a shell cannot
             raise ConfigError("the words of a command cannot hold '\\x00', which no process takes.")
         options = _options(words)
         status: int = options.run(options)
         sys.stdout.flush()
     except VerlVipError as error:
-        # A name that was typed or read may hold a line break.
+        # A name from the command line or a file may contain a line break.
         print(f"verl-vip: {readable(' '.join(str(error).splitlines()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("verl-vip: stopped.", file=sys.stderr)
         return _INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has seen enough; Python would complain when it closes it
+    except BrokenPipeError:  # the reader of the output has closed it; Python would complain again on exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -59,7 +59,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     if wrong := [word for word in arguments if word.startswith("-") and word.endswith("=--")]:
         parser.error(f"{wrong[0]}: -- is no value")  # argparse would take it for an empty list
     options, rest = parser.parse_known_args(arguments)
-    # argparse takes the overrides up to the first option that follows them, and calls the others unknown.
+    # argparse takes the overrides up to the first option after them, and reports any others as unknown.
     if any(word.startswith("-") for word in rest) or (rest and "overrides" not in options):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
@@ -259,10 +259,10 @@ def _simulate(options: argparse.Namespace) -> int:
     from verl_vip.simulation.run import SimulationSettings
 
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("verl_vip").setLevel(logging.INFO)  # which arm is done: all of them take minutes
+    logging.getLogger("verl_vip").setLevel(logging.INFO)  # shows which arms are done, since all of them take minutes
     settings = SimulationSettings()
     arms = named_arms([name for name in options.strategies.split(",") if name], options.predictor)
-    options.output.mkdir(parents=True, exist_ok=True)  # better known now than when all is computed
+    options.output.mkdir(parents=True, exist_ok=True)  # fails now rather than after the computation
     summaries = compare(arms, settings, options.seeds)
     table = write_comparison(summaries, settings, options.seeds, options.output)
     print(table.read_text())
@@ -279,7 +279,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from verl_vip.workers.sampling.vllm_sampler import VllmSampler
 
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("verl_vip").setLevel(logging.INFO)  # what is sampled, and what is there already
+    logging.getLogger("verl_vip").setLevel(logging.INFO)  # shows which samples are drawn and which exist already
     engine = parse_engine_options(options.engine)
     sampler: Sampler = VllmSampler(engine)
     if options.engines is not None or options.ray_address is not None or options.env:
@@ -367,7 +367,7 @@ def _evaluation_parameters(options: argparse.Namespace) -> dict[str, Any]:
     from verl_vip.evaluation.benchmarks import require_benchmark
 
     words = _words(options.options)
-    if options.cluster is None:  # a cluster may have files that are not here
+    if options.cluster is None:  # a cluster may have files that this machine lacks
         for benchmark in options.benchmark:
             require_benchmark(benchmark)
     job = _job_options([*("--n", str(options.n)), *words])
@@ -376,7 +376,7 @@ def _evaluation_parameters(options: argparse.Namespace) -> dict[str, Any]:
     _sampling_settings(job)
     parse_engine_options(job.engine)
     return {
-        # Jobs have another working folder on a cluster.
+        # On a cluster, a job's working folder is another one.
         "benchmarks": [_absolute(benchmark) for benchmark in options.benchmark],
         "n": options.n,
         "options": words,
@@ -384,7 +384,7 @@ def _evaluation_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _job_options(words: Sequence[str]) -> argparse.Namespace:
-    """Read the words that a job is to add to `verl-vip evaluate`, since the job itself may come hours later."""
+    """Parse the options that a job will pass to `verl-vip evaluate`, because the job may start hours later."""
     told = io.StringIO()
     try:
         with redirect_stderr(told), redirect_stdout(told):
@@ -405,13 +405,13 @@ def _absolute(benchmark: str) -> str:
     name, place = split_named(benchmark)
     if not os.path.isfile(place):
         return benchmark
-    place = os.path.abspath(place)  # a link is not resolved: its own name is the benchmark's
+    place = os.path.abspath(place)  # a link is not resolved, because its own name becomes the benchmark's
     return place if name is None else f"{name}={place}"
 
 
 def _run_flow(name: str, /, **parameters: Any) -> int:
-    # Prefect reads its settings when it is imported. Where no server is configured it starts one, which may take long,
-    # and which would send usage statistics to Prefect's makers.
+    # Prefect reads its settings on import. Without a configured server it starts one, which may take long and would
+    # send usage statistics to Prefect's authors.
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     try:

@@ -1,4 +1,4 @@
-"""The `vip` group of a recipe: typed, documented, and checked before anything is started."""
+"""The `vip` group of a recipe: typed and documented settings, checked before anything starts."""
 
 import difflib
 import os
@@ -13,16 +13,16 @@ from verl_vip.errors import ConfigError
 
 EMBEDDING_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
-#: Bounds far from any use; beyond them counts, weights and rewards are not exact, or not finite.
+#: Bounds far beyond any use; outside them, counts, weights and rewards would not be exact or finite.
 _LARGEST_REWARD = 1e9
 _LEAST_WIDTH = 1e-6
 _LEAST_RELATIVE_WIDTH = 1e-4
 #: Advantage estimators whose variance is known.
 EstimatorName = Literal["rloo", "dr_grpo", "predicted_baseline"]
-#: The estimators whose gradient variance is known, and the least rollouts of a prompt that it is defined for.
+#: The fewest rollouts of a prompt for which each estimator's gradient variance is defined.
 _LEAST_ROLLOUTS: Mapping[EstimatorName, int] = {"rloo": 2, "dr_grpo": 3, "predicted_baseline": 1}
-#: What `vip.objective` is where it is not set, by `algorithm.adv_estimator`; "rloo" beside any other. REINFORCE learns
-#: from a group of one, as the predicted baseline does.
+#: The default of `vip.objective` for each `algorithm.adv_estimator`; it is "rloo" for any other estimator. REINFORCE
+#: learns from a group of one, as the predicted baseline does.
 OBJECTIVES: Mapping[str, EstimatorName] = {
     "vip_rloo": "rloo",
     "vip_dr_grpo": "dr_grpo",
@@ -42,63 +42,66 @@ class VipConfig:
     strategy_settings: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the strategy."""
     objective: EstimatorName | None = None
-    """Whose gradient variance is minimised; null follows `algorithm.adv_estimator`: `vip_rloo`, `vip_dr_grpo` and
-    `vip_predicted_baseline` have a variance of their own, `vip_reinforce` takes that of the predicted baseline, and any
-    other estimator that of RLOO. An estimator with another variance than the one set here is refused."""
+    """The estimator whose gradient variance is minimised; null follows `algorithm.adv_estimator`. `vip_rloo`,
+    `vip_dr_grpo` and `vip_predicted_baseline` have their own variances, `vip_reinforce` uses the variance of the
+    predicted baseline, and any other estimator uses the variance of RLOO. A run is refused if its estimator has a
+    different variance from the one set here."""
     utility: Literal["success", "log_success", "sqrt_success", "arcsine"] = "success"
-    """Which function G of the success probabilities p is ascended: p, log p, sqrt(p) or 2 arcsin sqrt(p). Its slope
-    at the predicted p multiplies each prompt's gradient, and enters the minimised variance squared."""
+    """The function G of the success probability p that training maximises: p, log p, sqrt(p) or 2 arcsin sqrt(p). Its
+    slope at the predicted p multiplies each prompt's gradient, and the square of the slope multiplies the minimised
+    variance."""
     utility_floor: Annotated[float, Range(least=1e-6, below=0.5)] = 0.05
-    """For that slope, p is taken to lie in [floor, 1 - floor]."""
+    """For the slope of the utility, p is clipped to [floor, 1 - floor]."""
     prior_strength_cap: Annotated[float, Range(least=0.1, most=1e9)] = 16.0
-    """With the predicted baseline: the most rollouts that a prediction may count for against the group's own. A
-    predictor that gives no variance always counts for that many."""
+    """With the predicted baseline: the largest weight of a prediction in the baseline, in rollouts. A predictor that
+    gives no variance always has this weight."""
     score_coupling: Share = 0.0
-    """With the predicted baseline: how far the size of a rollout's score goes with its reward, from 0 to 1. 0 takes
-    them for unrelated, as the paper's analysis does, and the baseline is p; 1 is for answers of a few tokens, where a
-    right one moves the policy the less the likelier it was, and the baseline of least variance is
-    p (1 - p) / (1 + p). Between them a part of the answer has nothing to do with the reward."""
+    """With the predicted baseline: how strongly the size of a rollout's score depends on its reward, from 0 to 1. With
+    0 they are independent, as in the paper's analysis, and the baseline is p. 1 is for answers of a few tokens: there a
+    right answer moves the policy less the likelier it was, and the minimum-variance baseline is p (1 - p) / (1 + p).
+    With a value in between, a part of the answer is independent of the reward."""
     lower: _Rollouts = 3
-    """Least rollouts of a prompt. Dr.GRPO needs 3 for its variance to be convex, and the paper uses 3 for both
-    estimators; RLOO can do with 2, the predicted baseline with 1."""
+    """Fewest rollouts of a prompt. The variance of Dr.GRPO is convex from 3 on, and the paper uses 3 for both
+    estimators. 2 is enough for RLOO, and 1 for the predicted baseline."""
     upper: _Rollouts = 32
     """Most rollouts of a prompt."""
     budget: Annotated[int, Range(least=1, most=10**12)] | None = None
     """Rollouts of one step; null for `data.train_batch_size * rollout.n`. Strategies that choose from a pool of
-    prompts need it: `data.train_batch_size` is the pool then, and the budget serves a part of it. It has to be a
-    multiple of `actor.ppo_mini_batch_size * rollout.n`, verl's optimiser step."""
+    prompts need it: `data.train_batch_size` is then the size of the pool, and the budget covers only a part of it. It
+    must be a multiple of `actor.ppo_mini_batch_size * rollout.n`, the rollouts of one optimiser step in verl."""
     predictor: str = "drifting_gp"
-    """What predicts success probabilities: the name of a predictor ("gaussian_process" is the paper's), of an entry
+    """The predictor of success probabilities: the name of a predictor ("gaussian_process" is the paper's), of an entry
     point of the group `verl_vip.predictors`, or `package.module:Class`."""
     predictor_settings: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the predictor."""
     prompt_weight: Literal["equal", "rows"] = "equal"
     """"equal" gives every prompt the same weight in the update whatever its count, as the variance analysis
-    assumes; "rows" leaves verl's weight, which is proportional to the count."""
+    assumes. "rows" keeps verl's weight, which is proportional to the count."""
     reward_range: tuple[float, float] = (0.0, 1.0)
-    """The rewards of a failed and of a solved rollout; (-1, 1) for verl's `math_dapo` scorer."""
+    """The rewards of a failed and of a successful rollout; (-1, 1) for verl's `math_dapo` scorer."""
     reward_range_by_source: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """The same for single data sources, where scorers differ: `{openai/gsm8k: [0, 1]}` beside `reward_range: [-1, 1]`.
-    A training reward outside its range ends the run, a validation reward never does."""
+    """Reward ranges of single data sources whose scorers differ: `{openai/gsm8k: [0, 1]}` with
+    `reward_range: [-1, 1]`. A training reward outside its range ends the run; a validation reward never does."""
     embedding_model: str = EMBEDDING_MODEL
-    """A sentence-transformers model, or a causal language model, of which the last hidden state of the prompt is taken:
-    a name on the Hub or a folder. `${actor_rollout_ref.model.path}` is the policy as it is before training; it is then
-    loaded a second time, on the driver's CPU."""
+    """The model that embeds prompts: a sentence-transformers model, or a causal language model, whose last hidden state
+    of the prompt is used. Give a name on the Hub or a folder. `${actor_rollout_ref.model.path}` is the policy before
+    training; it is then loaded a second time, on the driver's CPU."""
     identity_fields: tuple[str, ...] = ()
-    """What tells tasks of one wording apart, besides the wording: fields of the data set by dotted name, such as
-    `[reward_model.ground_truth]` or `[extra_info.split]`. Without any, prompts of one wording are one prompt to the
-    predictor. The embedding is that of the wording."""
+    """Fields of the data set that distinguish tasks with the same wording, by dotted name, such as
+    `[reward_model.ground_truth]` or `[extra_info.split]`. Without any, the predictor treats prompts with the same
+    wording as one prompt. The embedding depends on the wording alone."""
     balance_by: str = "data_source"
-    """The field of the data set whose values the strategy `balanced` draws evenly over, by dotted name, such as
-    `extra_info.level`; `prioritized` does so with `balance: labels` among its settings."""
+    """The field of the data set, by dotted name, whose values the strategy `balanced` draws evenly over, such as
+    `extra_info.level`. `prioritized` does the same with `balance: labels` in its settings."""
     cache_dir: PathText = "~/.cache/verl_vip"
-    """Where prompt embeddings are kept between runs."""
+    """The folder in which prompt embeddings are kept between runs."""
     embed_at_start: bool = True
-    """Whether the prompts that the run will serve are embedded before the first step, or each batch as it arrives."""
+    """Whether the prompts of the run are embedded before the first step; otherwise each batch is embedded as it
+    arrives."""
     on_missing_state: Literal["error", "fresh"] = "error"
-    """What to do when a checkpoint has no usable predictor state: stop, or go on with an untrained predictor."""
+    """What to do if a checkpoint has no usable predictor state: stop, or continue with an untrained predictor."""
     poll_seconds: Annotated[float, Range(least=1e-3, most=3600)] = 0.1
-    """How often finished rollouts are looked for (verl's own buffer: 2 s)."""
+    """Seconds between two checks for finished rollouts (2 in verl's own buffer)."""
 
     def __post_init__(self) -> None:
         check_fields(self, "vip.")
@@ -118,7 +121,7 @@ class VipConfig:
             )
 
     def following(self, estimator: str) -> "VipConfig":
-        """Return the settings with `objective` set: where it is not, to what goes with an advantage estimator.
+        """Return the settings with `objective` set; if it is unset, it becomes the default of an advantage estimator.
 
         Args:
             estimator: `algorithm.adv_estimator`.
@@ -142,28 +145,28 @@ class VipConfig:
 
     @property
     def minimised(self) -> EstimatorName:
-        """`objective`; where it is not set and no estimator is known, "rloo"."""
+        """`objective`, or "rloo" if it is unset and no estimator is known."""
         return self.objective or "rloo"
 
     def range_of(self, source: str) -> tuple[float, float]:
-        """Return the rewards of a failed and of a solved rollout of a data source."""
+        """Return the rewards of a failed and of a successful rollout of a data source."""
         return self.reward_range_by_source.get(source, self.reward_range)
 
     @property
     def label_field(self) -> str | None:
-        """`balance_by` where the strategy draws evenly over labels, and None where nothing needs them."""
+        """`balance_by` if the strategy draws evenly over labels; None if nothing needs labels."""
         by_labels = self.strategy == "balanced" or self.strategy_settings.get("balance") == "labels"
         return self.balance_by if by_labels else None
 
     @property
     def task_fields(self) -> tuple[str, ...]:
-        """The fields of a row of the data set that planning needs, by dotted name."""
+        """The fields of a data set row that planning needs, by dotted name."""
         return self.identity_fields if self.label_field is None else (*self.identity_fields, self.label_field)
 
     @property
     def cache_path(self) -> Path:
-        """`cache_dir` with `~` resolved."""
-        return Path(os.path.expanduser(self.cache_dir))  # unlike pathlib, it leaves unknown users' homes as they are
+        """`cache_dir` with `~` expanded."""
+        return Path(os.path.expanduser(self.cache_dir))  # unlike pathlib, it accepts unknown users' homes
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> "VipConfig":
@@ -173,7 +176,7 @@ class VipConfig:
             settings: The `vip` group, already resolved to plain Python values.
 
         Raises:
-            ConfigError: If a key is unknown (the nearest valid name is given), or a value of the wrong type.
+            ConfigError: If a key is unknown (the message gives the nearest valid name), or a value has the wrong type.
         """
         known = [entry.name for entry in fields(cls)]
         values = check("vip", settings, Mapping[str, Any])
@@ -186,7 +189,7 @@ class VipConfig:
         return cls(**values)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return plain values that `from_mapping` accepts."""
+        """Return the settings as plain values that `from_mapping` accepts."""
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         for key, value in plain.items():
             if isinstance(value, Mapping):
@@ -197,14 +200,14 @@ class VipConfig:
 
 
 def objective_of(estimator: str) -> EstimatorName:
-    """Return the `vip.objective` that goes with an `algorithm.adv_estimator`."""
+    """Return the default of `vip.objective` for an `algorithm.adv_estimator`."""
     return OBJECTIVES.get(estimator, "rloo")
 
 
 def _require_range(name: str, pair: tuple[float, float]) -> None:
     low, high = pair
     size = max(abs(low), abs(high))
-    # verl holds rewards in single precision, in which the two have to differ and their squares to be finite.
+    # verl holds rewards in single precision. There the two must differ, and their squares must be finite.
     if not (size <= _LARGEST_REWARD and high - low >= max(_LEAST_WIDTH, _LEAST_RELATIVE_WIDTH * size)):
         raise ConfigError(
             f"{name} must be [reward of a failure, reward of a success], two finite numbers with the first smaller, "

@@ -1,4 +1,4 @@
-"""Files that survive a kill at any moment: whole files that are there completely or not at all, and files of lines."""
+"""Files that survive a kill at any moment: files that are replaced atomically, and files of appended lines."""
 
 import errno
 import fcntl
@@ -15,19 +15,19 @@ from verl_vip.errors import StateError
 
 
 def replace_file(path: Path, payload: bytes) -> None:
-    """Write a file completely or not at all, and wait until it is on disk; its folder is created.
+    """Write a file atomically, and wait until it is on disk; its folder is created.
 
-    It is written beside its place and renamed, so that a reader sees the old file or the new one. A file that is
-    replaced keeps its permissions.
+    A temporary file is written in the same folder and renamed, so that a reader sees the old file or the new one. A
+    replaced file keeps its permissions.
 
     Raises:
-        OSError: If it cannot be written; the old file is still there.
+        OSError: If the file cannot be written. An old file is then unchanged.
     """
     make_folder(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     partial.unlink(missing_ok=True)
     try:
-        with partial.open("xb") as file:  # the name can be foreseen: a link that was planted there is not followed
+        with partial.open("xb") as file:  # its name is predictable, so a link planted there must not be followed
             if path.exists():
                 os.fchmod(file.fileno(), path.stat().st_mode & 0o777)
             file.write(payload)
@@ -41,10 +41,10 @@ def replace_file(path: Path, payload: bytes) -> None:
 
 
 def replace_json(path: Path, value: Any) -> None:
-    """Write a JSON file completely or not at all; see `replace_file`.
+    """Write a JSON file atomically; see `replace_file`.
 
-    JSON knows no NaN and no infinity, and most readers refuse them: null stands for a number that there is none of,
-    such as a limit of an interval that has no end.
+    JSON has no NaN and no infinity, and most readers refuse them. null stands for a number that does not exist, such
+    as a limit of an unbounded interval.
     """
     replace_file(path, (json.dumps(_strict(value), indent=1, allow_nan=False) + "\n").encode())
 
@@ -60,19 +60,19 @@ def _strict(value: Any) -> Any:
 
 
 def open_lock(path: Path, create: bool = True, for_good: bool = False) -> BinaryIO:
-    """Open a file to lock it; what it holds stays as it is, and a symbolic link is not followed.
+    """Open a lock file without changing its content; a symbolic link is not followed.
 
     Args:
         path: The lock file.
-        create: Whether it is created, and open for writing; else it is open for reading.
-        for_good: Whether its descriptor stays open until the process ends, whatever becomes of the file object.
+        create: Whether to create the file if it is missing and open it for writing; otherwise it is opened for reading.
+        for_good: Whether the descriptor stays open until the process ends, even if the file object is deleted.
 
     Raises:
-        StateError: If something else than a regular file is in its place.
-        FileNotFoundError: If it does not exist and is not to be created.
-        OSError: If it cannot be opened.
+        StateError: If the path is anything but a regular file.
+        FileNotFoundError: If the file does not exist and `create` is false.
+        OSError: If the file cannot be opened.
     """
-    # A pipe would wait for its other end.
+    # Without O_NONBLOCK, opening a pipe would wait for its other end.
     flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_RDWR | os.O_CREAT if create else os.O_RDONLY)
     try:
         descriptor = os.open(path, flags, 0o666)
@@ -93,19 +93,20 @@ def _no_lock(path: Path) -> StateError:
 
 
 def append_line(path: Path, line: bytes) -> int:
-    """Append a line to a file of lines, after cutting off what a killed process left of its last one.
+    """Append a line to a file, after cutting off an incomplete last line that a killed process left.
 
-    Processes that append at once wait for each other: what looks torn may be a line that is being written.
+    Processes that append at the same time wait for each other, because a line that looks incomplete may be one that
+    is still being written.
 
     Args:
-        path: The file; it is created.
-        line: With its line end.
+        path: The file; it is created if it is missing.
+        line: The line, with its line end.
 
     Returns:
-        How many bytes were cut off.
+        The number of bytes cut off.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     with path.open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -115,13 +116,13 @@ def append_line(path: Path, line: bytes) -> int:
 
 
 def cut_torn_line(file: BinaryIO) -> int:
-    """Truncate a file of lines after its last line end; one byte is read when nothing is torn.
+    """Truncate a file after its last line end. If the last line is complete, only one byte is read.
 
     Args:
-        file: Open for reading and appending.
+        file: The file, open for reading and appending.
 
     Returns:
-        How many bytes were cut off.
+        The number of bytes cut off.
     """
     end = file.seek(0, os.SEEK_END)
     if end == 0:
@@ -136,7 +137,7 @@ def cut_torn_line(file: BinaryIO) -> int:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and those above it, durably."""
+    """Create a folder and its parents durably."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -144,7 +145,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make new and renamed entries survive a power failure, which fsync of a file does not."""
+    """Make new and renamed entries of a folder survive a power failure, which fsync of a file does not ensure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

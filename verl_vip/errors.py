@@ -1,16 +1,16 @@
 """Every error that verl-vip raises on purpose.
 
     VerlVipError
-    ├── InvalidInputError (ValueError)     a value that no setting can make meaningful
+    ├── InvalidInputError (ValueError)     a malformed value: NaN, out of range, of the wrong shape or type
     │   └── InfeasibleBudgetError          a budget that the bounds cannot hold
     ├── ConfigError (ValueError)           a setting that is unknown, of the wrong type, or contradicts another
     ├── StateError (ValueError)            a saved state that is missing, damaged or of another predictor
-    ├── IntegrationError (RuntimeError)    verl did something else than what was asked of it
+    ├── IntegrationError (RuntimeError)    verl, Ray or vLLM did not behave as this package relies on
     └── JobError (RuntimeError)            a job cannot be started, failed, or was stopped
-        └── UnreachableError               whoever runs the job does not answer; the job may go on
+        └── UnreachableError               the system that runs the job does not answer; the job may still run
 
-Each message says what is wrong and what to do about it. The classes carry nothing but the message, so that
-they survive pickling across Ray processes.
+Each message says what is wrong and what to do about it. The classes hold only the message, so that they can be
+pickled between Ray processes.
 """
 
 
@@ -43,4 +43,4 @@ class JobError(VerlVipError, RuntimeError):
 
 
 class UnreachableError(JobError):
-    """Whoever runs the job does not answer; the job may go on without being seen."""
+    """The system that runs the job does not answer; the job may still be running."""

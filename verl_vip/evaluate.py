@@ -1,4 +1,4 @@
-"""What `verl-vip evaluate` does, once the command line is read."""
+"""The work of `verl-vip evaluate`, after its command line is parsed."""
 
 import errno
 import json
@@ -34,25 +34,25 @@ def evaluate(
     steps: Sequence[int] | None = None,
     instruction: str = INSTRUCTION,
 ) -> Path:
-    """Evaluate models on benchmarks and write the report of all that the output folder holds.
+    """Evaluate models on benchmarks and write the report of all evaluations in the output folder.
 
     Args:
-        models: As `find_models` takes them; the first of several is the one that the others are compared
-            with; for one alone, that is the first of its run.
-        benchmarks: As `load_benchmark` takes them.
-        output: Where everything goes.
-        settings: How responses are sampled.
-        sampler: What samples them.
-        convert: Makes the Hugging Face model of a sharded checkpoint.
-        grader: As `make_grader` takes it.
-        steps: Of run folders, these steps; None for every complete one.
-        instruction: Follows a problem that comes as bare text.
+        models: Models, as `find_models` takes them. With several, the first is the baseline of the comparisons; a
+            single model is compared with the first one of its run.
+        benchmarks: Benchmarks, as `load_benchmark` takes them.
+        output: The folder for all results.
+        settings: The sampling settings.
+        sampler: Samples the responses.
+        convert: Converts a sharded checkpoint to a Hugging Face model.
+        grader: The grader, as `make_grader` takes it.
+        steps: The steps to evaluate of run folders; None for every complete one.
+        instruction: Text to append to problems that come without a prompt.
 
     Returns:
         The path of the report.
 
     Raises:
-        VerlVipError: What is wrong with the input, in a sentence.
+        VerlVipError: If the input is invalid; the message is one sentence.
     """
     require_paths(output=output)
     judge = make_grader(grader)
@@ -61,7 +61,7 @@ def evaluate(
     output = output.resolve()
     try:
         Evaluator(output, settings, sampler, convert).run(sources, tasks)
-        # One model alone may be a later step of a run whose first is here already.
+        # A single model may be a later step of a run whose first step is in the folder already.
         first = [source.label for source in sources] if len(sources) > 1 else []
         evaluations, left_out = find_evaluations(output, first)
         for sentence in left_out:
@@ -76,10 +76,10 @@ def evaluate(
 
 
 def parse_steps(text: str | None) -> list[int] | None:
-    """Read `6,12`; None and `all` mean every step.
+    """Parse a list of steps such as `6,12`; None and `all` mean every step.
 
     Raises:
-        ConfigError: If it is no list of steps.
+        ConfigError: If the text is not a list of steps.
     """
     if text is None or text == "all":
         return None
@@ -90,10 +90,10 @@ def parse_steps(text: str | None) -> list[int] | None:
 
 
 def parse_engine_options(words: Sequence[str]) -> dict[str, Any]:
-    """Read `KEY=VALUE` words, values as JSON where they are that and as text otherwise.
+    """Parse `KEY=VALUE` words. Values that are valid JSON are parsed as such; others stay text.
 
     Raises:
-        ConfigError: If a word is no assignment.
+        ConfigError: If a word is not an assignment.
     """
     options: dict[str, Any] = {}
     for word in words:

@@ -1,4 +1,4 @@
-"""JSON lines, one object a line, whoever wrote them."""
+"""Reading of JSON-lines files, with one object per line."""
 
 import codecs
 import json
@@ -13,7 +13,7 @@ def read_json_lines(path: Path, appended: bool = False) -> Iterator[tuple[int, d
     """Yield the number of each line of a file, from 1, and its object; see `parse_json_lines`.
 
     Raises:
-        InvalidInputError: If a line is no JSON object. The message names the file and the line.
+        InvalidInputError: If a line is not a JSON object. The message names the file and the line.
         OSError: If the file cannot be read.
     """
     with path.open("rb") as file:
@@ -26,16 +26,16 @@ def read_json_lines(path: Path, appended: bool = False) -> Iterator[tuple[int, d
 def parse_json_lines(lines: Iterable[bytes], appended: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the number of each line, from 1, and its object.
 
-    A byte-order mark at the beginning and empty lines are passed over.
+    A byte-order mark at the beginning and empty lines are skipped.
 
     Args:
-        lines: Lines with their ends, as a file opened for bytes gives them. There a line feed ends a line and nothing
-            else does: U+2028, U+0085 and the like may stand inside a JSON string.
-        appended: Whether a process appends to the file, which leaves a last line without its end when it is killed;
-            that line is left out.
+        lines: Lines with their ends, as from a file opened in binary mode. There only a line feed ends a line, so that
+            a JSON string may contain U+2028, U+0085 and the like.
+        appended: Whether processes append to the file. If one is killed, the last line may lack its end; that line is
+            then skipped.
 
     Raises:
-        InvalidInputError: If a line is no JSON object. The message names it.
+        InvalidInputError: If a line is not a JSON object. The message names the line.
     """
     for number, line in enumerate(lines, start=1):
         if appended and not line.endswith(b"\n"):
@@ -53,10 +53,10 @@ def parse_json_lines(lines: Iterable[bytes], appended: bool = False) -> Iterator
 
 
 def valid_text(text: str) -> str:
-    """Return text that UTF-8 can hold: half of a surrogate pair, as JSON can express it, becomes U+FFFD.
+    """Return text that UTF-8 can encode: a lone surrogate, which JSON can express, becomes U+FFFD.
 
     Raises:
-        TypeError: If it is no text.
+        TypeError: If the value is not a string.
     """
     try:
         str.encode(text)

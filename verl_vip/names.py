@@ -1,4 +1,4 @@
-"""Names that become folders, files and jobs, and words of the form NAME=PATH."""
+"""Names of folders, files and jobs, and command-line words of the form NAME=PATH."""
 
 import os
 import re
@@ -7,10 +7,10 @@ from collections.abc import Collection
 
 from verl_vip.errors import InvalidInputError
 
-#: What a person may choose.
+#: Longest name that a user may choose, in characters.
 LONGEST_NAME = 100
-#: With what this package adds to it, such as `-evaluate-20` or `-step20`. With what the file of a picture or the log
-#: of a job adds in turn, it is still below the 255 bytes that file systems allow.
+#: Longest name after this package has added a suffix, such as `-evaluate-20` or `-step20`. File names of pictures and
+#: job logs that are derived from it still have fewer than the 255 bytes that file systems allow.
 LONGEST_DERIVED_NAME = 150
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -18,17 +18,17 @@ _OTHER_CHARACTERS = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def require_name(name: str, kind: str, reserved: Collection[str] = (), longest: int = LONGEST_NAME) -> None:
-    """Refuse what cannot name a folder, a job or a file on every system, or would lead out of its folder.
+    """Refuse a name that is invalid for a folder, job or file on some system, or that leads out of its folder.
 
     Args:
         name: The name.
-        kind: What it is to name, with its article: "a run".
-        reserved: Names of other things in the same folder.
-        longest: Characters that it may have.
+        kind: The named thing with its article, for the message: "a run".
+        reserved: Names that are used for other things in the same folder.
+        longest: The most characters that the name may have.
 
     Raises:
-        InvalidInputError: If it has other characters than ASCII letters, digits, dots, dashes and underscores, does
-            not begin with a letter or digit, is too long, or is reserved.
+        InvalidInputError: If the name has characters other than ASCII letters, digits, dots, dashes and underscores,
+            does not begin with a letter or digit, is too long, or is reserved.
     """
     if not _NAME.fullmatch(name) or len(name) > longest:
         raise InvalidInputError(
@@ -40,14 +40,14 @@ def require_name(name: str, kind: str, reserved: Collection[str] = (), longest: 
 
 
 def name_from(text: str, kind: str) -> str:
-    """Return the name that a file or folder gives to what it holds: each run of other characters becomes a dash.
+    """Return a valid name derived from a file or folder name; each sequence of other characters becomes a dash.
 
     Args:
-        text: The file's or folder's own name.
-        kind: What is to be named, with its article.
+        text: The name of the file or folder.
+        kind: The named thing with its article, for the message.
 
     Raises:
-        InvalidInputError: If nothing is left, or too much.
+        InvalidInputError: If the result is empty or too long.
     """
     name = _OTHER_CHARACTERS.sub("-", text).lstrip("-._").rstrip("-.")
     if not 0 < len(name) <= LONGEST_NAME:
@@ -56,15 +56,16 @@ def name_from(text: str, kind: str) -> str:
 
 
 def split_named(word: str) -> tuple[str | None, str]:
-    """Read `[NAME=]PLACE`, split at the first `=`.
+    """Split a word of the form `[NAME=]PLACE` at its first `=`.
 
-    A word that is an existing path is all place. So is one that has a slash before its `=`, unless what follows exists.
+    A word that is an existing path is a place without a name. So is a word with a slash before its `=`, unless the
+    path after the `=` exists.
 
     Args:
-        word: Of a command line.
+        word: A word of a command line.
 
     Returns:
-        The name, None where there is none, and the place.
+        The name, or None without one, and the place.
     """
     name, separator, place = word.partition("=")
     if not separator or os.path.exists(word) or (os.sep in name and not os.path.exists(place)):

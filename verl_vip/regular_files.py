@@ -1,4 +1,4 @@
-"""Reading of files that may have been damaged, or replaced by something that is no file."""
+"""Reading of files that may be damaged, or replaced by something that is not a regular file."""
 
 import os
 import stat
@@ -9,13 +9,13 @@ from verl_vip.errors import StateError
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading; a named pipe or a device, which could keep a reader waiting, is refused.
+    """Open a regular file for reading; a named pipe or a device, which could block a reader, is refused.
 
     Raises:
-        StateError: If it is no regular file.
-        OSError: If there is none, or it cannot be opened.
+        StateError: If the path is not a regular file.
+        OSError: If the file does not exist or cannot be opened.
     """
-    # Without O_NONBLOCK, opening a pipe that nobody writes to waits for ever.
+    # Without O_NONBLOCK, opening a pipe without a writer would wait forever.
     file = open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")  # noqa: SIM115 (the caller closes it)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -24,10 +24,10 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path) -> bytes:
-    """Return what a regular file holds; a named pipe or a device, which could keep a reader waiting, is refused.
+    """Return the content of a regular file; a named pipe or a device, which could block a reader, is refused.
 
     Raises:
-        StateError: If there is no such file, it is no regular one, or it cannot be read.
+        StateError: If the file does not exist, is not a regular file, or cannot be read.
     """
     try:
         with open_regular(path) as file:

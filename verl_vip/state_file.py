@@ -1,6 +1,6 @@
-"""Files that hold a state completely or not at all, and what is done about one that cannot be used.
+"""State files, which are written atomically and checked when they are read.
 
-A file is one header line with the format, its version and the SHA-256 of the rest, then a `torch.save` archive.
+A file has one header line with the format, its version and the SHA-256 of the rest, followed by a `torch.save` archive.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from verl_vip.durable_files import replace_file
 from verl_vip.errors import IntegrationError, InvalidInputError, StateError
 
 _MAGIC = b"verl-vip state 1 "
-#: What tensors may take beyond the size of their file: a few small ones may be views that repeat one number.
+#: Bytes that tensors may take beyond the size of their file, because small ones may be views that repeat a number.
 _SLACK_BYTES = 16 * 2**20
-#: Containers within containers; states have about six.
+#: Most levels of nested containers; states have about six.
 _DEEPEST = 32
-#: What restoring from values of a wrong type, shape or size raises, in Python and in torch.
+#: Exceptions that Python and torch raise when restoring from values of a wrong type, shape or size.
 _DAMAGE = (
     ArithmeticError,
     AssertionError,
@@ -42,15 +42,15 @@ _DAMAGE = (
 
 @contextmanager
 def restoring(what: str) -> Iterator[None]:
-    """Raise whatever a damaged state makes fail inside the `with` block as a `StateError`.
+    """Turn the exceptions that a damaged state causes inside the `with` block into a `StateError`.
 
-    Assign nothing to what is restored before all of it has been read.
+    Inside the block, read the whole state before changing the object that is restored.
 
     Args:
-        what: Whose state it is, for the message.
+        what: The owner of the state, for the message.
 
     Raises:
-        StateError: If something failed; one that was raised inside is left as it is.
+        StateError: If restoring failed. A `StateError` from inside the block is passed on unchanged.
     """
     try:
         yield
@@ -67,24 +67,24 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a state atomically and durably.
 
     Args:
-        path: The file to write, by one process at a time; its folder is created.
-        state: Tensors, numbers, strings, None, and lists, tuples and dicts of them.
+        path: The file to write; its folder is created. Only one process may write it at a time.
+        state: Tensors, numbers, strings, None, and lists, tuples and dicts of these.
     """
     import torch
 
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     payload = buffer.getvalue()
-    for abandoned in path.parent.glob(f".{path.name}.*.partial"):  # by a process that was killed here
+    for abandoned in path.parent.glob(f".{path.name}.*.partial"):  # left by a process that was killed here
         abandoned.unlink(missing_ok=True)
     replace_file(path, _MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Read what `write_state` wrote; no more memory is taken than a small multiple of the file's size.
+    """Read a file of `write_state`, using at most a small multiple of its size in memory.
 
     Raises:
-        StateError: If the file is missing, of another format or version, damaged, or would expand beyond its size.
+        StateError: If the file is missing, has another format or version, is damaged, or would expand beyond its size.
     """
     import torch
 
@@ -118,19 +118,19 @@ def _read(path: Path) -> bytes:
 
 
 def _require_uncompressed(payload: bytes) -> None:
-    # torch writes its archives without compression, and reads compressed ones: a few megabytes then become gigabytes.
+    # torch writes uncompressed archives but also reads compressed ones, in which a few megabytes can become gigabytes.
     with zipfile.ZipFile(io.BytesIO(payload)) as archive:
         members = archive.infolist()
         expands = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-        # A comment could hide a second directory, which torch would read in place of this one.
+        # A comment could hide a second directory, which torch would read instead of this one.
         if expands or archive.comment or sum(member.file_size for member in members) > len(payload):
             raise ValueError("its archive is not one that torch.save writes: it would expand beyond its size")
 
 
 def _require_bounded(state: Any, size: int) -> None:
-    """Refuse what is larger in use than in its file, before anything copies or walks it.
+    """Refuse a state that is larger in memory than in its file, before anything copies or traverses it.
 
-    A tensor may repeat one stored number without end, and a container may hold another many times over.
+    A tensor may repeat one stored number many times, and a container may hold the same container many times.
     """
     import torch
 
@@ -152,6 +152,6 @@ def _require_bounded(state: Any, size: int) -> None:
             pending += [(item, depth + 1) for item in value]
         elif not (value is None or isinstance(value, (str, int, float))):
             raise TypeError(f"it holds a {type(value).__name__}, which no state does")
-        # Everything that stands for itself in the file takes at least a byte there.
+        # Every item that is stored separately takes at least one byte of the file.
         if items > size or tensor_bytes > size + _SLACK_BYTES or depth > _DEEPEST:
             raise ValueError("it would expand beyond its size")

@@ -1,4 +1,4 @@
-"""Advantages of rollouts grouped by prompt, for groups of unequal size. Pure torch; knows nothing of a trainer."""
+"""Advantages of rollouts in prompt groups of unequal size. Pure torch, independent of any trainer."""
 
 from verl_vip.advantages.grouped_rewards import GroupedRewards
 

@@ -1,4 +1,4 @@
-"""The front door: from grouped rewards to the advantages that a trainer's loss takes."""
+"""The entry point: computes the advantages for a trainer's loss from grouped rewards."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from verl_vip.advantages.reinforce import reinforce
 from verl_vip.by_name import locate
 from verl_vip.errors import ConfigError, InvalidInputError
 
-#: `N` float64 advantages of `N` grouped rewards, at least one, before any weight of prompts.
+#: Returns `N` float64 advantages for `N` grouped rewards, N at least 1, before any prompt weights.
 AdvantageEstimator = Callable[[GroupedRewards], Tensor]
 
 ADVANTAGES: Mapping[str, AdvantageEstimator] = {
@@ -27,21 +27,21 @@ ADVANTAGES: Mapping[str, AdvantageEstimator] = {
     "max_rl": max_rl,
     "reinforce": reinforce,
 }
-#: The same by what verl knows them by, `algorithm.adv_estimator`.
+#: The names of the estimators for verl's `algorithm.adv_estimator`, with their keys in `ADVANTAGES`.
 VERL_NAMES: Mapping[str, str] = {f"vip_{name}": name for name in ADVANTAGES}
-#: The setting that names an estimator, and the kind that `verl_vip.by_name` knows them as.
+#: The setting that names an estimator, and the kind of estimators in `verl_vip.by_name`.
 ESTIMATOR_SETTING = "algorithm.adv_estimator"
 _PLACES = {verls: f"{ADVANTAGES[name].__module__}:{ADVANTAGES[name].__name__}" for verls, name in VERL_NAMES.items()}
 
 
 def find_estimator(name: str) -> AdvantageEstimator:
-    """Return the estimator that a setting names.
+    """Return the estimator with this name.
 
     Args:
         name: A key of `VERL_NAMES`, an entry point of the group "verl_vip.advantages", or "package.module:function".
 
     Raises:
-        ConfigError: If the name is unknown, or what it stands for cannot be imported or is no function of one argument.
+        ConfigError: If the name is unknown, or its object cannot be imported or is not a function of one argument.
     """
     found = locate(ESTIMATOR_SETTING, name, _PLACES)
     try:
@@ -66,18 +66,18 @@ def compute_advantages(
     weight: Tensor | None = None,
     rows: int | None = None,
 ) -> Tensor:
-    """Return the `N` advantages whose mean over rows of advantage times score is the wanted gradient.
+    """Return the `N` advantages for which the mean over rows of advantage times score is the desired gradient.
 
     Args:
         batch: The grouped rewards.
-        estimator: A key of `ADVANTAGES`, or a function like those.
+        estimator: A key of `ADVANTAGES`, or a function with the same signature.
         prompt_weight: "equal" for the mean over prompts of each prompt's mean, "rows" for the mean over rows.
-        weight: A `B` tensor that multiplies each prompt's gradient, for example `utility_slope`'s; None means one.
-        rows: What the loss divides by; None means the rows that are there. See `row_factors`.
+        weight: A `B` tensor of factors for each prompt's gradient, for example of `utility_slope`; None means ones.
+        rows: The number of rows that the loss divides by; None means `N`. See `row_factors`.
 
     Raises:
-        InvalidInputError: If the estimator is unknown, or lacks what it needs, or returns anything but `N` finite
-            float64 advantages.
+        InvalidInputError: If the estimator is unknown, needs data that the batch lacks, or returns anything but `N`
+            finite float64 advantages.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Baselines made of the group's own mean: RLOO and Dr.GRPO."""
+"""Estimators with a group mean as the baseline: RLOO and Dr.GRPO."""
 
 import torch
 from torch import Tensor
@@ -7,14 +7,18 @@ from verl_vip.advantages.grouped_rewards import GroupedRewards
 
 
 def dr_grpo(batch: GroupedRewards) -> Tensor:
-    """Return `N` advantages r - mean(r) of the group (Dr.GRPO, arXiv 2503.20783); a group of one gets zero.
+    """Return `N` advantages r - mean(r) over the group (Dr.GRPO, arXiv 2503.20783); a group of one gets zero.
 
-    Their expected gradient is (n - 1)/n times the true one, so that unequal counts also weigh prompts unequally.
+    Their expected gradient is (n - 1)/n times the true gradient, so that unequal counts also give prompts unequal
+    weights.
     """
     return batch.rewards - batch.sampled_mean
 
 
 def rloo(batch: GroupedRewards) -> Tensor:
-    """Return `N` advantages r - mean of the others' r (Kool et al. 2019), unbiased; a group of one gets zero."""
+    """Return `N` unbiased advantages, r minus the mean of the group's other rewards (Kool et al. 2019).
+
+    A group of one gets zero.
+    """
     size = batch.sampled_sizes[batch.group]
     return dr_grpo(batch) * torch.where(size > 1, size / (size - 1).clamp_min(1), 0.0)

@@ -1,4 +1,4 @@
-"""What an advantage estimator is given."""
+"""The input of advantage estimators."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,19 +12,19 @@ from verl_vip.prediction.beta_belief import BetaBelief
 
 @dataclass(frozen=True)
 class GroupedRewards:
-    """The rewards of `N` rollouts of `B` prompts, rows of one prompt in any place.
+    """The rewards of `N` rollouts of `B` prompts, with the rows of a prompt in any order.
 
     Attributes:
         rewards: An `N` float64 tensor.
         group: An `N` int64 tensor, the prompt of each rollout, from 0 to `B - 1`.
         num_groups: `B`. A prompt may have no rollout.
-        reward_range: The rewards of a failed and of a solved rollout; p = 0 and p = 1 lie there. A pair for all
-            prompts, or a `B x 2` tensor with one for each.
-        belief: What was believed of the `B` success probabilities before sampling; None where nothing was.
-        penalised: Whether something that the belief knows nothing of was subtracted from the rewards, as verl
-            does with `algorithm.use_kl_in_reward`.
-        unused: Sum and number (`B` float64 tensors each) of further rewards of each prompt whose rollouts are not
-            among the rows: sampled, but not trained on. Baselines know of them; None where there are none.
+        reward_range: The rewards of a failed and of a successful rollout, which correspond to p = 0 and p = 1. A pair
+            for all prompts, or a `B x 2` tensor with a pair for each.
+        belief: The belief about the `B` success probabilities before sampling; None without a prediction.
+        penalised: Whether a penalty that the belief does not cover was subtracted from the rewards, as verl does with
+            `algorithm.use_kl_in_reward`.
+        unused: For each prompt, the sum and the number (a `B` float64 tensor each) of the rewards of rollouts that were
+            sampled but are not trained on, and are not among the rows. Baselines include them. None if there are none.
         score_coupling: See `predicted_baseline.least_variance_baseline`.
     """
 
@@ -57,22 +57,22 @@ class GroupedRewards:
 
     @cached_property
     def sizes(self) -> Tensor:
-        """A `B` float64 tensor: how many rollouts each prompt has."""
+        """A `B` float64 tensor, the number of rollouts of each prompt."""
         return self.total(torch.ones_like(self.rewards))
 
     @cached_property
     def own_size(self) -> Tensor:
-        """An `N` float64 tensor: how many rollouts the prompt of each rollout has."""
+        """An `N` float64 tensor, the number of rollouts of each row's prompt."""
         return self.sizes[self.group]
 
     @cached_property
     def sampled_sizes(self) -> Tensor:
-        """A `B` float64 tensor: how many rewards of each prompt there are, those of unused rollouts included."""
+        """A `B` float64 tensor, the number of rewards of each prompt, including unused rollouts."""
         return self.sizes if self.unused is None else self.sizes + self.unused[1]
 
     @cached_property
     def sampled_sums(self) -> Tensor:
-        """A `B` float64 tensor: the sum of those rewards."""
+        """A `B` float64 tensor, the sum of the rewards of each prompt, including unused rollouts."""
         sums = self.total(self.rewards)
         return sums if self.unused is None else sums + self.unused[0]
 
@@ -82,28 +82,28 @@ class GroupedRewards:
 
     @cached_property
     def low(self) -> Tensor:
-        """An `N` float64 tensor: what a failed rollout of each one's prompt earns."""
+        """An `N` float64 tensor, the reward of a failed rollout of each row's prompt."""
         return self._ranges[self.group, 0]
 
     @cached_property
     def width(self) -> Tensor:
-        """An `N` float64 tensor: how much more a solved rollout of each one's prompt earns."""
+        """An `N` float64 tensor, the reward of a successful rollout of each row's prompt minus that of a failed one."""
         return (self._ranges[:, 1] - self._ranges[:, 0])[self.group]
 
     @cached_property
     def shares(self) -> Tensor:
-        """An `N` float64 tensor: the rewards scaled so that failure is 0 and success 1."""
+        """An `N` float64 tensor, the rewards scaled so that a failure has 0 and a success has 1."""
         return (self.rewards - self.low) / self.width
 
     def total(self, values: Tensor) -> Tensor:
-        """Return a `B` tensor, the sum of `N` values over each prompt's rollouts."""
+        """Return a `B` tensor, the sum of an `N` tensor over the rollouts of each prompt."""
         return torch.zeros(self.num_groups, dtype=values.dtype).index_add(0, self.group, values)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Return an `N` tensor, the mean of `N` values over the rollouts of each one's prompt."""
+        """Return an `N` tensor, the mean of an `N` tensor over the rollouts of each row's prompt."""
         return (self.total(values) / self.sizes.clamp_min(1))[self.group]
 
     @cached_property
     def sampled_mean(self) -> Tensor:
-        """An `N` float64 tensor: the mean reward of the prompt of each rollout, unused rollouts included."""
+        """An `N` float64 tensor, the mean reward of each row's prompt, including unused rollouts."""
         return (self.sampled_sums / self.sampled_sizes.clamp_min(1))[self.group]

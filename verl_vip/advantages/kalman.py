@@ -1,27 +1,27 @@
-"""KRPO: a scalar Kalman filter over the group's rewards as a running baseline (arXiv 2505.07527)."""
+"""KRPO: a scalar Kalman filter over the rewards of a group as a running baseline (arXiv 2505.07527)."""
 
 import torch
 from torch import Tensor
 
 from verl_vip.advantages.grouped_rewards import GroupedRewards
 
-#: The authors' settings (their released train.py): rewards drift and are measured with these variances, and the
-#: filter starts from reward 0 with variance 1.
+#: The settings in the authors' released train.py: the variances of the drift and the measurement of rewards. The filter
+#: starts from reward 0 with variance 1.
 PROCESS_VARIANCE = 1e-5
 MEASUREMENT_VARIANCE = 1e-2
 START_VARIANCE = 1.0
 
 
 def krpo(batch: GroupedRewards) -> Tensor:
-    """Return `N` advantages (r - x) / sqrt(P), x and P being the filter's estimate after the rollout itself.
+    """Return `N` advantages (r - x) / sqrt(P), where x and P are the filter's mean and variance after the rollout.
 
-    As x moves by K (r - x), this is (1 - K) / sqrt(P) times r less the estimate *before* it: a baseline of the
-    earlier rollouts of the group, with a factor that depends on the rollout's place alone. That factor grows with
-    the root of the place, so that a prompt's weight grows with its count, and advantages do not sum to zero: of 8
-    rollouts, a lone success in the last place gets about +24.5, one in the first place 0.1. Places must therefore
-    say nothing of the rollouts. verl sorts rows by length, so that each group is shuffled here, always alike for
-    batches of one size. Unused rollouts have no place: the filter does not see them. Rewards are scaled to [0, 1]
-    first, which the variances are made for.
+    With the gain K, this equals (1 - K) / sqrt(P) times the difference between r and the mean *before* the rollout. The
+    baseline is therefore made of the group's earlier rollouts, with a factor that depends only on the rollout's
+    position. The factor grows with the square root of the position. Hence a prompt's weight grows with its count, and
+    advantages do not sum to zero: among 8 rollouts, a single success gets about +24.5 in the last position and 0.1 in
+    the first. The position must therefore be independent of the rollout. verl sorts rows by length, so each group is
+    shuffled here, with the same permutation for all batches of one size. The filter skips unused rollouts. Rewards are
+    scaled to [0, 1] first, for which the variances were chosen.
     """
     shuffled = torch.randperm(len(batch.rewards), generator=torch.Generator().manual_seed(0))
     rows = shuffled[torch.sort(batch.group[shuffled], stable=True).indices]

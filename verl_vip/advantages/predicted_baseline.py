@@ -1,4 +1,4 @@
-"""A baseline from what was predicted before sampling, sharpened by the other rollouts of the group."""
+"""A baseline from the prediction before sampling, updated with the other rollouts of the group."""
 
 import torch
 from torch import Tensor
@@ -8,22 +8,22 @@ from verl_vip.errors import InvalidInputError
 
 
 def predicted_baseline(batch: GroupedRewards) -> Tensor:
-    """Return `N` advantages r_i - b_i with the leave-one-out posterior mean b_i.
+    """Return `N` advantages r_i - b_i with the leave-one-out posterior mean b_i as the baseline.
 
-    With the belief p ~ Beta(s m, s (1 - m)) and a group of n, `b_i = (s m + sum_{j != i} r_j) / (s + n - 1)`. It
-    does not depend on rollout i, so that the gradient is unbiased whatever m and s are; a wrong belief costs
-    variance only. Groups of one learn from m alone. s = 0 would be RLOO. `allocation.variances.PredictedBaseline`
-    has the variance.
+    With the belief p ~ Beta(s m, s (1 - m)) and a group of n, `b_i = (s m + sum_{j != i} r_j) / (s + n - 1)`. The
+    baseline does not depend on rollout i, so that the gradient is unbiased for all m and s; a wrong belief only
+    increases the variance. In a group of one, the baseline is m. With s = 0 the estimator would be RLOO.
+    `allocation.variances.PredictedBaseline` has the variance.
 
-    m is on the scale of success, 0 to 1, and is mapped to the rewards' range. Where the rewards were penalised, m
-    is too high by the mean penalty. It is then moved by the mean of r - m over all other rollouts of the batch,
-    which keeps rollout i out of its own baseline.
-
-    `batch.score_coupling` above 0 lowers each b_i as `least_variance_baseline` says; it still does not depend on
+    m is a success probability and is mapped to the range of the rewards. If the rewards were penalised, m is too high
+    by the mean penalty. It is then shifted by the mean of r - m over all other rollouts of the batch, which excludes
     rollout i.
 
+    With `batch.score_coupling` above 0, each b_i is lowered as in `least_variance_baseline`. It still does not depend
+    on rollout i.
+
     Raises:
-        InvalidInputError: If the batch carries no belief.
+        InvalidInputError: If the batch has no belief.
     """
     belief = batch.belief
     if belief is None:
@@ -43,18 +43,18 @@ def predicted_baseline(batch: GroupedRewards) -> Tensor:
 
 
 def least_variance_baseline(probability: Tensor, coupling: float) -> Tensor:
-    """Return the baseline b of a 0/1 reward that makes E[|s|^2 (r - b)^2] least, s being the rollout's score.
+    """Return the baseline b of a 0/1 reward that minimises E[|s|^2 (r - b)^2], where s is the rollout's score.
 
-    It is `b = E[|s|^2 r] / E[|s|^2]` (Greensmith, Bartlett & Baxter, JMLR 2004), which is p only if the score's size
-    has nothing to do with the reward. It has: what a policy does as a rule moves its weights less than what it does
-    rarely. For a softmax over one right answer of probability p and many wrong ones of little mass each, |s|^2 is
-    (1 - p)^2 for the right one and 1 + p^2 for a wrong one. Most of a long answer is not that decision, and adds the
-    same to both. With `coupling` c the decision's share of |s|^2, taken where p is small, and rho the ratio of right to
-    wrong,
+    It is `b = E[|s|^2 r] / E[|s|^2]` (Greensmith, Bartlett & Baxter, JMLR 2004), which equals p only if the size of the
+    score is independent of the reward. It is not, because the scores of likely actions are smaller than those of rare
+    ones. For a softmax over one right answer of probability p and many wrong answers of small probability, |s|^2 is
+    (1 - p)^2 for the right answer and 1 + p^2 for a wrong one. The rest of a long answer adds the same amount to both.
+    Let `coupling`, c, be the share of the choice between answers in |s|^2 for small p, and rho the ratio of |s|^2
+    between right and wrong rollouts. Then
 
         rho = (1 - c + c (1 - p)^2) / (1 - c + c (1 + p^2)),    b = rho p / (rho p + 1 - p).
 
-    c = 0 gives p, and 1, an answer that is nothing but the decision, p (1 - p) / (1 + p).
+    c = 0 gives b = p. c = 1, for an answer without any other part, gives b = p (1 - p) / (1 + p).
 
     Args:
         probability: A tensor of p in [0, 1].

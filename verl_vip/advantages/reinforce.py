@@ -6,10 +6,9 @@ from verl_vip.advantages.grouped_rewards import GroupedRewards
 
 
 def reinforce(batch: GroupedRewards) -> Tensor:
-    """Return `N` advantages r - low, what a reward is above the worst one; unbiased at every count, one included.
+    """Return `N` advantages r - low, the reward above that of a failure; unbiased at every count, including one.
 
-    Nothing is ever pushed down. Where answers are short this has less variance than a baseline of p, because what a
-    policy nearly always does has a small score (`least_variance_baseline` has the formula), and small steps can be
-    taken safely.
+    No advantage is negative. With short answers the variance is smaller than with a baseline of p, because the scores
+    of likely answers are small (`least_variance_baseline` has the formula).
     """
     return batch.rewards - batch.low

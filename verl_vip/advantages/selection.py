@@ -1,4 +1,4 @@
-"""What a strategy's selection means: which of the sampled rollouts the update uses, and how much each counts."""
+"""A strategy's selection: the sampled rollouts that the update uses, and their weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,25 +10,25 @@ from torch import Tensor
 
 from verl_vip.errors import InvalidInputError
 
-#: What of a `Selection`, beside `keep`, only an update that weighs its rows can follow.
+#: The fields of a `Selection`, besides `keep`, that need an update with row weights.
 Weighing = Literal["prompt_weight", "rollout_weight", "baseline"]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which of the sampled rollouts the update uses, and how much each counts.
+    """The sampled rollouts that the update uses, and their weights.
 
     The update is the mean over prompts with kept rollouts of `prompt_weight * mean(rollout_weight * advantage *
-    score)`, the inner mean taken over the prompt's kept rollouts. `SelectedRollouts` turns that into weights.
+    score)`, where the inner mean is over the prompt's kept rollouts. `SelectedRollouts` computes the weights from this.
 
     Attributes:
-        keep: `B` boolean tensors, one flag a rollout in the order sampled; None keeps everything.
-        prompt_weight: A `B` tensor that multiplies each prompt's gradient; None means one for all.
-        rollout_weight: `B` tensors, one factor a rollout in the order sampled; None means one for all.
-        baseline: Which rollouts of a prompt its advantages are centred on: those kept, or all that were sampled.
+        keep: `B` boolean tensors, one flag per rollout in the order sampled; None keeps all rollouts.
+        prompt_weight: A `B` tensor that multiplies each prompt's gradient; None means ones.
+        rollout_weight: `B` tensors, one factor per rollout in the order sampled; None means ones.
+        baseline: The rollouts over which advantages are centred: the kept ones of a prompt, or all sampled ones.
 
     Raises:
-        InvalidInputError: If something that only partial use makes meaningful is given without `keep`.
+        InvalidInputError: If `rollout_weight` or a baseline over sampled rollouts is given without `keep`.
     """
 
     keep: tuple[Tensor, ...] | None = None
@@ -42,7 +42,7 @@ class Selection:
 
     @property
     def weighs(self) -> frozenset[Weighing]:
-        """Which of the weighings it has."""
+        """The fields of this selection that need row weights."""
         found: dict[Weighing, bool] = {
             "prompt_weight": self.prompt_weight is not None,
             "rollout_weight": self.rollout_weight is not None,
@@ -51,14 +51,14 @@ class Selection:
         return frozenset(name for name, there in found.items() if there)
 
     def require_fit(self, outcomes: Sequence[Tensor]) -> None:
-        """Refuse a selection that is not over what was sampled.
+        """Refuse a selection whose shapes do not match the sampled rollouts.
 
         Args:
-            outcomes: `B` reward tensors, all rounds together.
+            outcomes: `B` reward tensors, over all rounds.
 
         Raises:
-            InvalidInputError: If `keep` or `rollout_weight` is over other rollouts, `prompt_weight` is over other
-                prompts, or a weight is not finite.
+            InvalidInputError: If `keep` or `rollout_weight` has other numbers of rollouts, `prompt_weight` has another
+                number of prompts, or a weight is not finite.
         """
         sizes = [len(rewards) for rewards in outcomes]
         for flags in (self.keep, self.rollout_weight):
@@ -81,23 +81,25 @@ class Selection:
 class SelectedRollouts:
     """The `K` of a step's `N` sampled rollouts that the update uses, prompt by prompt in the order sampled.
 
-    With A the advantage of a rollout i of prompt q and s its score, the gradient of its log-probability, the update is
+    Let A_i be the advantage of rollout i and s_i its score, the gradient of its log-probability. The update is the sum
+    over the kept rollouts
 
         1/P sum_i weight_i A_i s_i    with    weight_i = w_q v_i / n_q,
 
-    over the kept rollouts, where P prompts have kept rollouts, n_q of them are prompt q's, w is `prompt_weight` and v
-    is `rollout_weight`. With w = v = 1 it is the mean over prompts of each prompt's mean over its rollouts, whose
-    variance arXiv 2602.01601 analyses. Where prompts or rollouts are drawn, w or v in proportion to the inverse of the
-    probability of being drawn keeps the expected update that of all of them (Horvitz & Thompson, JASA 1952).
+    where q is the prompt of rollout i, n_q its number of kept rollouts, P the number of prompts with kept rollouts, w
+    `prompt_weight` and v `rollout_weight`. With w = v = 1 it is the mean over prompts of each prompt's mean over its
+    rollouts, whose variance arXiv 2602.01601 analyses. If prompts or rollouts are drawn at random, weights w or v in
+    proportion to the inverse of the inclusion probability leave the expected update unchanged (Horvitz & Thompson, JASA
+    1952).
 
     Attributes:
-        rows: `K` int64, the place of each among the `N` rollouts, prompt by prompt in the order sampled.
+        rows: `K` int64, the index of each among the `N` rollouts, prompt by prompt in the order sampled.
         group: `K` int64, the prompt of each, from 0 to `B - 1`.
         rewards: `K` float64.
         prompt_weight: w, `B` float64.
-        rollout_weight: v, `K` float64; None where the selection has none.
-        unused: Sum and number (`B` float64 each) of every prompt's rewards that are not kept, where advantages are
-            centred on all that was sampled; None where they are centred on what is kept. See `GroupedRewards.unused`.
+        rollout_weight: v, `K` float64; None if the selection has none.
+        unused: The sum and the number (`B` float64 each) of every prompt's rewards that are not kept, if advantages are
+            centred over all sampled rollouts; None if they are centred over the kept ones. See `GroupedRewards.unused`.
     """
 
     rows: Tensor
@@ -112,8 +114,8 @@ class SelectedRollouts:
         """Apply a selection.
 
         Args:
-            selection: What the strategy returned.
-            outcomes: `B` reward tensors, all rounds together, `N` rewards in total.
+            selection: The selection of the strategy.
+            outcomes: `B` reward tensors over all rounds, `N` rewards in total.
 
         Raises:
             InvalidInputError: As `Selection.require_fit`.
@@ -140,7 +142,7 @@ class SelectedRollouts:
 
     @cached_property
     def sizes(self) -> Tensor:
-        """n, a `B` int64 tensor: how many rollouts of each prompt are kept."""
+        """n, a `B` int64 tensor, the number of kept rollouts of each prompt."""
         return torch.bincount(self.group, minlength=len(self.prompt_weight))
 
     @cached_property
@@ -150,22 +152,22 @@ class SelectedRollouts:
 
     @cached_property
     def weights(self) -> Tensor:
-        """`K` float64, what each kept rollout's advantage is multiplied by in the sum over prompts: w v / n."""
+        """`K` float64, the factor of each kept rollout's advantage in the sum over prompts: w v / n."""
         weights = self.prompt_weight[self.group] / self.sizes[self.group]
         return weights if self.rollout_weight is None else weights * self.rollout_weight
 
     def rollout_weight_by_rank(self, rewards: Tensor, group: Tensor) -> Tensor:
         """Return v for the kept rollouts in another order, matched by the rank of their rewards within their prompt.
 
-        A trainer's advantage estimator is not told which rollout a row is. Rollouts of a prompt with equal rewards are
-        exchangeable, because rewards are all that a strategy has seen.
+        A trainer's advantage estimator does not know which rollout a row belongs to. Rollouts of a prompt with equal
+        rewards are exchangeable, because a strategy has seen only the rewards.
 
         Args:
-            rewards: `K` rewards on any scale that keeps the order of each prompt's.
+            rewards: `K` rewards, on any scale that preserves their order within each prompt.
             group: `K` int64, the prompt of each.
 
         Raises:
-            InvalidInputError: If they are of other prompts, or of other numbers of rollouts, than those kept.
+            InvalidInputError: If the prompts or their numbers of rollouts differ from the kept ones.
         """
         if self.rollout_weight is None:
             return torch.ones(len(rewards), dtype=torch.float64)
@@ -181,6 +183,6 @@ class SelectedRollouts:
 
 
 def _by_reward(rewards: Tensor, group: Tensor) -> Tensor:
-    """Return the order by prompt, and by reward within a prompt."""
+    """Return the indices that sort rows by prompt, and by reward within a prompt."""
     order = torch.argsort(rewards, stable=True)
     return order[torch.argsort(group[order], stable=True)]

@@ -1,8 +1,8 @@
-"""Which function of the success probabilities is ascended, as a weight of each prompt's gradient.
+"""Utilities of the success probability, which training maximises by weighting each prompt's gradient.
 
-Ascending `sum_q G(p_q)` multiplies a prompt's gradient by G'(p_q), and its variance by G'(p_q)^2. Taken from the
-probability *predicted* before sampling, the weight leaves the gradient unbiased; taken from the rewards that it
-multiplies, as dividing by the group's mean or deviation does, it would not.
+Gradient ascent on `sum_q G(p_q)` multiplies a prompt's gradient by G'(p_q), and its variance by G'(p_q)^2. With the
+probability *predicted* before sampling, the weight leaves the gradient unbiased. With a weight from the same rewards
+that it multiplies, such as one over the group's mean or standard deviation, it would be biased.
 """
 
 from typing import Literal, get_args
@@ -22,15 +22,15 @@ def utility_slope(utility: UtilityName, probability: Tensor, *, floor: float) ->
     | success | p | 1 |
     | log_success | log p, maximum-likelihood RL (arXiv 2602.02710, 2510.13651) | 1/p |
     | sqrt_success | sqrt(p) | 1 / (2 sqrt(p)) |
-    | arcsine | 2 arcsin sqrt(p), which GRPO's deviation ascends (arXiv 2510.13651) | 1 / sqrt(p (1 - p)) |
+    | arcsine | 2 arcsin sqrt(p), the objective of GRPO's normalisation (arXiv 2510.13651) | 1 / sqrt(p (1 - p)) |
 
     Args:
         utility: The name of G.
         probability: Predicted success probabilities in [0, 1].
-        floor: p is taken to lie in [floor, 1 - floor], so that no prompt weighs more than 1/floor.
+        floor: p is clipped to [floor, 1 - floor], so that no weight exceeds 1/floor.
 
     Raises:
-        InvalidInputError: If the name is unknown or the floor not in (0, 0.5).
+        InvalidInputError: If the name is unknown, or the floor is not in (0, 0.5).
     """
     if not 0 < floor < 0.5:
         raise InvalidInputError(f"the utility's floor must be between 0 and 0.5; got {floor}.")

@@ -1,6 +1,7 @@
-"""How good a model is: sampled responses, graded, as pass@k, mean@k and maj@k with intervals over problems.
+"""Evaluation of models: samples and grades responses, and computes pass@k, mean@k and maj@k with 95% intervals.
 
-Knows nothing of verl, vLLM or Ray: what samples is handed in (`verl_vip.evaluation.sampling.Sampler`).
+The intervals are over problems. The package does not depend on verl, vLLM or Ray: callers pass in a sampler
+(`verl_vip.evaluation.sampling.Sampler`).
 """
 
 from verl_vip.evaluation.comparison import paired_difference

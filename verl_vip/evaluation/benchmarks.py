@@ -1,7 +1,7 @@
 """Benchmarks: named ones, verl's Parquet files, and any table of problems with answers.
 
-No competition problem is shipped: `aime24` and `aime25` come from the Hugging Face Hub at a pinned revision, or from
-a local copy (`aime24=FILE`). `offline` is a few problems of our own, for machines without the Hub.
+The package contains no competition problems: `aime24` and `aime25` come from the Hugging Face Hub at a pinned revision,
+or from a local copy (`aime24=FILE`). `offline` has a few problems of our own, for machines without access to the Hub.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from verl_vip.json_lines import read_json_lines
 from verl_vip.names import name_from, require_name, split_named
 from verl_vip.prediction.identity import prompt_id
 
-#: What is asked of the model after a problem that comes without a prompt.
+#: The text that is appended to a problem without a prompt.
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 
 
@@ -37,7 +37,7 @@ class HubFile:
     problems: int
 
 
-#: Both revisions are in wide use; the contents' hash goes into every manifest.
+#: Both revisions are widely used; every manifest has the hash of their content.
 HUB_FILES: Mapping[str, HubFile] = {
     "aime24": HubFile(
         "HuggingFaceH4/aime_2024",
@@ -48,9 +48,9 @@ HUB_FILES: Mapping[str, HubFile] = {
     "aime25": HubFile("math-ai/aime25", "563bb8404243c5f09de6ec262f2db674fe5bce9b", "test.jsonl", 30),
 }
 _OFFLINE = "offline"
-#: What else lies where the results of a model's benchmarks do.
+#: Names of other files and folders among the results of a model.
 _RESERVED = frozenset({"model", "merge.log"})
-#: What tables of problems call what a problem shows, besides what verl calls it.
+#: Columns with media: verl's names, and other common names in tables of problems.
 _MEDIA = (*MEDIA_COLUMNS, "image", "video", "audio")
 
 
@@ -59,12 +59,12 @@ class Problem:
     """One problem.
 
     Attributes:
-        id: The first 16 digits of its prompt's content hash.
+        id: The first 16 digits of the prompt's content hash.
         prompt: Chat messages whose contents are text.
-        answer: The true answer, as the grader takes it.
-        source: What verl calls `data_source`.
-        extra_info: Passed on to a reward function.
-        row: Where it stands among the rows of its file, from 1.
+        answer: The true answer, in the form that the grader expects.
+        source: The data source, verl's `data_source`.
+        extra_info: Data for a reward function.
+        row: The number of its row in the file, from 1.
     """
 
     id: str
@@ -77,13 +77,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Problems under a name.
+    """A named set of problems.
 
     Attributes:
-        name: Names the folder of its results.
-        problems: Each once, however often its row occurred.
-        origin: Where they come from.
-        sha256: Of prompts, answers, sources and extra_info: of all that grades depend on besides responses and grader.
+        name: The name, which is also that of the results' folder.
+        problems: The problems without repetitions.
+        origin: The source of the problems.
+        sha256: Hash of prompts, answers, sources and extra_info. Grades depend on these, the responses and the grader.
 
     Raises:
         InvalidInputError: If the name cannot name a folder.
@@ -103,11 +103,11 @@ def load_benchmark(spec: str, instruction: str = INSTRUCTION) -> Benchmark:
 
     Args:
         spec: `aime24`, `aime25` or `offline`; a Parquet or JSON-lines file; or `NAME=FILE`.
-        instruction: Follows a problem that comes as bare text; prompts in a verl file stay as they are.
+        instruction: Text to append to problems that come without a prompt. Prompts in verl's files are not changed.
 
     Raises:
-        ConfigError: If there is no such benchmark or it cannot be had.
-        InvalidInputError: If its content is not one. The message names the row.
+        ConfigError: If the benchmark does not exist or cannot be downloaded.
+        InvalidInputError: If the content is not a benchmark. The message names the row.
     """
     require_benchmark(spec)
     name, path = _name_and_file(spec)
@@ -119,16 +119,16 @@ def load_benchmark(spec: str, instruction: str = INSTRUCTION) -> Benchmark:
     else:
         path, origin = _download(name, HUB_FILES[name]), vars(HUB_FILES[name])
     loaded = _from_rows(name, _rows(path), origin, instruction)
-    if name in HUB_FILES and spec.partition("=")[0] == name:  # a file that only happens to be called so is not checked
+    if name in HUB_FILES and spec.partition("=")[0] == name:  # a file with the same name by chance is not checked
         _check_competition(loaded, HUB_FILES[name].problems)
     return loaded
 
 
 def benchmark_name(spec: str) -> str:
-    """Return what a benchmark is called, without looking whether it is there.
+    """Return the name of a benchmark, which need not exist.
 
     Args:
-        spec: As `load_benchmark` takes it.
+        spec: A benchmark, as `load_benchmark` takes it.
 
     Raises:
         InvalidInputError: If the name cannot name a folder.
@@ -139,10 +139,10 @@ def benchmark_name(spec: str) -> str:
 
 
 def require_benchmark(spec: str) -> None:
-    """Refuse what names neither a benchmark nor a file, without loading anything.
+    """Refuse a word that is neither a benchmark nor a file, without loading anything.
 
     Raises:
-        ConfigError: If so.
+        ConfigError: If the benchmark does not exist.
         InvalidInputError: If the name cannot name a folder.
     """
     benchmark_name(spec)
@@ -155,17 +155,17 @@ def require_benchmark(spec: str) -> None:
 
 
 def require_different(names: Sequence[str]) -> None:
-    """Refuse benchmarks whose results would lie in one folder.
+    """Refuse benchmarks whose results would be in the same folder.
 
     Raises:
-        ConfigError: If a name is there twice.
+        ConfigError: If two benchmarks have the same name.
     """
     if len(set(names)) < len(names):
         raise ConfigError("two benchmarks have the same name; name one of them: NAME=FILE.")
 
 
 def _name_and_file(spec: str) -> tuple[str, Path | None]:
-    """Return the name of a benchmark and its file, None for one that is known by its name."""
+    """Return the name of a benchmark and its file; the file of a named benchmark is None."""
     name, place = split_named(spec)
     if name is not None:
         return name, Path(place)
@@ -211,7 +211,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _from_rows(name: str, rows: Sequence[Mapping[str, Any]], origin: Mapping[str, Any], instruction: str) -> Benchmark:
-    """Read problems; rows that repeat one, as files for repeated sampling do, count once."""
+    """Read problems. Repeated rows, as in files for repeated sampling, become one problem."""
     if not rows:
         raise InvalidInputError(f"{name} holds no problem.")
     problems: dict[str, Problem] = {}
@@ -232,7 +232,7 @@ def _from_rows(name: str, rows: Sequence[Mapping[str, Any]], origin: Mapping[str
 
 
 def _problem(row: Mapping[str, Any], number: int, benchmark: str, instruction: str) -> Problem:
-    """Read one row: verl's columns, or a problem's text and answer under one of their usual names."""
+    """Read one row: verl's columns, or the text and answer of a problem under common column names."""
     fields = {key.lower(): value for key, value in row.items()}
     if "prompt" in fields and isinstance(fields.get("reward_model"), Mapping):
         prompt, answer = fields["prompt"], fields["reward_model"].get("ground_truth")

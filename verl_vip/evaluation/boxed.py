@@ -1,7 +1,7 @@
 r"""The last boxed answer of a response.
 
-Benchmarks such as AIME ask for an answer in `\boxed{}`. A box inside a box belongs to it, an empty box gives no
-answer, and boxes that stand as one list, as in `\boxed{7} or \boxed{2}`, are one answer with several values.
+Benchmarks such as AIME ask for an answer in `\boxed{}`. A box inside another box is a part of it, an empty box gives no
+answer, and boxes in one list, as in `\boxed{7} or \boxed{2}`, are one answer with several values.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 _TOKENS = re.compile(
     r"(?P<command>\\{1,4}(?:boxed|fbox)(?![A-Za-z])\s*)"
-    # Without braces, what follows is the answer: to the end of its formula, or else to the end of the word.
+    # Without braces, the answer extends to the end of its formula, or else to the end of the word.
     r"(?:(?P<brace>\{)"
     r"|(?P<formula>[+\-\u2212]?\s*\d(?:[^\n$\\{}]|\\[^()\[\]\n]|\{[^{}\n$]*\}){0,200}?)(?=\$|\\[)\]])"
     r"|(?P<word>[+\-\u2212]?\d[^\s${}]{0,200}))"
@@ -17,7 +17,7 @@ _TOKENS = re.compile(
     re.DOTALL,
 )
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z,:;!%$ ])")
-#: What may stand between two boxes of one list; formulas' delimiters and Markdown's stars are taken out before.
+#: The text allowed between two boxes of one list, after formula delimiters and Markdown stars are removed.
 _JOINED = re.compile(r"\s*[,;]?\s*(?:\\?(?:text|mathrm)?\{?\s*(?:and|or)\s*\}?)?\s*(?:[A-Za-z](?:_\{?\w+\}?)?\s*=)?\s*")
 _DELIMITERS = re.compile(r"\$|\\[()\[\]]|\*|\\q?quad(?![A-Za-z])|\\[,:; ]")
 _LONGEST_JOINT = 60
@@ -31,10 +31,10 @@ class _Box:
 
 
 def last_boxed(text: str) -> str | None:
-    r"""Return what the last complete `\boxed{}` that is not empty holds; None if there is none.
+    r"""Return the content of the last complete `\boxed{}` that is not empty; None if there is none.
 
-    Also read are `\fbox{33}`, `\boxed 33`, and `\\boxed{33}` with its backslashes doubled. Different boxes in one list
-    come with commas between them.
+    `\fbox{33}`, `\boxed 33` and `\\boxed{33}` with doubled backslashes are read as well. The contents of different
+    boxes in one list are joined with commas.
     """
     boxes = [box for box in _boxes(text) if box.content]
     if not boxes:
@@ -48,7 +48,7 @@ def last_boxed(text: str) -> str | None:
 def _boxes(text: str) -> list[_Box]:
     """Return the outermost complete boxes, in order.
 
-    One pass, since a model that has lost its way may open thousands of boxes.
+    The text is read in one pass, because a degenerate response may open thousands of boxes.
     """
     open_braces: list[re.Match[str] | None] = []  # None for a brace that opens no box
     found: list[_Box] = []

@@ -1,7 +1,8 @@
-"""Two models on the same problems, compared problem by problem.
+"""Paired comparison of two models on the same problems.
 
-Problems differ in difficulty far more than two checkpoints differ on one of them. Pairing takes the difficulty out,
-so that the interval of a difference is much narrower than the two models' own intervals suggest.
+The difficulty varies much more between problems than the scores of two checkpoints differ on one problem. Pairing
+removes the difficulty, so that the interval of a difference is much narrower than the two models' own intervals
+suggest.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,11 +16,11 @@ def paired_difference(baseline: Mapping[str, float], candidate: Mapping[str, flo
     """Compare two models' scores by problem.
 
     Args:
-        baseline: Score by problem.
-        candidate: Score by problem.
+        baseline: The baseline's scores, by problem.
+        candidate: The candidate's scores, by problem.
 
     Raises:
-        InvalidInputError: If they are not about the same problems.
+        InvalidInputError: If the two have different problems.
     """
     if baseline.keys() != candidate.keys():
         raise InvalidInputError(
@@ -35,14 +36,14 @@ def paired_difference(baseline: Mapping[str, float], candidate: Mapping[str, flo
 
 
 def compare_tables(baseline: Mapping[str, ProblemScore], candidate: Mapping[str, ProblemScore]) -> TableComparison:
-    """Compare two models on the same problems; pass@n is compared only where all problems have the same n.
+    """Compare two models on the same problems; pass@n is compared only if all problems have the same n.
 
     Args:
-        baseline: Scores by problem, of one benchmark or of several.
-        candidate: Scores of the same problems.
+        baseline: The baseline's scores by problem, of one or more benchmarks.
+        candidate: The candidate's scores of the same problems.
 
     Raises:
-        InvalidInputError: If they are not about the same problems.
+        InvalidInputError: If the two have different problems.
     """
 
     def compare(score: Callable[[ProblemScore], float]) -> PairedDifference:

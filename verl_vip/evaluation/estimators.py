@@ -1,4 +1,4 @@
-"""What n samples of a problem say about k of them: pass@k and maj@k, without bias and without resampling."""
+"""Unbiased estimates of pass@k and maj@k from n samples of a problem, computed exactly and without resampling."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,23 +16,23 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Vote:
-    """One sample as a voter: the answer it gives, None for no answer, and whether that answer is right."""
+    """The vote of one sample: its answer, or None without one, and whether the answer is correct."""
 
     answer: str | None
     correct: bool
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Return the probability that k of n samples, drawn without replacement, hold a right one.
+    """Return the probability that k of n samples, drawn without replacement, include a correct one.
 
-    This is `1 - C(n-c, k) / C(n, k)`, the unbiased estimate of the probability that k fresh samples hold one
-    (Chen et al. 2021, arXiv 2107.03374, eq. 1). Computed in integers and rounded once. At k = n it only says
-    whether any sample was right, so draw n well above the largest k of interest.
+    This is `1 - C(n-c, k) / C(n, k)`, the unbiased estimate of the probability that k new samples include a correct one
+    (Chen et al. 2021, arXiv 2107.03374, eq. 1). It is computed in integers and rounded once. At k = n it only says
+    whether any sample was correct, so choose n well above the largest k of interest.
 
     Args:
-        n: Samples of the problem.
-        c: Right ones among them.
-        k: Samples that may be tried, at most n.
+        n: Number of samples of the problem.
+        c: Number of correct samples.
+        k: Number of samples drawn, at most n.
 
     Raises:
         InvalidInputError: Unless 0 <= c <= n and 1 <= k <= n.
@@ -46,17 +46,18 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def majority_at_k(votes: Sequence[Vote], k: int) -> float:
-    """Return the probability that the most frequent answer of k samples, drawn without replacement, is right.
+    """Return the probability that the most frequent answer of k samples, drawn without replacement, is correct.
 
-    Samples without an answer do not vote; ties are broken evenly; k samples without any answer count as wrong.
-    An answer whose samples were not all judged alike counts with the share judged right.
+    Samples without an answer do not vote. Ties are broken evenly, and k samples without any answer count as wrong. If
+    the samples of an answer were not all judged alike, the answer counts with the share of correct ones.
 
-    The draw is a multivariate hypergeometric one. It equals independent binomial draws from the answers' samples,
-    with any common probability, given that they sum to k; with k/n nothing under- or overflows.
+    The draw has a multivariate hypergeometric distribution. This is the distribution of independent binomial draws from
+    the samples of each answer, with any common probability, given that they sum to k. With the probability k/n nothing
+    under- or overflows.
 
     Args:
-        votes: The n samples of the problem.
-        k: Samples that vote, between 1 and n.
+        votes: The votes of the n samples of the problem.
+        k: Number of samples that vote, between 1 and n.
 
     Raises:
         InvalidInputError: If k is out of range.
@@ -76,7 +77,7 @@ def majority_at_k(votes: Sequence[Vote], k: int) -> float:
 
 
 def _wins(own: int, others: Sequence[int], silent: int, draws: Mapping[int, FloatArray], k: int) -> float:
-    """Return the probability that k votes are drawn and that an answer of `own` samples wins them, ties shared.
+    """Return the probability that k samples are drawn and an answer with `own` samples wins their vote, ties shared.
 
     `draws` has, for each number of samples, the probabilities of drawing 0, 1, ... of them.
     """
@@ -90,7 +91,10 @@ def _wins(own: int, others: Sequence[int], silent: int, draws: Mapping[int, Floa
 
 
 def _below_or_tied(others: Sequence[int], draws: Mapping[int, FloatArray], most: int, rest: int) -> FloatArray:
-    """Return entry [s, t]: the probability that the others get s votes, none above `most` and t of them at it."""
+    """Return an array whose entry [s, t] is the probability that the others get s votes, and t of them exactly `most`.
+
+    None of them has more than `most` votes.
+    """
     ties = min(sum(size >= most for size in others), rest // most)
     ways = np.zeros((rest + 1, ties + 1))
     ways[0, 0] = 1.0

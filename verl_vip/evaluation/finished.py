@@ -1,6 +1,6 @@
-"""A finished evaluation, read from its folder at once and with its shape checked.
+"""Reads a finished evaluation from its folder and checks its files.
 
-Whatever is wrong with a file becomes one `StateError` that names it, so that what is made of several evaluations can
+Any fault of a file becomes one `StateError` that names it, so that summaries and reports of several evaluations can
 leave this one out and say why.
 """
 
@@ -15,15 +15,15 @@ from verl_vip.evaluation.results import Dispute, EvaluationManifest, EvaluationM
 
 @dataclass(frozen=True)
 class FinishedEvaluation:
-    """One model on one benchmark.
+    """The evaluation of one model on one benchmark.
 
     Attributes:
-        path: Its folder, `OUTPUT/MODEL/BENCHMARK`.
-        metrics: How good it is.
-        manifest: What was sampled.
+        path: The folder of the evaluation, `OUTPUT/MODEL/BENCHMARK`.
+        metrics: The metrics.
+        manifest: The description of the samples.
         problems: The table of problems.
-        disputes: What the second opinion disputes, in the order of the grades.
-        undisclosed: Why the disputes are not known; None where they are.
+        disputes: The responses that the second opinion judges differently, in the order of the grades.
+        undisclosed: The reason why the disputes are unknown; None if they are known.
     """
 
     path: Path
@@ -35,8 +35,8 @@ class FinishedEvaluation:
 
     @property
     def benchmark_sha256(self) -> str:
-        """What tells the problems and their answers, as they were graded, from any others."""
-        # Earlier metrics do not say; their manifest's hash is that of prompts and answers.
+        """The hash of the problems and answers that were graded."""
+        # Older metrics lack it; in their manifests it is the hash of prompts and answers.
         return self.metrics.benchmark_sha256 or self.manifest.benchmark.sha256
 
 
@@ -44,11 +44,11 @@ def read_finished(path: Path) -> FinishedEvaluation:
     """Read an evaluation.
 
     Args:
-        path: Its folder.
+        path: The folder of the evaluation.
 
     Raises:
-        StateError: If it is not finished, was written by another version, or is damaged. Damaged responses or grades
-            alone are no reason: they are needed for the disputes only.
+        StateError: If it is not finished, was written by another version, or is damaged. Damaged files of responses or
+            grades do not raise this error, because only the disputes need them.
     """
     metrics = read_result(path / "metrics.json", parse_metrics)
     manifest = read_result(path / "manifest.json", parse_manifest)

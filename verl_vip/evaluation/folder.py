@@ -1,15 +1,15 @@
-"""One evaluation on disk: one model on one benchmark.
+"""The folder of one evaluation: one model on one benchmark.
 
-    manifest.json   what the samples are: model, benchmark, sampling, and the versions that sampled; benchmark and n
+    manifest.json   describes the samples: model, benchmark, sampling settings and package versions; benchmark and n
                     are those of the last evaluation
-    samples.jsonl   one response a line, appended as they finish: problem, sample, text, finish_reason, tokens,
-                    prompt_tokens; never rewritten, so that a killed evaluation goes on where it stopped
-    grades.jsonl    one line a response, by problem and sample: answer, correct, second (the second opinion), truncated
-    problems.csv    one line a problem, see `verl_vip.evaluation.result_rows`
-    metrics.json    the result, see `verl_vip.evaluation.result_files`; written last, so that where it is, all is there
+    samples.jsonl   one line per response, appended as responses finish: problem, sample, text, finish_reason, tokens,
+                    prompt_tokens; never rewritten, so that a killed evaluation continues where it stopped
+    grades.jsonl    one line per response, by problem and sample: answer, correct, second (second opinion), truncated
+    problems.csv    one line per problem, see `verl_vip.evaluation.result_rows`
+    metrics.json    the result, see `verl_vip.evaluation.result_files`; written last, so that it marks a complete folder
 
-Samples depend on the model, the prompts and the settings of sampling, which is what the manifest guards. Grades depend
-on the samples, the answers and the grader: when these change, the samples are graded anew and nothing is sampled.
+Samples depend on the model, the prompts and the sampling settings, which the manifest records. Grades depend on the
+samples, the answers and the grader. If only these change, the same samples are graded again and nothing is sampled.
 """
 
 import csv
@@ -54,7 +54,7 @@ _RESULTS = ("grades.jsonl", "problems.csv", "metrics.json")
 def make_manifest(
     model: ModelSource, sha256: str, benchmark: Benchmark, settings: SamplingSettings, versions: Mapping[str, str]
 ) -> EvaluationManifest:
-    """Return what tells these samples from any others."""
+    """Return the description that identifies these samples."""
     return EvaluationManifest(
         EvaluatedModel(model.label, model.origin, model.kind, model.step, sha256),
         EvaluatedBenchmark(benchmark.name, dict(benchmark.origin), len(benchmark.problems), benchmark.sha256),
@@ -64,7 +64,7 @@ def make_manifest(
 
 
 class ResultFolder:
-    """Reads and writes the folder of one evaluation. One process at a time; the caller sees to that.
+    """Reads and writes the folder of one evaluation. The caller ensures that only one process uses it at a time.
 
     Args:
         path: The folder.
@@ -76,26 +76,26 @@ class ResultFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all samples are there and graded."""
+        """Whether all samples exist and are graded."""
         return all((self.path / name).is_file() for name in _RESULTS)
 
     def open(self, manifest: EvaluationManifest, problems: Sequence[str]) -> list[tuple[str, int]]:
-        """Begin an evaluation, or go on with the one that is here.
+        """Begin an evaluation, or continue the one in the folder.
 
-        Samples depend on the model, the prompts and the settings of sampling, and stay as long as these do: with a
-        larger n or more problems what is missing is sampled, with a smaller n the first n samples are used. Metrics of
-        samples that are no longer there are removed.
+        Samples are reused if the model, the prompts and the sampling settings are the same. With a larger n or more
+        problems only the missing samples have to be drawn, and with a smaller n the first n samples are used. Metrics
+        of samples that no longer exist are removed.
 
         Args:
-            manifest: As `make_manifest` returns it.
-            problems: Ids of the benchmark's problems.
+            manifest: The manifest, as `make_manifest` returns it.
+            problems: The ids of the benchmark's problems.
 
         Returns:
-            The missing samples: problem and number of each.
+            The missing samples, each as its problem and its number.
 
         Raises:
-            StateError: If the folder holds the samples of another model, other prompts or other settings; or if
-                samples are missing and those here were sampled with other versions. The message names what differs.
+            StateError: If the folder has samples of another model, other prompts or other settings, or if samples are
+                missing and the existing ones were drawn with other package versions. The message names the differences.
         """
         path = self.path / "manifest.json"
         sampled = {(sample.problem, sample.sample) for sample in self.samples()}
@@ -141,15 +141,15 @@ class ResultFolder:
         """Return the manifest.
 
         Raises:
-            StateError: If it is damaged.
+            StateError: If the manifest is damaged.
         """
         return read_result(self.path / "manifest.json", parse_manifest)
 
     def samples(self) -> list[Sample]:
-        """Return the samples in the order written; a last line torn by a kill is left out.
+        """Return the samples in the order written; an incomplete last line, left by a killed process, is skipped.
 
         Raises:
-            StateError: If a line is not a sample, or a sample is there twice.
+            StateError: If a line is not a sample, or a sample occurs twice.
         """
         path = self.path / "samples.jsonl"
         if not path.is_file():
@@ -165,7 +165,7 @@ class ResultFolder:
         return list(found.values())
 
     def append(self, samples: Sequence[Sample]) -> None:
-        """Add samples; they outlive the process at once, and a power cut after at most a second."""
+        """Append samples. They survive the end of the process at once, and a power failure after at most a second."""
         path = self.path / "samples.jsonl"
         with path.open("ab+") as file:
             cut_torn_line(file)
@@ -176,7 +176,7 @@ class ResultFolder:
                 self._synced = time.monotonic()
 
     def finish(self, graded: Iterable[Graded], problems: Sequence[ProblemRow], metrics: EvaluationMetrics) -> None:
-        """Write grades, the table of problems and the metrics, replacing any earlier ones; the metrics last."""
+        """Write the grades, the table of problems and, last, the metrics; earlier ones are replaced."""
         (self.path / "metrics.json").unlink(missing_ok=True)
         lines = "".join(json.dumps(grade_json(one)) + "\n" for one in graded)
         replace_file(self.path / "grades.jsonl", lines.encode())
@@ -192,7 +192,7 @@ class ResultFolder:
         """Return the metrics of a finished evaluation.
 
         Raises:
-            StateError: If they are damaged.
+            StateError: If the metrics are damaged.
         """
         return read_result(self.path / "metrics.json", parse_metrics)
 
@@ -222,7 +222,7 @@ def _get(data: Mapping[str, Any], dotted: str) -> Any:
 
 
 def _differences(key: str, there: Any, here: Any) -> list[str]:
-    if key == "sampling.n":  # how many, not how
+    if key == "sampling.n":  # the number of samples does not change the samples themselves
         return []
     if key.endswith(".sha256") and there is not None:
         return [] if there == here else [f"the content of the {key.removesuffix('.sha256')} is another"]

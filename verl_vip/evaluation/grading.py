@@ -1,4 +1,4 @@
-"""Whether a response is right: by its last boxed integer, by its exact text, or by a verl reward function."""
+"""Graders of responses: by the last boxed integer, by the exact text, or with a verl reward function."""
 
 import hashlib
 import importlib.metadata
@@ -16,21 +16,22 @@ from verl_vip.evaluation.integers import as_integer, integer_answer
 from verl_vip.evaluation.reward_function import RewardFunction
 from verl_vip.json_lines import valid_text
 
-#: A reward above this means right: verl's scorers pay 1 for it, and 0, -1 or a little for the format otherwise.
+#: A response with a reward above this is correct. verl's scorers give 1 to correct responses, and 0, -1 or a small
+#: format reward to others.
 _RIGHT_ABOVE = 0.5
 
-#: Modules that read an integer answer; a verdict depends on them.
+#: Modules that read an integer answer, on which a grade depends.
 _READERS = ("boxed.py", "integers.py", "left_sides.py", "units.py")
 
 
 @dataclass(frozen=True)
 class Grade:
-    """What a grader says of one response.
+    """The grade of one response.
 
     Attributes:
-        answer: What the response is taken to answer, as the majority vote counts it; None if it gives no answer.
-        correct: Whether that is right.
-        second: Whether a second opinion finds it right; None if there is none.
+        answer: The answer that the response gives, as counted by the majority vote; None if it gives no answer.
+        correct: Whether the answer is correct.
+        second: Whether the answer is correct according to the second opinion; None without a second opinion.
     """
 
     answer: str | None
@@ -39,36 +40,36 @@ class Grade:
 
 
 class Grader(Protocol):
-    """Judges responses."""
+    """Grades the responses to a problem."""
 
     def describe(self) -> Mapping[str, Any]:
-        """Return, as JSON can hold it, all that a verdict depends on."""
+        """Return, as JSON values, everything that a grade depends on."""
         ...
 
     def check(self, problem: Problem) -> None:
-        """Refuse a problem whose true answer this grader cannot compare with.
+        """Refuse a problem whose true answer this grader cannot handle.
 
         Raises:
-            ConfigError: If so; the caller knows which row it is.
+            ConfigError: If the answer is unsuitable; the caller adds the row to the message.
         """
         ...
 
     def grade(self, response: str, problem: Problem) -> Grade:
-        """Judge one response."""
+        """Grade one response."""
         ...
 
 
 class IntegerGrader:
-    """The last boxed answer as an integer, and math-verify's opinion beside it where it is installed.
+    """Grades by the last boxed answer as an integer, with math-verify as the second opinion if it is installed.
 
-    math-verify limits its time by a signal, so that grading must happen in the main thread.
+    math-verify limits its time with a signal, so that grading must run in the main thread.
     """
 
     def __init__(self) -> None:
         self._second = _math_verify()
 
     def describe(self) -> Mapping[str, Any]:
-        """Return the name and what else a verdict depends on."""
+        """Return the name of the grader and everything else that a grade depends on."""
         version = None if self._second is None else importlib.metadata.version("math-verify")
         return {
             "name": "integer",
@@ -78,7 +79,7 @@ class IntegerGrader:
         }
 
     def check(self, problem: Problem) -> None:
-        """Refuse a true answer that cannot be compared with."""
+        """Refuse a true answer that this grader cannot handle."""
         if integer_answer(problem.answer) is None:
             raise ConfigError(
                 f"the answer {problem.answer!r} is no integer; choose --grader exact, or --grader FILE:FUNCTION with "
@@ -86,7 +87,7 @@ class IntegerGrader:
             )
 
     def grade(self, response: str, problem: Problem) -> Grade:
-        """Judge one response."""
+        """Grade one response."""
         true = integer_answer(problem.answer)
         boxed = last_boxed(response)
         number = None if boxed is None else as_integer(boxed)
@@ -96,36 +97,36 @@ class IntegerGrader:
 
 
 class ExactGrader:
-    """The whole response is the answer, up to white space."""
+    """Grades by the whole text of the response, up to white space."""
 
     def describe(self) -> Mapping[str, Any]:
-        """Return the name and what else a verdict depends on."""
+        """Return the name of the grader and everything else that a grade depends on."""
         return {"name": "exact", "second_opinion": None}
 
     def check(self, problem: Problem) -> None:
-        """Refuse a true answer that cannot be compared with."""
+        """Refuse a true answer that this grader cannot handle."""
         if not isinstance(problem.answer, str):
             raise ConfigError(
                 f"the answer {problem.answer!r} is no text; choose --grader integer, or --grader FILE:FUNCTION."
             )
 
     def grade(self, response: str, problem: Problem) -> Grade:
-        """Judge one response."""
+        """Grade one response."""
         answer = " ".join(response.split())
         return Grade(answer or None, answer == " ".join(problem.answer.split()))
 
 
 class RewardGrader:
-    """A function with the signature of verl's custom reward functions.
+    """Grades with a function that has the signature of verl's custom reward functions.
 
-    Right is a reward above 0.5; of a dict, its `acc` where there is one and its `score` otherwise. The answer that
-    votes is the dict's `pred` where there is one, and the whole response otherwise.
+    A response is correct if its reward is above 0.5. Of a dict, the reward is `acc` if present and `score` otherwise.
+    The answer for the majority vote is the dict's `pred` if present, and the whole response otherwise.
 
     Args:
         spec: `FILE:FUNCTION` or `pkg://MODULE:FUNCTION`; see `RewardFunction`.
 
     Raises:
-        ConfigError: If there is no such function.
+        ConfigError: If the function does not exist.
     """
 
     def __init__(self, spec: str) -> None:
@@ -133,17 +134,17 @@ class RewardGrader:
         self._function = RewardFunction(spec)
 
     def describe(self) -> Mapping[str, Any]:
-        """Return the name and what else a verdict depends on."""
+        """Return the name of the grader and everything else that a grade depends on."""
         return {"name": self._spec, "sha256": self._function.sha256, "second_opinion": None}
 
     def check(self, problem: Problem) -> None:
-        """Accept any answer: the function knows what it compares with."""
+        """Accept any answer, because only the function can judge it."""
 
     def grade(self, response: str, problem: Problem) -> Grade:
-        """Judge one response.
+        """Grade one response.
 
         Raises:
-            ConfigError: If the function fails, or returns no reward.
+            ConfigError: If the function fails, or does not return a reward.
         """
         reward = self._function(response, problem)
         details = reward if isinstance(reward, Mapping) else {"score": reward}
@@ -162,10 +163,10 @@ class RewardGrader:
 
 
 def make_grader(spec: str) -> Grader:
-    """Return the grader named `integer` or `exact`, or a verl reward function's.
+    """Return the grader named `integer` or `exact`, or the grader of a verl reward function.
 
     Raises:
-        ConfigError: If there is no such grader.
+        ConfigError: If the grader does not exist.
     """
     if spec == "integer":
         return IntegerGrader()
@@ -180,13 +181,13 @@ def make_grader(spec: str) -> Grader:
 
 
 def _own_source() -> str:
-    """Return the hash of what reads and judges an integer answer."""
+    """Return the hash of the source code that reads and grades an integer answer."""
     paths = [Path(__file__), *(Path(__file__).with_name(name) for name in _READERS)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def _math_verify() -> Callable[[str, str], bool] | None:
-    """Return a function of response and true answer, or None where math-verify is not installed."""
+    """Return a function of the response and the true answer, or None if math-verify is not installed."""
     try:
         from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
     except ModuleNotFoundError as error:

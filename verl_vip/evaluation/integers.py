@@ -1,10 +1,10 @@
 r"""Reads the integer that an answer states, if it states one and nothing else.
 
-An answer states an integer as `[NAME =] VALUE [UNIT]`, with the value written in digits or as a fraction of integers:
-`033`, `33.0`, `\text{33}`, `33^\circ`, `x = 33`, `\frac{66}{2}`, `1{,}234` and `33 \text{ cm}^2` do. What states a
-second value, a relation, a condition or a scale stays unread: `x = 7 \text{ or } x = 2`, `n \ge 5`, `3 \quad 4`,
-`33 \text{ thousand}`, and so does an equation that is yet to be solved: `x^2 = 33`, `2x = 33`. So does what takes
-algebra, such as a sum or a power; a second opinion may read those.
+An answer must have the form `[NAME =] VALUE [UNIT]`, with the value in digits or as a fraction of integers. Examples
+are `033`, `33.0`, `\text{33}`, `33^\circ`, `x = 33`, `\frac{66}{2}`, `1{,}234` and `33 \text{ cm}^2`. An answer with a
+second value, a relation, a condition or a scale is not read: `x = 7 \text{ or } x = 2`, `n \ge 5`, `3 \quad 4`,
+`33 \text{ thousand}`. Nor is an equation that is still to be solved, such as `x^2 = 33` or `2x = 33`, or an expression
+that needs algebra, such as a sum or a power. A second opinion may read those.
 """
 
 import re
@@ -18,9 +18,9 @@ from typing import Any
 from verl_vip.evaluation.left_sides import names_a_value
 from verl_vip.evaluation.units import TEXT, TEXT_END, is_unit
 
-#: Longer answers state no integer that a benchmark asks for.
+#: Longer answers do not state an integer that a benchmark would ask for.
 _LONGEST = 400
-_THIN, _WIDE = "\u2009", "\u2003"  # spaces: one groups digits, the other separates statements
+_THIN, _WIDE = "\u2009", "\u2003"  # spaces: the first groups digits, the second separates statements
 _RATIO = "\ue002"  # before a fraction, written a/b
 
 _CHARACTERS = {
@@ -33,7 +33,7 @@ _CHARACTERS = {
 
 
 def _commands(names: str) -> str:
-    r"""Return a pattern for LaTeX commands; unlike with `\b`, a digit may follow."""
+    r"""Return a pattern for LaTeX commands, which a digit may follow, unlike with `\b`."""
     return rf"\\(?:{names})(?![A-Za-z])"
 
 
@@ -82,16 +82,16 @@ _RELATION = re.compile(
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
 _OPENING, _CLOSING = frozenset("([{" + TEXT) | {r"\{"}, frozenset(")]}" + TEXT_END) | {r"\}"}
 _SEPARATORS = ",;:" + _WIDE
-#: `7 x`, as between the signs of `y = 7 x = 2`; `100 m + n` is a name.
+#: A value and the next name, such as `7 x` in `y = 7 x = 2`; `100 m + n` is a single name.
 _TWO_STATEMENTS = re.compile(rf"\s*{_VALUE.pattern}(?:\s+[A-Za-z]|\s*{TEXT})[^+-]*")
 
 
 def integer_answer(answer: Any) -> int | None:
-    """Return the integer that a benchmark gives as the true answer, None if it gives anything else.
+    """Return a benchmark's true answer as an integer; None if it is not one.
 
     Args:
-        answer: An integer, a float or decimal without a fractional part, NumPy's among them, or text that `as_integer`
-            reads.
+        answer: An integer, a float or decimal without a fractional part, including NumPy's types, or a text that
+            `as_integer` reads.
     """
     if isinstance(answer, str):
         return as_integer(answer)
@@ -106,7 +106,7 @@ def integer_answer(answer: Any) -> int | None:
 
 
 def as_integer(answer: str) -> int | None:
-    """Return the integer that an answer states, None if it states anything else or anything besides."""
+    """Return the integer that an answer states; None if it states something else, or more than that."""
     if len(answer) > _LONGEST:
         return None
     sides = _sides(_normal(answer))
@@ -118,14 +118,14 @@ def as_integer(answer: str) -> int | None:
         return None
     if len(left) > 1 and any(len(_pieces(part)) > 1 for part in left):
         return None
-    # What stands first is what has the value; from there on, as in `A = s^2 = 36`, it is computed.
+    # The first side names the value. The following ones compute it, as in `A = s^2 = 36`.
     if not names_a_value(next(filter(str.strip, left), "")):
         return None
     return int(value)
 
 
 def _normal(answer: str) -> str:
-    """Return the answer with one spelling for each thing: digits, minus, spaces, fractions, text and its end."""
+    """Return the answer with a uniform spelling of digits, minus signs, spaces, fractions, text and its end."""
     plain = "".join(map(_character, answer))
     plain = _FIXED.sub(lambda match: _REPLACED[match.lastgroup or ""], plain)
     plain = _EXPONENT.sub(r"^\1", plain)
@@ -152,7 +152,7 @@ def _character(character: str) -> str:
 
 
 def _without_group(match: "re.Match[str]") -> str:
-    r"""Take the number out of `\text{33 cm}`, mark the text of `\text{cm}`, and leave what is no font alone."""
+    r"""Extract the number of `\text{33 cm}`, mark the text of `\text{cm}`, and return other commands unchanged."""
     if match["font"] is None:
         inside = match["braced"] if match["braced"] is not None else match["bracketed"]
         return f" {inside} " if _SIGN_OR_VALUE.fullmatch(inside.strip()) else match[0]
@@ -170,14 +170,14 @@ def _without_group(match: "re.Match[str]") -> str:
 
 
 def _sides(text: str) -> list[str] | None:
-    """Split an equation at its signs; None if it states any other relation."""
+    """Split an equation at its equality signs; None if it has any other relation."""
     if any(_RELATION.match(text, place) for place, _ in _top_tokens(text)):
         return None
     return _top_level(text, "=")
 
 
 def _top_level(text: str, separators: str) -> list[str]:
-    """Split at separators that stand in no bracket, brace or text."""
+    """Split at separators outside of brackets, braces and text."""
     places = [place for place, token in _top_tokens(text) if token in separators]
     return [text[begin + 1 : end] for begin, end in zip([-1, *places], [*places, len(text)], strict=True)]
 
@@ -199,14 +199,14 @@ def _pieces(text: str) -> list[str]:
 
 
 def _names(part: str, value: Fraction) -> bool:
-    """Return whether the left side of an equation states no value, or by itself this one."""
+    """Return whether the left side of an equation states no value of its own, or the given one."""
     pieces = _pieces(part)
     stated = [quantity for piece in pieces if (quantity := _quantity(piece)) is not None]
     return not _TWO_STATEMENTS.fullmatch(part) and (not stated or (len(pieces) == 1 and stated == [value]))
 
 
 def _quantity(text: str) -> Fraction | None:
-    """Return the value of a number with or without a unit; None for anything else."""
+    """Return the value of a number, with or without a unit; None for anything else."""
     text = text.strip()
     match = _VALUE.match(text)
     if match is None:

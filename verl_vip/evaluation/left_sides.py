@@ -1,4 +1,4 @@
-"""The left side of an equation: does it name the value on the right, or is it still to be solved?"""
+"""Decides whether the left side of an equation names the value on the right, or the equation is still to be solved."""
 
 import re
 
@@ -18,22 +18,22 @@ _APPLIED = re.compile(
     re.DOTALL,
 )
 _CARDINALITY = re.compile(rf"\s*(?:\||\\lvert)\s*[A-Z]{_SUBSCRIPT}{_PRIMES}\s*(?:\||\\rvert)\s*")
-_WRITTEN_ABOVE = re.compile(  # what is one name with its letters
+_WRITTEN_ABOVE = re.compile(  # commands that form one name with their letters
     r"\\(?:overline|overrightarrow|vec|hat|bar|tilde|wide(?:hat|tilde)|math(?:bb|cal|frak|scr)|(?:measured)?angle"
     r"|triangle|#)(?![A-Za-z])|[$#∠△]"
 )
 _FUNCTIONS = re.compile("a?(?:sin|cos|tan)|log|ln|exp|sqrt|abs|floor|ceil|mod|lcm|gcd|max|min", re.IGNORECASE)
 _UPRIGHT_TEXT = re.compile(rf"{TEXT}[^{TEXT_END}]*{TEXT_END}")
 _SUPERSCRIPTS = re.compile("[¹²³⁰⁴-⁹]+")
-_LONGEST_PRODUCT = 3  # letters; what is longer is a word
+_LONGEST_PRODUCT = 3  # letters; longer sequences are words
 
 
 def names_a_value(left: str) -> bool:
-    r"""Return whether the left side of an equation names what the right side is the value of.
+    r"""Return whether the left side of an equation is a name for the value on the right side.
 
-    It does if it is empty or a lone name (`x`, `x_1`, `\text{Area}`, `\overline{AB}`, `|S|`, `f(2, 3)`, `P(X \ge 5)`).
-    With one unknown that does not stand alone (`x^2`, `2x`, `n!`, `\sqrt{x}`, `f(x)`), it is an equation for the
-    unknown. With several (`m + n`) or none (`5!`) there is nothing to be solved: it is what was asked for.
+    It is if it is empty or a single name (`x`, `x_1`, `\text{Area}`, `\overline{AB}`, `|S|`, `f(2, 3)`, `P(X \ge 5)`).
+    An expression in one unknown (`x^2`, `2x`, `n!`, `\sqrt{x}`, `f(x)`) is an equation for the unknown. An expression
+    in several unknowns (`m + n`) or none (`5!`) cannot be solved for one: it is the quantity asked for.
 
     Args:
         left: Normalised, with `TEXT` and `TEXT_END` around upright text.

@@ -1,26 +1,26 @@
-"""Chat messages whose contents are text: what evaluation can ask, and what it refuses by name."""
+"""Chat messages with text contents, the only prompts that evaluation accepts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verl_vip.errors import InvalidInputError
 
-#: Where verl's data sets keep what a prompt shows.
+#: The columns of media in verl's data sets.
 MEDIA_COLUMNS = ("images", "videos", "audios")
 _MEDIA = ("image", "video", "audio")
 _MEDIA_FIELDS = {**{kind: kind for kind in _MEDIA}, **{f"{kind}_url": kind for kind in _MEDIA}, "input_audio": "audio"}
 
 
 def text_messages(prompt: Any) -> tuple[dict[str, Any], ...]:
-    """Return a prompt's messages with text as their contents, and without the nulls that columnar files add.
+    """Return a prompt's messages with text contents, and without the nulls that columnar files add.
 
-    The parts of a content follow each other without anything between them, as chat templates put them.
+    The parts of a content are joined without a separator, as in chat templates.
 
     Args:
-        prompt: Chat messages; a content is text, or a list of parts.
+        prompt: Chat messages. A content is text or a list of parts.
 
     Raises:
-        InvalidInputError: If they are no chat messages, or show an image, a video or a sound.
+        InvalidInputError: If the prompt is not a list of chat messages, or contains an image, a video or audio.
     """
     if isinstance(prompt, str) or not isinstance(prompt, Sequence) or not prompt:
         raise InvalidInputError("its prompt is not a list of chat messages.")
@@ -28,14 +28,14 @@ def text_messages(prompt: Any) -> tuple[dict[str, Any], ...]:
 
 
 def refuse_media(fields: Mapping[str, Any], columns: Sequence[str]) -> None:
-    """Refuse a row that shows the model more than text.
+    """Refuse a row with media.
 
     Args:
         fields: The row.
-        columns: Where such things would be.
+        columns: The columns that may contain media.
 
     Raises:
-        InvalidInputError: If there is something.
+        InvalidInputError: If one of the columns is not empty.
     """
     for column in columns:
         if _holds_something(fields.get(column)):
@@ -71,7 +71,7 @@ def _part(part: Any) -> str:
 
 
 def _holds_something(value: Any) -> bool:
-    """Columnar files fill absent fields with null, and those of absent structures with nulls inside."""
+    """Return whether a field has a value. Columnar files fill absent fields with nulls, which may be nested."""
     return any(map(_holds_something, value.values())) if isinstance(value, Mapping) else bool(value)
 
 

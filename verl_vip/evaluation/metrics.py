@@ -1,4 +1,4 @@
-"""What graded samples come to: the metrics of a benchmark, and one row a problem; `results` says what they mean."""
+"""Computes the metrics of a benchmark and the table of problems from graded samples; `results` defines the metrics."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,8 @@ from verl_vip.evaluation.results import (
 )
 from verl_vip.statistics.intervals import score_interval
 
-#: Of a cell's text; where a grader gives no answer of its own, a whole response votes, and readers of CSV take 131,072.
+#: The most characters of a cell. Without an answer from the grader, the whole response is the answer, and CSV readers
+#: accept 131,072 characters.
 _MOST_CHARACTERS = 1000
 
 
@@ -40,26 +41,26 @@ class Graded:
 
     @property
     def disputed(self) -> bool:
-        """Whether the second opinion differs."""
+        """Whether the second opinion differs from the grade."""
         return self.grade.second is not None and self.grade.second != self.grade.correct
 
 
 @dataclass(frozen=True)
 class ProblemRow:
-    """A problem's row in the table of problems.
+    """A row of the table of problems.
 
     Attributes:
-        problem: Its id.
-        source: Where it comes from.
-        n: Samples.
-        correct: Right ones.
-        pass_at_k: For k = 1, 2, 4, ... n.
+        problem: The id of the problem.
+        source: The data source.
+        n: Number of samples.
+        correct: Number of correct samples.
+        pass_at_k: pass@k for k = 1, 2, 4, ... n.
         majority: The most frequent answer, cut off after 1,000 characters; empty if there is none.
-        majority_correct: Whether that is right, of all n samples, ties shared.
-        unanswered: Samples that give no answer.
-        truncated: Samples that were cut off.
-        tokens: Of a mean response.
-        disagreements: Samples that the second opinion judges differently.
+        majority_correct: maj@n: 1 if the most frequent answer of all samples is correct, with ties shared.
+        unanswered: Number of samples without an answer.
+        truncated: Number of samples that were cut off.
+        tokens: Mean number of tokens of a response.
+        disagreements: Number of samples that the second opinion judges differently.
     """
 
     problem: str
@@ -79,10 +80,10 @@ def grade_samples(benchmark: Benchmark, samples: Sequence[Sample], grader: Grade
     """Grade all samples of a benchmark.
 
     Returns:
-        Graded samples by problem id, both in order.
+        The graded samples by problem id, with problems and samples in order.
 
     Raises:
-        InvalidInputError: If problems have unequal numbers of samples, or none.
+        InvalidInputError: If problems have unequal numbers of samples, or no samples.
     """
     problems = {problem.id: problem for problem in benchmark.problems}
     graded: dict[str, list[Graded]] = {key: [] for key in problems}
@@ -115,9 +116,9 @@ def summarize(
 
     Args:
         benchmark: The problems.
-        graded: Their samples, equally many of each.
-        model: Whose samples they are.
-        grader: What the grader says of itself.
+        graded: Their graded samples, with the same number for each problem.
+        model: The model that was sampled.
+        grader: The description of the grader.
     """
     groups = [graded[problem.id] for problem in benchmark.problems]
     n = len(groups[0])
@@ -144,7 +145,7 @@ def summarize(
 
 
 def votes(group: Sequence[Graded]) -> list[Vote]:
-    """Return the samples of a problem as voters."""
+    """Return the votes of a problem's samples."""
     return [Vote(one.grade.answer, one.grade.correct) for one in group]
 
 

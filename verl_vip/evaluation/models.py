@@ -1,8 +1,8 @@
-"""Which models an evaluation is about: Hugging Face folders, models on the Hub, and verl's checkpoints.
+"""Finds the models to evaluate: Hugging Face folders, models on the Hub, and verl's checkpoints.
 
-verl writes `RUN/global_step_N/actor/` with one `model_world_size_W_rank_R.pt` a rank, `fsdp_config.json` and a
-`huggingface/` folder, and then `RUN/latest_checkpointed_iteration.txt`. A step after the one named there is not
-complete yet. With `trainer.max_actor_ckpt_to_keep` verl later removes `actor/` of earlier steps, and leaves the rest of
+verl writes `RUN/global_step_N/actor/` with one `model_world_size_W_rank_R.pt` per rank, `fsdp_config.json` and a
+`huggingface/` folder, and then `RUN/latest_checkpointed_iteration.txt`. Steps after the one named in that file are not
+complete yet. With `trainer.max_actor_ckpt_to_keep`, verl later removes `actor/` of earlier steps and leaves the rest of
 `global_step_N/`.
 """
 
@@ -27,9 +27,9 @@ _STEP = re.compile(r"global_step_(\d+)")
 _MARK = "latest_checkpointed_iteration.txt"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w.-]+)?")
 _WEIGHTS = ("*.safetensors", "*.bin")
-#: In a checkpoint of a LoRA run: rank and alpha.
+#: The file with rank and alpha in the checkpoint of a LoRA run.
 _ADAPTER_SCALE = "lora_train_meta.json"
-#: What else lies where the results of models do, a run's jobs among it.
+#: Names of other files and folders among the results of models, such as a run's jobs.
 _RESERVED = frozenset({"jobs", "metrics.json", "report.html", "report_pictures"})
 _REMOVED = "verl has removed its model, and a greater trainer.max_actor_ckpt_to_keep keeps more"
 _CONTENT = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".tiktoken")
@@ -40,11 +40,11 @@ class ModelSource:
     """One model to evaluate.
 
     Attributes:
-        label: Names it in tables and folders.
+        label: The name of the model in tables and folders.
         path: A Hugging Face model folder, or verl's folder of FSDP shards.
-        kind: Which of the two.
+        kind: The kind of folder.
         step: The training step of a checkpoint.
-        origin: Where it came from, for people.
+        origin: The source of the model, for users.
 
     Raises:
         InvalidInputError: If the label cannot name a folder.
@@ -61,7 +61,7 @@ class ModelSource:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the files that make the model what it is; reads all of its weights, once."""
+        """Hash of the files that define the model; reads all of its weights, once."""
         digest = hashlib.sha256()
         for path in self._files():
             with path.open("rb") as file:
@@ -81,18 +81,18 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of a run that verl has marked as complete, by step, ascending.
+    """The checkpoints of a run that verl has marked as complete, in ascending order of steps.
 
     Attributes:
-        models: Those that are still there with a whole model.
-        unusable: Why each of the others cannot be evaluated.
+        models: The checkpoints with a complete model.
+        unusable: For each other checkpoint, the reason why it cannot be evaluated.
     """
 
     models: Mapping[int, ModelSource]
     unusable: Mapping[int, str]
 
     def describe_unusable(self) -> str:
-        """Return which steps cannot be evaluated and why, for a line of a log; empty where all can be."""
+        """Return a log message on the steps that cannot be evaluated, with reasons; empty if there are none."""
         steps: dict[str, list[int]] = {}
         for step, why in self.unusable.items():
             steps.setdefault(why, []).append(step)
@@ -100,18 +100,18 @@ class Checkpoints:
 
 
 def find_models(specs: Sequence[str], steps: Sequence[int] | None = None) -> list[ModelSource]:
-    """Return the models that the words of a command line mean.
+    """Return the models that the words of a command line name.
 
-    Of a run folder, steps without a whole model are passed over with a warning, since verl removes earlier ones.
+    In run folders, steps without a complete model are skipped with a warning, because verl removes earlier models.
 
     Args:
-        specs: Each a folder with a Hugging Face model, a model's id on the Hub (`OWNER/NAME` or
-            `OWNER/NAME@REVISION`), a checkpoint (`global_step_N` or its `actor`) or a run folder that holds some;
-            with `NAME=` before it, NAME instead of the folder's name.
-        steps: Of run folders, these steps; None for every complete one.
+        specs: Words, each of which is a folder with a Hugging Face model, the id of a model on the Hub (`OWNER/NAME` or
+            `OWNER/NAME@REVISION`), a checkpoint (`global_step_N` or its `actor`), or a run folder with checkpoints. A
+            prefix `NAME=` replaces the name of the folder.
+        steps: The steps to return of run folders; None for every complete one.
 
     Raises:
-        ConfigError: If one means no model, a step is missing or incomplete, or two would have the same name.
+        ConfigError: If a word names no model, a step is missing or incomplete, or two models would have the same name.
         InvalidInputError: If a name cannot name a folder.
     """
     models = [model for spec in specs for model in _models_of(spec, steps)]
@@ -130,7 +130,7 @@ def find_checkpoints(run: Path, name: str | None = None) -> Checkpoints:
 
     Args:
         run: The folder.
-        name: Of the run in the models' labels; None for the folder's own.
+        name: The name of the run in the models' labels; None for the folder's own name.
     """
     name = name_from(run.name, "a run") if name is None else name
     latest = _marked_step(run)
@@ -152,7 +152,7 @@ def find_checkpoints(run: Path, name: str | None = None) -> Checkpoints:
 
 
 def _marked_step(run: Path) -> int | None:
-    """Return the step that verl has marked as complete last; None where there is no such mark, or no number in it."""
+    """Return the step that verl has last marked as complete; None if the mark is missing or has no number in it."""
     try:
         return int((run / _MARK).read_text())
     except (FileNotFoundError, ValueError):
@@ -199,7 +199,7 @@ def _from_run(name: str | None, run: Path, steps: Sequence[int] | None) -> list[
 
 
 def _refuse_unfinished(checkpoint: Path) -> None:
-    """Refuse a step that verl has not marked as complete; a checkpoint copied out of its run has no mark beside it."""
+    """Refuse a step that verl has not marked as complete. A checkpoint copied out of its run has no mark and passes."""
     match = _STEP.fullmatch(checkpoint.name)
     if match is None or not (checkpoint.parent / _MARK).is_file():
         return
@@ -212,14 +212,14 @@ def _refuse_unfinished(checkpoint: Path) -> None:
 
 
 def _checkpoint(path: Path, run: str | None) -> ModelSource | None:
-    """Return the model of `global_step_N` or of its `actor`, if the folder is one.
+    """Return the model of a folder `global_step_N` or of its `actor`; None for any other folder.
 
     Args:
         path: The folder.
-        run: The run's name in the label; None for that of its folder.
+        run: The name of the run in the label; None for the name of its folder.
 
     Raises:
-        ConfigError: If the model is not whole.
+        ConfigError: If the model is incomplete.
     """
     actor = path / "actor" if (path / "actor").is_dir() else path
     if not (actor / "fsdp_config.json").is_file():
@@ -229,7 +229,7 @@ def _checkpoint(path: Path, run: str | None) -> ModelSource | None:
     if run is None:
         run = name_from(actor.parent.parent.name if match is not None else actor.parent.name, "a model")
     label = run if step is None else f"{run}-step{step}"
-    # verl may be asked to save the whole model too; with LoRA it writes base model and adapter apart there.
+    # verl can save the whole model as well. With LoRA it saves base model and adapter separately there.
     if _has_weights(actor / "huggingface") and not (actor / _ADAPTER_SCALE).is_file():
         return ModelSource(label, actor / "huggingface", "huggingface", step, str(actor))
     size = _shards(actor / "fsdp_config.json")
@@ -265,7 +265,7 @@ def _from_hub(name: str | None, place: str) -> ModelSource:
             f"{place} is no folder here and could not be had from the Hub ({type(error).__name__})."
         ) from error
     label = name or name_from(repository.partition("/")[2], "a model")
-    # The snapshot's folder is named after the commit.
+    # The name of the snapshot's folder is the commit.
     return ModelSource(label, folder, "huggingface", None, f"{repository}@{folder.name}")
 
 

@@ -1,39 +1,38 @@
-"""The JSON files of evaluations: results turned into them, and back with their shape checked.
+"""Writes and reads the JSON files of evaluations; reading checks their content.
 
 `metrics.json` of one evaluation, `OUTPUT/MODEL/BENCHMARK`:
 
-    format          of this file
+    format          version of the file format
     model, step     label of the model, and its training step if it is a checkpoint
-    benchmark       its name
+    benchmark       name of the benchmark
     benchmark_sha256  hash of its prompts, answers, sources and extra_info
-    problems, n     how many, and samples of each
+    problems, n     number of problems, and of samples of each problem
     mean            mean@n, which estimates pass@1
     pass_at_k       {"1": ..., ..., "n": ...}
     maj_at_k        {"1": ..., "2": ..., "4": ..., "n": ...}
     sources         {source: {"problems": ..., "mean": ...}}
-    unanswered      share of samples that give no answer
+    unanswered      share of samples without an answer
     truncated       share of samples that were cut off at max_tokens
     tokens          {"mean", "median", "max", "total"} of the responses
-    grader          what judged
-    second_opinion  null, or {"correct": share it finds right, "disagreements": samples judged differently}
+    grader          description of the grader
+    second_opinion  null, or {"correct": share of correct samples, "disagreements": samples judged differently}
 
 Each of mean, pass_at_k and maj_at_k is `{"value", "low", "high"}`, a mean over problems with its 95% interval over
-problems, all shares between 0 and 1.
+problems, all between 0 and 1.
 
 `metrics.json` of an output folder:
 
-    format        of this file
+    format        version of the file format
     baseline      label of the model that the others are compared with
     evaluations   [the `metrics.json` of each, and "folder", relative to OUTPUT], models and benchmarks in order
     comparisons   [{"baseline", "candidate", "benchmark", "mean", "maj", "pass_at_n"}], each of the last three
                   {"difference": {"value", "low", "high"}, "better", "worse", "problems"}: candidate - baseline, paired
-                  by problem (see `verl_vip.evaluation.comparison`). Where there are several benchmarks there is one
-                  more over all their problems together, whose benchmark is null. Samples of unequal n have no
-                  pass_at_n.
-    left_out      a sentence on each evaluation that could not be read, and on what else is missing
+                  by problem (see `verl_vip.evaluation.comparison`). With several benchmarks there is one more
+                  comparison over all their problems, whose benchmark is null. With unequal n there is no pass_at_n.
+    left_out      a sentence on each evaluation that could not be read, and on other missing data
 
-`verl_vip.evaluation.folder` says what the other files are; those of one row or line an item are read by
-`verl_vip.evaluation.result_rows`. Whatever is wrong with a text is an `InvalidInputError`.
+`verl_vip.evaluation.folder` describes the other files; `verl_vip.evaluation.result_rows` reads those with one item per
+row or line. An invalid text raises an `InvalidInputError`.
 """
 
 import json
@@ -72,7 +71,7 @@ from verl_vip.statistics.intervals import Estimate
 
 FORMAT = 1
 
-#: Metrics and table are rounded differently when they are written.
+#: Tolerance for the different rounding of metrics and table in their files.
 ROUNDING = 1e-6
 _ADVICE = {
     "metrics.json": "Remove it, and evaluating again grades anew.",
@@ -93,7 +92,7 @@ def read_result(path: Path, parse: Callable[[str], Parsed]) -> Parsed:
         parse: The function that reads its text.
 
     Raises:
-        StateError: If it cannot be read or is damaged; the message names the file and says what to do.
+        StateError: If the file cannot be read or is damaged. The message names the file and says what to do.
     """
     try:
         return parse(read_regular(path).decode())
@@ -191,7 +190,7 @@ def _metrics(data: Mapping[str, Any]) -> EvaluationMetrics:
     unless_null(require_text)("benchmark_sha256", data.get("benchmark_sha256"))
     n = data["n"]
     made: dict[str, Any] = {
-        "benchmark_sha256": data.get("benchmark_sha256"),  # earlier results do not say
+        "benchmark_sha256": data.get("benchmark_sha256"),  # older results lack it
         "mean": _estimate("mean", _get(data, "mean")),
         "pass_at_k": _curve("pass_at_k", data["pass_at_k"], range(1, n + 1)),
         "maj_at_k": _curve("maj_at_k", data["maj_at_k"], powers(n)),
@@ -229,7 +228,7 @@ def _comparison(data: Mapping[str, Any]) -> ModelComparison:
 def _paired(name: str, data: Any) -> PairedDifference:
     limits = [_get(data, f"difference.{key}") for key in ("value", "low", "high")]
     for limit in limits:
-        if limit not in (-math.inf, math.inf):  # as those of a single problem, which has no interval
+        if limit not in (-math.inf, math.inf):  # infinite limits are those of a single problem, which has no interval
             require_number(f"the difference of {name}", limit)
     require_at(data, require_count, "better", "worse", "problems")
     return PairedDifference(Estimate(*limits), data["better"], data["worse"], data["problems"])
@@ -251,7 +250,7 @@ def _curve(name: str, curve: Mapping[str, Any], ks: Collection[int]) -> dict[int
 
 
 def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a dataclass takes of a mapping; a later version may have written more."""
+    """Return the entries of a mapping that are fields of a dataclass; a later version may have written more."""
     names = {one.name for one in fields(kind)}
     return {key: value for key, value in data.items() if key in names}
 

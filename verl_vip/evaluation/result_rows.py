@@ -1,10 +1,10 @@
-"""The files of an evaluation that hold an item a row or a line, written and read.
+"""Writes and reads the files of an evaluation that have one item per row or line.
 
 `problems.csv`: problem, source, n, correct, mean, pass_at_K for K = 1, 2, 4, ... n, majority (the most frequent
 answer, cut off after 1,000 characters), majority_correct (of all n samples, ties shared), unanswered, truncated, tokens
 (mean of a response), disagreements (with the second opinion).
 
-`verl_vip.evaluation.folder` says what the others hold. Whatever is wrong with a text is an `InvalidInputError`.
+`verl_vip.evaluation.folder` describes the other files. An invalid text raises an `InvalidInputError`.
 """
 
 import csv
@@ -20,12 +20,12 @@ from verl_vip.evaluation.result_files import ROUNDING, require_at, unless_null
 from verl_vip.evaluation.results import Dispute, EvaluationMetrics, ProblemScore
 from verl_vip.json_lines import parse_json_lines, valid_text
 
-#: Characters of a disputed response that are kept, from its end.
+#: The number of characters to keep from the end of a disputed response.
 _EXCERPT = 120
 
 
 def problem_cells(row: ProblemRow) -> dict[str, Any]:
-    """Return a row of `problems.csv`, by column."""
+    """Return the cells of a row of `problems.csv`, by column."""
     cells = asdict(row)
     pass_at = {f"pass_at_{k}": share for k, share in cells.pop("pass_at_k").items()}
     names = ("problem", "source", "n", "correct")
@@ -34,8 +34,8 @@ def problem_cells(row: ProblemRow) -> dict[str, Any]:
 
 
 def parse_problems(text: str, metrics: EvaluationMetrics) -> tuple[ProblemScore, ...]:
-    """Read `problems.csv`, whose rows must be those that the metrics sum up."""
-    # A response may be the answer that the majority gives, and be longer than what the module takes by itself.
+    """Read `problems.csv`, whose rows must agree with the metrics."""
+    # The majority answer may be a whole response, and longer than the csv module accepts by default.
     usual = csv.field_size_limit(max(len(text), 1))
     try:
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
@@ -67,7 +67,7 @@ def _problem(row: Mapping[str, Any], n: int) -> ProblemScore:
 
 
 def parse_disputed(text: str, metrics: EvaluationMetrics) -> list[Dispute]:
-    """Read from `grades.jsonl` the responses that both verdicts judge differently, as many as the metrics count."""
+    """Read the disputed responses from `grades.jsonl`; their number must agree with the metrics."""
     grades = [_grade(line) for line in _json_lines(text)]
     responses = metrics.problems * metrics.n
     if len(grades) != responses or len({(one["problem"], one["sample"]) for one in grades}) != responses:
@@ -102,7 +102,7 @@ def _grade(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_endings(text: str, places: Collection[tuple[str, int]]) -> dict[tuple[str, int], str]:
-    """Read from `samples.jsonl` the ends of some responses, by problem and sample."""
+    """Read the ends of some responses from `samples.jsonl`, by problem and sample."""
     found: dict[tuple[str, int], str] = {}
     for line in _json_lines(text):
         require_at(line, require_text, "problem", "text")

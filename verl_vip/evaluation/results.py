@@ -1,6 +1,6 @@
-"""What an evaluation comes to, as objects; `verl_vip.evaluation.result_files` turns them into files and back.
+"""The results of evaluations as objects; `verl_vip.evaluation.result_files` writes them to files and reads them.
 
-All shares lie between 0 and 1, and every interval is over problems.
+All shares are between 0 and 1, and every interval is over problems.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from verl_vip.statistics.intervals import Estimate
 
 @dataclass(frozen=True)
 class Sample:
-    """One response as it is kept; fields as in `samples.jsonl`."""
+    """One stored response; the fields are those of `samples.jsonl`."""
 
     problem: str
     sample: int
@@ -23,19 +23,19 @@ class Sample:
     prompt_tokens: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "text", valid_text(self.text))  # all that is made of it is written as UTF-8
+        object.__setattr__(self, "text", valid_text(self.text))  # everything derived from the text is written as UTF-8
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """Whose responses they are.
+    """The model that was sampled.
 
     Attributes:
-        label: Its name in the results.
-        origin: Where it was found.
-        kind: "huggingface" or "fsdp"; None where it is not on record.
+        label: The name of the model in the results.
+        origin: The source of the model.
+        kind: "huggingface" or "fsdp"; None if it was not recorded.
         step: Training step of a checkpoint.
-        sha256: Hash of its content.
+        sha256: Hash of the model's content.
     """
 
     label: str
@@ -47,7 +47,7 @@ class EvaluatedModel:
 
 @dataclass(frozen=True)
 class EvaluatedBenchmark:
-    """What was asked: `sha256` is the hash of prompts, answers, sources and extra_info."""
+    """The benchmark of the samples; `sha256` is the hash of prompts, answers, sources and extra_info."""
 
     name: str
     origin: Mapping[str, Any]
@@ -57,13 +57,13 @@ class EvaluatedBenchmark:
 
 @dataclass(frozen=True)
 class EvaluationManifest:
-    """What the samples are.
+    """The description of the samples of an evaluation.
 
     Attributes:
-        model: Whose they are.
-        benchmark: To which problems.
-        sampling: The fields of `SamplingSettings`, as far as the version that sampled had them.
-        versions: Of what sampled.
+        model: The model that was sampled.
+        benchmark: The benchmark.
+        sampling: The fields of `SamplingSettings` in the version that sampled.
+        versions: The package versions of the sampler.
     """
 
     model: EvaluatedModel
@@ -74,7 +74,7 @@ class EvaluationManifest:
 
 @dataclass(frozen=True)
 class SourceScore:
-    """The problems of one source: how many, and mean@n over them."""
+    """The number of problems of one source, and mean@n over them."""
 
     problems: int
     mean: Estimate
@@ -92,7 +92,7 @@ class TokenCounts:
 
 @dataclass(frozen=True)
 class SecondOpinion:
-    """Another verdict on each sample: the share that it finds right, and how many samples it judges differently."""
+    """A second grade of each sample: the share of correct samples, and the number of samples judged differently."""
 
     correct: float
     disagreements: int
@@ -100,24 +100,24 @@ class SecondOpinion:
 
 @dataclass(frozen=True)
 class EvaluationMetrics:
-    """How good one model is on one benchmark.
+    """The metrics of one model on one benchmark.
 
     Attributes:
-        model: Its label.
-        step: Its training step if it is a checkpoint.
-        benchmark: The benchmark's name.
-        benchmark_sha256: Hash of prompts, answers, sources and extra_info; None in earlier results.
-        problems: How many.
-        n: Samples of each.
+        model: The label of the model.
+        step: The training step of a checkpoint.
+        benchmark: The name of the benchmark.
+        benchmark_sha256: Hash of prompts, answers, sources and extra_info; None in older results.
+        problems: Number of problems.
+        n: Number of samples of each problem.
         mean: mean@n, which estimates pass@1.
-        pass_at_k: For k = 1, 2, 3, ... n.
-        maj_at_k: For k = 1, 2, 4, ... n.
-        sources: By source.
-        unanswered: Share of samples that give no answer.
+        pass_at_k: pass@k for k = 1, 2, 3, ... n.
+        maj_at_k: maj@k for k = 1, 2, 4, ... n.
+        sources: Scores by source.
+        unanswered: Share of samples without an answer.
         truncated: Share of samples that were cut off at max_tokens.
-        tokens: Of the responses.
-        grader: What judged, in its own words.
-        second_opinion: None where there was none.
+        tokens: Token counts of the responses.
+        grader: The grader's description of itself.
+        second_opinion: Result of the second opinion; None without one.
     """
 
     model: str
@@ -138,25 +138,25 @@ class EvaluationMetrics:
 
     @property
     def pass_at_n(self) -> Estimate:
-        """Share of problems of which any sample is right."""
+        """Share of problems with a correct sample."""
         return self.pass_at_k[self.n]
 
     @property
     def maj_at_n(self) -> Estimate:
-        """Share of problems of which the most frequent answer of all samples is right, ties shared."""
+        """Share of problems whose most frequent answer over all samples is correct, with ties shared."""
         return self.maj_at_k[self.n]
 
 
 @dataclass(frozen=True)
 class ProblemScore:
-    """One problem, as comparisons and pictures need it.
+    """The scores of one problem, for comparisons and pictures.
 
     Attributes:
-        problem: Its id.
-        n: Samples.
-        mean: Share of right ones.
-        majority: Share that the most frequent answer is right, ties shared.
-        any_right: pass@n: 1 if any sample is right.
+        problem: The id of the problem.
+        n: Number of samples.
+        mean: Share of correct samples.
+        majority: maj@n: 1 if the most frequent answer is correct, with ties shared.
+        any_right: pass@n: 1 if any sample is correct.
     """
 
     problem: str
@@ -183,10 +183,10 @@ class PairedDifference:
     """The mean over problems of `candidate - baseline`.
 
     Attributes:
-        difference: With its 95% interval over problems.
-        better: Problems on which the candidate scores higher.
-        worse: Problems on which it scores lower.
-        problems: All problems.
+        difference: The mean difference with its 95% interval over problems.
+        better: Number of problems on which the candidate scores higher.
+        worse: Number of problems on which it scores lower.
+        problems: Number of all problems.
     """
 
     difference: Estimate
@@ -197,7 +197,7 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class TableComparison:
-    """Two models on the same problems: mean@n, the majority of all samples and, with equal n, pass@n."""
+    """The comparison of two models on the same problems: mean@n, maj@n and, with equal n, pass@n."""
 
     mean: PairedDifference
     maj: PairedDifference
@@ -209,10 +209,10 @@ class ModelComparison:
     """One model compared with the baseline.
 
     Attributes:
-        baseline: Its label.
-        candidate: The other's label.
-        benchmark: Its name; None for all shared benchmarks together.
-        scores: How they differ.
+        baseline: The label of the baseline.
+        candidate: The label of the other model.
+        benchmark: The name of the benchmark; None for all shared benchmarks together.
+        scores: The differences of their scores.
     """
 
     baseline: str
@@ -223,7 +223,7 @@ class ModelComparison:
 
 @dataclass(frozen=True)
 class SummarizedEvaluation:
-    """One evaluation among others: its folder, relative to the output, and its metrics by the names used there."""
+    """One evaluation in a summary: its folder, relative to the output, and its metrics with the names used there."""
 
     folder: str
     metrics: EvaluationMetrics
@@ -231,13 +231,14 @@ class SummarizedEvaluation:
 
 @dataclass(frozen=True)
 class EvaluationSummary:
-    """All evaluations in a folder, and how the models differ.
+    """All evaluations in a folder, and the comparisons of their models.
 
     Attributes:
-        baseline: Label of the model that the others are compared with.
-        evaluations: Models and benchmarks in order.
-        comparisons: Of each other model with the baseline, by benchmark and, where there are several, over all.
-        left_out: A sentence on each evaluation that could not be read, and on what else is missing.
+        baseline: The label of the model that the others are compared with.
+        evaluations: The evaluations, ordered by model and benchmark.
+        comparisons: The comparisons of each other model with the baseline, by benchmark and, with several benchmarks,
+            over all of them.
+        left_out: A sentence on each evaluation that could not be read, and on other missing data.
     """
 
     baseline: str

@@ -1,6 +1,6 @@
-"""Finds and calls a reward function with the signature of verl's, written by somebody else.
+"""Loads and calls a user's reward function with the signature of verl's.
 
-Whatever goes wrong in it becomes a sentence that names the file and the line.
+Any error in it becomes one sentence that names the file and the line.
 """
 
 import contextlib
@@ -21,17 +21,17 @@ from verl_vip.evaluation.benchmarks import Problem
 
 
 class RewardFunction:
-    """A function, a `functools.partial`, a cached function or a callable object, as verl calls it.
+    """A reward function, called as verl calls it: a function, `functools.partial`, cached function or callable object.
 
     Args:
         spec: `FILE:FUNCTION` or `pkg://MODULE:FUNCTION`.
 
     Attributes:
-        sha256: Hash of the file named, and of the file where the function is defined if that is another. What these
-            import is not followed.
+        sha256: Hash of the named file, and of the file that defines the function if that is another one. Imports of
+            these files are not included.
 
     Raises:
-        ConfigError: If there is no such function, or verl's call does not fit it.
+        ConfigError: If the function does not exist, or its signature does not fit verl's call.
     """
 
     def __init__(self, spec: str) -> None:
@@ -49,10 +49,10 @@ class RewardFunction:
         self.sha256 = digest.hexdigest()
 
     def __call__(self, response: str, problem: Problem) -> Any:
-        """Return what the function returns for a response.
+        """Call the function on a response and return its result.
 
         Raises:
-            ConfigError: If it fails.
+            ConfigError: If the function fails.
         """
         try:
             return self._function(
@@ -69,9 +69,9 @@ class RewardFunction:
 
 
 class _UncachedLoader(importlib.machinery.SourceFileLoader):
-    """Compiles the file itself, so that what runs is what was hashed.
+    """Compiles the source file without the bytecode cache, so that the hashed code is the code that runs.
 
-    Python's bytecode cache takes a file of the same size, saved again within the same second, for the old one.
+    Python's bytecode cache does not notice a changed file that has the same size and was saved within the same second.
     """
 
     def get_code(self, fullname: str) -> CodeType:
@@ -80,7 +80,7 @@ class _UncachedLoader(importlib.machinery.SourceFileLoader):
 
 
 def _load(place: str, spec: str) -> ModuleType:
-    """Import the module; whatever goes wrong in the user's code becomes a sentence."""
+    """Import the module; any error in the user's code becomes one sentence."""
     try:
         if place.startswith("pkg://"):
             return importlib.import_module(place.removeprefix("pkg://"))
@@ -90,7 +90,7 @@ def _load(place: str, spec: str) -> ModuleType:
             raise ConfigError(f"--grader {spec}: {place} is no Python file.")
         module = ModuleType(f"verl_vip_grader_{Path(place).stem}")
         module.__file__ = place
-        sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
+        sys.modules[module.__name__] = module  # dataclasses and pickle look the module up there
         _UncachedLoader(module.__name__, place).exec_module(module)
     except ConfigError:
         raise
@@ -100,12 +100,12 @@ def _load(place: str, spec: str) -> ModuleType:
 
 
 def _check_signature(function: Callable[..., Any], spec: str) -> None:
-    """Refuse a function that verl's call would not fit, before anything is sampled."""
+    """Refuse a function whose signature does not fit verl's call, before anything is sampled."""
     if inspect.iscoroutinefunction(_innermost(function)):
         raise ConfigError(f"--grader {spec} is an async function; give one that returns the reward itself.")
     try:
         signature = inspect.signature(function)
-    except ValueError:  # some functions written in C have none
+    except ValueError:  # some functions written in C have no signature
         return
     try:
         signature.bind(data_source="", solution_str="", ground_truth="", extra_info={})
@@ -117,7 +117,7 @@ def _check_signature(function: Callable[..., Any], spec: str) -> None:
 
 
 def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that was written: inside partials and decorators, or the `__call__` of an object."""
+    """Return the user's own function: the one inside partials and decorators, or the `__call__` of an object."""
     while not inspect.isroutine(function) or hasattr(function, "__wrapped__"):
         if isinstance(function, functools.partial):
             function = function.func
@@ -131,7 +131,7 @@ def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _without_cache(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a cached function without its cache, which could not take the dict `extra_info`."""
+    """Return a cached function without its cache, which cannot hash the dict `extra_info`."""
     if isinstance(function, functools.partial):
         return functools.partial(_without_cache(function.func), *function.args, **function.keywords)
     if hasattr(function, "cache_info") and hasattr(function, "__wrapped__"):
@@ -141,7 +141,7 @@ def _without_cache(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _sources(module: ModuleType, function: Callable[..., Any]) -> list[Path]:
     files = [module.__file__]
-    with contextlib.suppress(TypeError):  # which a function written in C raises
+    with contextlib.suppress(TypeError):  # raised for functions written in C
         files.append(inspect.getsourcefile(_innermost(function)))
     return [Path(file) for file in dict.fromkeys(files) if file is not None]
 

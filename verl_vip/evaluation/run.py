@@ -1,12 +1,12 @@
-"""Evaluates models on benchmarks: samples what is missing, grades, and sums up.
+"""Evaluates models on benchmarks: draws the missing samples, grades them, and computes the metrics.
 
     OUTPUT/metrics.json                all evaluations in the folder and their comparisons, see `summary_json`
-    OUTPUT/report.html                 the same for people
+    OUTPUT/report.html                 the same as a report
     OUTPUT/MODEL/BENCHMARK/            one evaluation, see `verl_vip.evaluation.folder`
-    OUTPUT/MODEL/model/                the Hugging Face model of a checkpoint that was sharded; merge.log beside it
+    OUTPUT/MODEL/model/                the Hugging Face model of a sharded checkpoint, with merge.log next to it
 
-Running the same again samples nothing; after an interruption, or with a larger n, it samples what is missing. With
-another grader, or corrected answers, the same samples are graded anew.
+A repeated evaluation samples nothing. After an interruption, or with a larger n, only the missing samples are drawn.
+With another grader, or with corrected answers, the same samples are graded again.
 """
 
 import logging
@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GradedBenchmark:
-    """One benchmark, and what judges its responses."""
+    """A benchmark and its grader."""
 
     benchmark: Benchmark
     grader: Grader
@@ -42,10 +42,10 @@ class Evaluator:
     """Evaluates one model after the other.
 
     Attributes:
-        output: Where everything goes.
-        settings: How responses are sampled.
-        sampler: What samples them.
-        convert: Makes the Hugging Face model of a sharded checkpoint in the folder given.
+        output: The folder for all results.
+        settings: The sampling settings.
+        sampler: Samples the responses.
+        convert: Converts a sharded checkpoint to a Hugging Face model in the given folder.
     """
 
     output: Path
@@ -54,13 +54,13 @@ class Evaluator:
     convert: Callable[[ModelSource, Path], Path]
 
     def run(self, models: Sequence[ModelSource], tasks: Sequence[GradedBenchmark]) -> list[ResultFolder]:
-        """Evaluate every model on every benchmark; returns the folders, models first.
+        """Evaluate every model on every benchmark, and return the folders, ordered by model and then by benchmark.
 
         Raises:
-            ConfigError: If two benchmarks have one name, a grader cannot judge a problem, or another process
-                evaluates into the same folder.
-            StateError: If a folder holds the samples of something else.
-            IntegrationError: If the sampler leaves out a response.
+            ConfigError: If two benchmarks have the same name, a grader cannot grade a problem, or another process uses
+                the same folder.
+            StateError: If a folder has samples of another model, other prompts or other settings.
+            IntegrationError: If the sampler does not return every response.
         """
         _check(tasks)
         with exclusive(self.output / ".lock", f"the evaluation in {self.output}"):
@@ -88,7 +88,7 @@ class Evaluator:
         folders: Sequence[ResultFolder],
         missing: Sequence[Sequence[tuple[str, int]]],
     ) -> None:
-        """Sample what is missing, for all benchmarks together, so that the model is loaded once."""
+        """Draw the missing samples for all benchmarks together, so that the model is loaded only once."""
         places: dict[str, tuple[int, str, int]] = {}
         requests = []
         for index, task in enumerate(tasks):

@@ -1,4 +1,4 @@
-"""What the library asks of whoever samples: requests in, samples out, in any order."""
+"""The interface of samplers, which take requests and return responses in any order."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,17 +16,17 @@ _SEEDS = 2**31
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How responses are sampled.
+    """The sampling settings.
 
     Attributes:
-        n: Samples of each problem.
-        temperature: 0 for greedy decoding.
-        top_p: Nucleus; 1 for all tokens.
-        top_k: Most likely tokens to choose from; -1 for all.
-        max_tokens: Response tokens after which a sample is cut off.
-        seed: All samples' seeds come from it.
-        chat_template: Whether the prompt goes through the tokenizer's chat template; without it, the messages'
-            text is the prompt as it stands.
+        n: Number of samples of each problem.
+        temperature: The sampling temperature; 0 for greedy decoding.
+        top_p: The probability mass of nucleus sampling; 1 for all tokens.
+        top_k: The number of most likely tokens to sample from; -1 for all.
+        max_tokens: The number of response tokens after which a sample is cut off.
+        seed: The seed from which all samples' seeds are derived.
+        chat_template: Whether the tokenizer's chat template is applied to the prompt. Otherwise the text of the
+            messages is the prompt.
     """
 
     n: int = 16
@@ -38,10 +38,10 @@ class SamplingSettings:
     chat_template: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what no sampler can do.
+        """Check the settings.
 
         Raises:
-            ConfigError: If a value is out of range, or several greedy samples are asked for.
+            ConfigError: If a value is out of range, or several greedy samples are requested.
         """
         for name, valid, range_ in (
             ("n", 1 <= self.n <= 10**6, "at least 1 and at most a million"),
@@ -61,9 +61,9 @@ class Request:
     """One response to sample.
 
     Attributes:
-        key: Identifies the request among all that are sampled together.
+        key: Identifies the request among all requests of one call.
         prompt: Chat messages.
-        seed: Of this sample alone, so that it does not depend on what is sampled beside it.
+        seed: The seed of this sample alone, so that the sample does not depend on the others.
     """
 
     key: str
@@ -76,11 +76,11 @@ class Response:
     """One sampled response.
 
     Attributes:
-        key: That of its request.
-        text: Without special tokens.
-        finish_reason: "stop" if the model ended it, "length" if it was cut off.
-        tokens: Response tokens, the end token included.
-        prompt_tokens: Tokens of the prompt.
+        key: The key of the request.
+        text: The text without special tokens.
+        finish_reason: "stop" if the model ended the response, "length" if it was cut off.
+        tokens: Number of response tokens, including the end token.
+        prompt_tokens: Number of prompt tokens.
     """
 
     key: str
@@ -91,24 +91,24 @@ class Response:
 
 
 class Sampler(Protocol):
-    """Samples responses with a language model; `verl_vip.workers` holds the real ones."""
+    """Samples responses with a language model; `verl_vip.workers` has the implementations."""
 
     def versions(self) -> Mapping[str, str]:
-        """Return what may change a response although the settings are equal: packages, engine options."""
+        """Return the versions and engine options that may change a response at equal settings."""
         ...
 
     def sample(self, model: Path, requests: Sequence[Request], settings: SamplingSettings) -> Iterator[list[Response]]:
-        """Yield responses as they finish, some at a time, one for each request.
+        """Yield responses in batches as they finish, one response for each request.
 
         Args:
             model: A folder with a Hugging Face model and its tokenizer.
-            requests: What to sample.
-            settings: How; the seeds are those of the requests.
+            requests: The requests.
+            settings: The sampling settings; the seeds are those of the requests.
         """
         ...
 
 
 def sample_seed(seed: int, problem: str, sample: int) -> int:
-    """Return the seed of one sample, a 31-bit hash, so that it depends on nothing else that is sampled."""
+    """Return the seed of one sample, a 31-bit hash, so that the sample does not depend on the others."""
     digest = hashlib.sha256(f"{seed}/{problem}/{sample}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % _SEEDS

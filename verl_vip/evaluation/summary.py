@@ -1,4 +1,4 @@
-"""All evaluations in a folder together, and how the models differ."""
+"""Summary of all evaluations in a folder, with comparisons of the models."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,14 +17,14 @@ Evaluations = dict[str, dict[str, FinishedEvaluation]]
 
 
 def find_evaluations(output: Path, first: Sequence[str] = ()) -> tuple[Evaluations, list[str]]:
-    """Return the finished evaluations in a folder by model and by benchmark, and a sentence on each that is damaged.
+    """Return the finished evaluations in a folder, by model and benchmark, and a sentence on each damaged one.
 
     Args:
-        output: Where they were written.
+        output: The output folder of the evaluations.
         first: Labels of models that come first, in this order; the others follow by run and step.
 
     Raises:
-        InvalidInputError: If there is none that can be read.
+        InvalidInputError: If no evaluation can be read.
     """
     found, left_out = [], []
     for path in sorted(output.glob("*/*/metrics.json")):
@@ -38,11 +38,11 @@ def find_evaluations(output: Path, first: Sequence[str] = ()) -> tuple[Evaluatio
 
 
 def arrange(evaluations: Sequence[FinishedEvaluation], first: Sequence[str] = ()) -> Evaluations:
-    """Return finished evaluations, `OUTPUT/MODEL/BENCHMARK` each, by model and benchmark.
+    """Group finished evaluations, with folders `OUTPUT/MODEL/BENCHMARK`, by model and benchmark.
 
     Args:
-        evaluations: From one output folder or several; of a model that several have evaluated on one benchmark, the
-            later ones are named `OUTPUT/MODEL`, or by more of their path where that is taken too.
+        evaluations: Evaluations from one or more output folders. If a label and benchmark occur in several, the later
+            models are labelled `OUTPUT/MODEL`, or with more of their path if that label is taken too.
         first: Labels of models that come first, in this order; the others follow by run and step.
     """
     found: Evaluations = {}
@@ -62,13 +62,13 @@ def arrange(evaluations: Sequence[FinishedEvaluation], first: Sequence[str] = ()
 
 
 def make_summary(output: Path, evaluations: Evaluations, left_out: Iterable[str] = ()) -> EvaluationSummary:
-    """Return what evaluations come to together; the first model is the baseline.
+    """Return the summary of evaluations; the first model is the baseline.
 
-    Models and benchmarks are named by their folders, which may have been renamed since.
+    Models and benchmarks are named by their folders, which may have been renamed since the evaluation.
 
     Args:
-        output: The folder that all of them lie in.
-        evaluations: By model and by benchmark.
+        output: The folder of all evaluations.
+        evaluations: The evaluations, by model and benchmark.
         left_out: A sentence on each evaluation that could not be read.
     """
     baseline, *candidates = evaluations
@@ -87,7 +87,7 @@ def make_summary(output: Path, evaluations: Evaluations, left_out: Iterable[str]
 
 
 def read_summary(output: Path) -> EvaluationSummary | None:
-    """Return what the evaluations in an output folder came to when they were last summed up, None if they never were.
+    """Return the last summary of the evaluations in an output folder; None if there is none.
 
     Raises:
         StateError: If the file is damaged.
@@ -97,7 +97,7 @@ def read_summary(output: Path) -> EvaluationSummary | None:
 
 
 def _comparisons(baseline: str, candidate: str, evaluations: Evaluations) -> list[ModelComparison]:
-    """Compare two models on each benchmark that both have with the same problems, and on all of them together."""
+    """Compare two models on each benchmark that both have with the same problems, and on all these together."""
     ours, theirs = evaluations[baseline], evaluations[candidate]
     both = [name for name in ours if name in theirs]
     shared = [name for name in both if _same_problems(ours[name], theirs[name])]
@@ -118,12 +118,12 @@ def _comparisons(baseline: str, candidate: str, evaluations: Evaluations) -> lis
 
 
 def _table(side: Mapping[str, FinishedEvaluation], members: Iterable[str]) -> dict[str, ProblemScore]:
-    """Return the scores of some benchmarks by benchmark and problem."""
+    """Return the scores of the given benchmarks, by benchmark and problem."""
     return {f"{member}/{score.problem}": score for member in members for score in side[member].problems}
 
 
 def _same_problems(one: FinishedEvaluation, other: FinishedEvaluation) -> bool:
-    # The hash alone is what somebody noted; a damaged table may name other problems.
+    # The hash is only a recorded value; a damaged table may name other problems.
     return one.benchmark_sha256 == other.benchmark_sha256 and {score.problem for score in one.problems} == {
         score.problem for score in other.problems
     }

@@ -1,9 +1,9 @@
-"""Units and counted things behind a number: `cm^2`, `square units`, `apples`, and not `thousand`, `max` or `false`."""
+"""Recognises units and counted things after a number, such as `cm^2` or `apples`, but not `thousand` or `max`."""
 
 import re
 import unicodedata
 
-TEXT, TEXT_END = "\ue000", "\ue001"  # around upright text, which holds units
+TEXT, TEXT_END = "\ue000", "\ue001"  # delimiters of upright text, which contains units
 WORD = r"[^\W\d_]+"
 
 _UNIT_TEXT = re.compile(rf"(?:[\s/.'’()·°%-]|{WORD}(?:\^[+-]?\d+)?|\\cdot(?![A-Za-z]))*")
@@ -22,9 +22,9 @@ _KNOWN_UNITS = re.compile(
     r"|hertz|celsius|fahrenheit|kelvin|radian|people|persons?|men|women|children|mice|sheep|fish|dice|data"
     r"|integers?|solution|way))"
 )
-#: Of nouns; the words of this form that count nothing are among `_NO_UNIT`.
+#: Plurals of nouns. Words of this form that are not counted things are in `_NO_UNIT`.
 _PLURAL = re.compile(r"[^\W\d_]{2,}[^\W\d_suiSUI][sS]")
-#: Words after a number that make it another number, one of several, a bound, or true on a condition alone.
+#: Words after a number that change the number, or make it one of several, a bound, or a conditional answer.
 _NO_UNIT = re.compile(
     r"and|n?or|not?|none|if|when(?:ever)?|unless|except|otherwise|where(?:as)?|for|since|because|but|either|both"
     r"|respectively|else|instead|versus|vs|always|sometimes|perhaps|maybe|possibly|probably|likely|besides|is|are|was"
@@ -45,14 +45,14 @@ _NO_UNIT_CJK = re.compile("[或和与及且至到约万千百十亿兆半倍以�
 
 
 def is_unit(text: str, one: bool = False) -> bool:
-    """Return whether what stands behind a number says what it counts or measures, or is empty.
+    """Return whether the text after a number is a unit or a counted thing, or is empty.
 
-    Some word has to be a known unit, a plural, or of a script such as Chinese, and none may change the number. Names of
-    things are no closed list, so that only what is in front of them or behind them is free.
+    At least one word must be a known unit, a plural, or in a script such as Chinese, and no word may change the number.
+    Other words around it are accepted, because the names of things cannot be listed.
 
     Args:
-        text: Normalised, with `TEXT` and `TEXT_END` around upright text.
-        one: Whether the number is 1, which has no plural.
+        text: The normalised text, with `TEXT` and `TEXT_END` around upright text.
+        one: Whether the number is 1, after which there is no plural.
     """
     words: list[str] = []
     place = 0
@@ -84,11 +84,11 @@ def _is_counted(word: str) -> bool:
 
 
 def _is_bare(word: str, before: str) -> bool:
-    """Return whether letters in a formula are a unit, not variables: a usual symbol, or a word after a space."""
+    """Return whether letters in a formula are a unit and not variables: a common symbol, or a word after a space."""
     letters = word.rstrip("²³")
     return bool(_BARE_UNITS.fullmatch(letters)) or _is_uncased(letters) or (len(letters) > 3 and before.isspace())
 
 
 def _is_uncased(word: str) -> bool:
-    """Return whether a word is in a script such as Chinese, whose letters are no variables."""
+    """Return whether a word is in a script such as Chinese, whose letters are not used as variables."""
     return bool(word) and all(unicodedata.category(letter) == "Lo" for letter in word)

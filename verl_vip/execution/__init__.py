@@ -1,4 +1,4 @@
-"""Jobs: commands that run once under a name, are found again, and are stopped. Loads nothing heavy."""
+"""Jobs: named commands that run at most once at a time and can be found again and stopped. Imports nothing heavy."""
 
 from verl_vip.execution.completion import is_complete, mark_complete
 from verl_vip.execution.follow import follow

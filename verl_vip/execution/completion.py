@@ -1,4 +1,4 @@
-"""The mark of a finished job: it says that these settings have had their run, whoever ran it and wherever."""
+"""The mark of a finished job: a file that says that a job with certain settings has succeeded, on any executor."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ _FILE = "complete.json"
 
 
 def is_complete(folder: Path, fingerprint: str) -> bool:
-    """Return whether a job of these settings has succeeded in this folder."""
+    """Return whether a job with these settings has succeeded in this folder."""
     try:
         mark = json.loads((folder / _FILE).read_text())
     except (FileNotFoundError, ValueError):
@@ -18,10 +18,10 @@ def is_complete(folder: Path, fingerprint: str) -> bool:
 
 
 def mark_complete(folder: Path, fingerprint: str) -> None:
-    """Leave the mark.
+    """Mark a job with these settings as finished.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the mark cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     replace_json(folder / _FILE, {"fingerprint": fingerprint})

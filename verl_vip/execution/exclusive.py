@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""Locks that let only one process at a time work in a folder."""
 
 import fcntl
 import os
@@ -12,15 +12,15 @@ from verl_vip.errors import ConfigError
 
 @contextmanager
 def exclusive(lock: Path, work: str) -> Iterator[None]:
-    """Hold a lock while the block runs; the kernel frees it when the process dies. Its folder is made.
+    """Hold a lock while the block runs. The kernel releases it if the process dies.
 
     Args:
-        lock: The file to lock.
-        work: What the lock is about, for the message: "the sweep in /runs/s".
+        lock: The file to lock; its folder is created.
+        work: The protected work, for the message: "the sweep in /runs/s".
 
     Raises:
-        ConfigError: If another process holds it.
-        StateError: If something else than a regular file is in its place.
+        ConfigError: If another process holds the lock.
+        StateError: If the path is anything but a regular file.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with open_lock(lock) as file:
@@ -32,24 +32,24 @@ def exclusive(lock: Path, work: str) -> Iterator[None]:
 
 
 def hold(lock: Path, work: str) -> None:
-    """Take a lock that this process keeps until it ends, however it ends. Its folder is made.
+    """Take a lock and hold it until this process ends, however it ends.
 
-    The lock is the process's own: those that it forks do not keep it, and it may take it again.
+    The lock belongs to this process: forked processes do not hold it, and this process may take it again.
 
     Args:
-        lock: The file to lock.
-        work: What the lock is about, as for `exclusive`.
+        lock: The file to lock; its folder is created.
+        work: The protected work, as for `exclusive`.
 
     Raises:
-        ConfigError: If another process holds it.
-        StateError: If something else than a regular file is in its place.
+        ConfigError: If another process holds the lock.
+        StateError: If the path is anything but a regular file.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    # To close any descriptor of the file would free the lock.
+    # Closing any descriptor of the file would release the lock.
     file = open_lock(lock, for_good=True)
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:  # POSIX allows either
+    except (BlockingIOError, PermissionError) as error:  # POSIX allows both
         os.close(file.fileno())
         raise _busy(work) from error
 

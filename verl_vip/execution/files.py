@@ -1,4 +1,4 @@
-"""The files of a local job: what the keeper writes and everybody reads."""
+"""The files of a local job, which its keeper writes and other processes read."""
 
 import fcntl
 import json
@@ -20,30 +20,31 @@ ENTRY_FILE = "job.json"
 LOCK_FILE = ".job.lock"
 LOG_FILE = "job.log"
 
-#: How Python is told to keep the job of the folder that follows. -P: nothing is imported from the folder one stands in.
+#: Arguments of Python that start a keeper; the job's folder follows. -P: nothing is imported from the working folder.
 _KEEPER_WORDS = ("-P", "-m", "verl_vip.execution.keeper")
 
-#: `struct flock` of Linux on 64-bit machines: type, whence, start, length, process.
+#: `struct flock` of 64-bit Linux: type, whence, start, length, process.
 _FLOCK = struct.Struct("@hhqqi0q")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The latest attempt at a job, for people and for those who follow it.
+    """The latest attempt at a job, for users and for processes that follow the job.
 
-    Nobody is sent a signal because of what stands here: a copied or damaged file must not end a stranger's process.
+    No process is sent a signal on the strength of this file, because a copied or damaged file could then end an
+    unrelated process.
 
     Attributes:
-        attempt: Counted from 1.
-        state: As the keeper last wrote it; a keeper that was killed leaves `RUNNING` behind.
-        fingerprint: Of the job's settings.
+        attempt: The number of the attempt, counted from 1.
+        state: The state last written by the keeper; it stays `RUNNING` if the keeper is killed.
+        fingerprint: The fingerprint of the job's settings.
         host: The machine of the keeper.
-        pid: The keeper's process.
-        log_start: Bytes that the log had before the attempt.
+        pid: The process id of the keeper.
+        log_start: Size of the log before the attempt, in bytes.
         started_at: Unix time, in seconds.
-        ended_at: Unix time, in seconds.
-        exit_code: Of the command; negative for a signal.
-        message: Why it could not be started, or empty.
+        ended_at: Unix time, in seconds; None before the end.
+        exit_code: The exit code of the command, negative for a signal; None before the end.
+        message: The reason why the command could not be started, or empty.
     """
 
     attempt: int
@@ -66,14 +67,14 @@ def read_entry(folder: Path) -> Entry | None:
     """Return the latest attempt, or None before the first.
 
     Raises:
-        StateError: If the file is not one that a keeper wrote.
+        StateError: If the file was not written by a keeper.
     """
     file = folder / ENTRY_FILE
     if not os.path.lexists(file):
         return None
     try:
         values = json.loads(read_regular(file))
-        known = {entry.name for entry in fields(Entry)}  # other releases have other fields as well
+        known = {entry.name for entry in fields(Entry)}  # other releases may have more fields
         entry = Entry(**{name: values[name] for name in values if name in known})
         _require_ranges(entry)
         return entry.change(state=JobState(entry.state))
@@ -82,7 +83,7 @@ def read_entry(folder: Path) -> Entry | None:
 
 
 def _require_ranges(entry: Entry) -> None:
-    """Raise a ValueError unless the numbers are what a keeper can have written."""
+    """Raise a ValueError if a keeper cannot have written these values."""
     ranges = {"attempt": (1, 2**31), "log_start": (0, 2**62), "exit_code": (-64, 255)}
     for name, (least, most) in ranges.items():
         value = getattr(entry, name)
@@ -96,22 +97,22 @@ def _require_ranges(entry: Entry) -> None:
 
 
 def write_entry(folder: Path, entry: Entry) -> None:
-    """Replace the file in one go.
+    """Replace the entry file atomically.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     replace_json(folder / ENTRY_FILE, asdict(entry))
 
 
 def lock_holder(folder: Path) -> int | None:
-    """Return the process that holds the folder's lock, as the kernel knows it; None if nobody does.
+    """Return the id of the process that holds the folder's lock, as the kernel reports it; None if it is free.
 
-    The lock is never taken for that, so that nobody is disturbed. A process of another machine or container has no
-    number here, and is 0 or less.
+    The lock is only queried and never taken, so that no other process is disturbed. For a holder on another machine or
+    in another container the id is 0 or less.
 
     Raises:
-        StateError: If something else is in the place of the lock file.
+        StateError: If the lock file is not a regular file.
     """
     try:
         with open_lock(folder / LOCK_FILE, create=False) as file:
@@ -124,22 +125,23 @@ def lock_holder(folder: Path) -> int | None:
 
 
 def is_locked(folder: Path) -> bool:
-    """Return whether anybody holds the folder's lock; see `lock_holder`."""
+    """Return whether a process holds the folder's lock; see `lock_holder`."""
     return lock_holder(folder) is not None
 
 
 def keeper_command(folder: Path) -> list[str]:
-    """Return the command that keeps the job of a folder; others know a keeper and its folder by it."""
+    """Return the command of the keeper for a folder; other processes recognise a keeper and its folder by it."""
     return [sys.executable, *_KEEPER_WORDS, str(folder)]
 
 
 def other_work(holder: int, folder: Path) -> str | None:
-    """Return what the holder of a folder's lock does instead of keeping the folder's job.
+    """Describe the work of a process that holds a folder's lock, unless it is the keeper of the folder's job.
 
-    Two folders have one lock if one is a copy of the other by hard links.
+    Two folders share a lock if one is a copy of the other with hard links.
 
     Returns:
-        In words; empty if it keeps the job, and None if it cannot be looked at: it is about to end, or elsewhere.
+        The description for a message. It is empty for the keeper of this job, and None for a process that cannot be
+        inspected because it is about to end or runs elsewhere.
     """
     words = command_line(holder) if holder > 0 else []
     if not words:

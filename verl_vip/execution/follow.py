@@ -1,4 +1,4 @@
-"""Staying with a job until it has ended."""
+"""Following a job until it has ended."""
 
 import time
 from collections.abc import Callable
@@ -17,22 +17,23 @@ def follow(
 ) -> JobStatus:
     """Wait for the latest attempt at a job to end.
 
-    Only a final state ends it: a log that stops does not, and an executor that does not answer is asked again.
+    The wait ends only with a final state. A silent log does not end it, and an executor that does not answer is asked
+    again.
 
     Args:
-        executor: Who runs the job.
+        executor: The executor of the job.
         job: The job.
-        emit: Called with every line that the attempt prints, from its first one on.
-        look: Called at every look at the job, at least once after it has ended.
-        poll_s: Seconds between two looks; less at the beginning, more where a look takes long.
-        patience_s: Seconds without any answer before it gives up.
+        emit: Called with every line that the attempt prints, from the first one on.
+        look: Called after every poll of the job, and at least once after its end.
+        poll_s: Seconds between two polls; shorter at the beginning, and longer if a poll takes long.
+        patience_s: Seconds without an answer after which waiting is given up.
 
     Returns:
         The status of the ended attempt.
 
     Raises:
-        JobError: If there is no such job.
-        UnreachableError: If nobody answered for `patience_s`; the job is left as it is.
+        JobError: If the job does not exist.
+        UnreachableError: If the executor did not answer for `patience_s`; the job is not changed.
     """
     position = 0
     pause = min(0.1, poll_s)
@@ -40,7 +41,7 @@ def follow(
     while True:
         began = time.monotonic()
         try:
-            status = executor.status(job)  # before the read, so that the last lines are not lost
+            status = executor.status(job)  # before the log is read, so that its last lines are not lost
             lines, position = executor.read_log(job, position)
         except UnreachableError as error:
             if time.monotonic() - answered > patience_s:

@@ -1,4 +1,4 @@
-"""What a job is, and the interface of everything that runs jobs."""
+"""Jobs, their states, and the interface of executors."""
 
 import hashlib
 import json
@@ -15,23 +15,23 @@ from verl_vip.names import LONGEST_DERIVED_NAME, require_name
 
 
 class JobState(StrEnum):
-    """Where an attempt at a job stands."""
+    """The state of an attempt at a job."""
 
     PENDING = "pending"
     """Accepted, not started."""
     RUNNING = "running"
     SUCCEEDED = "succeeded"
-    """Ended by itself with status 0."""
+    """Ended on its own with exit code 0."""
     FAILED = "failed"
-    """Ended by itself with another status."""
+    """Ended on its own with another exit code."""
     STOPPED = "stopped"
-    """Ended because somebody asked for it."""
+    """Ended on request."""
     LOST = "lost"
-    """Ended from outside: killed, or its machine went away."""
+    """Ended from outside: it was killed, or its machine failed."""
 
     @property
     def is_live(self) -> bool:
-        """Whether the job may still do something."""
+        """Whether the attempt may still run."""
         return self in (JobState.PENDING, JobState.RUNNING)
 
 
@@ -40,17 +40,18 @@ class Job:
     """A command that runs at most once at a time under its name.
 
     Attributes:
-        name: As `verl_vip.names` allows, with room for what a run's name is extended by. A second start of a live name
-            attaches to it.
+        name: A name that `verl_vip.names` allows, up to the length of derived names. Starting a job whose name is live
+            attaches to the live one.
         command: Program and arguments.
-        folder: Absolute. What belongs to the job lies there; the local executor keeps its files there too.
-        fingerprint: Of the settings that make the job what it is; a live job with another one is not attached to.
-        environment: Added to the environment that the executor gives. `{attempt}` in a value becomes the
-            attempt's number, and `{time}` the Unix time of its start; a new cluster counts attempts from 1 again.
+        folder: The absolute path of the folder with the job's files. The local executor keeps its own files there too.
+        fingerprint: The fingerprint of the settings that define the job. A start does not attach to a live job with
+            another fingerprint.
+        environment: Variables to add to the executor's environment. `{attempt}` in a value becomes the number of the
+            attempt, and `{time}` the Unix time of its start. A new cluster counts attempts from 1 again.
 
     Raises:
-        InvalidInputError: If the name has other characters, the folder is relative, or no process can be given such a
-            command or such variables.
+        InvalidInputError: If the name is not allowed, the folder is relative, or the operating system cannot pass the
+            command or the variables to a process.
     """
 
     name: str
@@ -78,14 +79,15 @@ class Job:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """What an executor knows of the latest attempt at a job.
+    """The status of the latest attempt at a job.
 
     Attributes:
-        attempt: Counted from 1.
-        state: Where it stands.
-        fingerprint: Of the settings it was started with.
-        exit_code: Of the command, negative for a signal; None while it runs and where nobody saw the end.
-        message: A sentence on how it ended, or empty.
+        attempt: The number of the attempt, counted from 1.
+        state: The state of the attempt.
+        fingerprint: The fingerprint of the settings that the attempt was started with.
+        exit_code: The exit code of the command, negative for a signal; None while it runs, or if its end was not
+            observed.
+        message: A sentence on how the attempt ended, or empty.
     """
 
     attempt: int
@@ -96,59 +98,59 @@ class JobStatus:
 
     @property
     def was_killed(self) -> bool:
-        """Whether it ended from outside, so that another attempt may well succeed."""
+        """Whether the attempt was ended from outside, so that another attempt may succeed."""
         by_signal = self.exit_code is not None and self.exit_code < 0
         return self.state is JobState.LOST or (self.state is JobState.FAILED and by_signal)
 
 
 class Executor(Protocol):
-    """Runs jobs. Two executors of one kind see the same jobs, in whatever process they are."""
+    """Runs jobs. Executors of the same kind see the same jobs, even from different processes."""
 
     where: str
-    """Where the jobs run, in words."""
+    """A description of the place where the jobs run, for messages."""
 
     def start(self, job: Job) -> JobStatus:
-        """Start a new attempt, or return the live one; of several callers at once one starts it.
+        """Start a new attempt, or return the live one. Only one of several simultaneous callers starts it.
 
         Raises:
             ConfigError: If a live job of this name has another fingerprint.
             JobError: If the job cannot be started.
-            UnreachableError: If nobody answers.
+            UnreachableError: If the executor does not answer.
         """
         ...
 
     def status(self, job: Job) -> JobStatus | None:
-        """Return how the latest attempt stands, or None if there never was one.
+        """Return the status of the latest attempt, or None if there was none.
 
         Raises:
-            UnreachableError: If nobody answers.
+            UnreachableError: If the executor does not answer.
         """
         ...
 
     def read_log(self, job: Job, position: int) -> tuple[list[str], int]:
-        """Return the whole lines that the latest attempt printed after a position, and the next position.
+        """Return the complete lines that the latest attempt printed after a position, and the next position.
 
         Args:
             job: The job.
-            position: 0 for the beginning of the attempt, later what the last call returned.
+            position: 0 for the beginning of the attempt, and later the position that the last call returned.
 
         Raises:
-            UnreachableError: If nobody answers.
+            UnreachableError: If the executor does not answer.
         """
         ...
 
     def stop(self, job: Job) -> None:
-        """End the live attempt with all its processes and wait for that; without one there is nothing to do.
+        """End the live attempt with all its processes, and wait until it has ended; return at once if there is none.
 
         Raises:
-            JobError: If it does not end.
-            UnreachableError: If nobody answers.
+            JobError: If the attempt does not end.
+            UnreachableError: If the executor does not answer.
         """
         ...
 
 
 def _passes(word: str) -> bool:
-    """Return whether a process can be given this word."""
+    """Return whether this word can be passed to a process."""
     try:
         return b"\0" not in os.fsencode(word)
     except UnicodeEncodeError:
@@ -156,11 +158,11 @@ def _passes(word: str) -> bool:
 
 
 def fingerprint(settings: Any) -> str:
-    """Return the SHA-256 of settings that JSON can hold."""
+    """Return the SHA-256 of settings that JSON can express."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def environment_of(environment: Mapping[str, str], attempt: int) -> dict[str, str]:
-    """Return a job's variables as the attempt of this number, which begins now, is to have them."""
+    """Return a job's variables for an attempt that starts now, with its number and time filled in."""
     number, now = str(attempt), str(int(time.time()))
     return {name: value.replace("{attempt}", number).replace("{time}", now) for name, value in environment.items()}

@@ -1,11 +1,11 @@
-"""The process that keeps one local job: starts it, outlives who asked for it, and writes down how it ended.
+"""The keeper: a process that runs one attempt at a local job, outlives its caller, and records how the job ended.
 
     python -P -m verl_vip.execution.keeper FOLDER < SPECIFICATION
 
-It holds a lock on the job's folder as long as it lives, so that of two keepers started at once one gives way.
-When the keeper is killed the kernel kills the job's process with it, and the freed lock tells that it is gone. What
-else the job has started then is ended before the next attempt begins: it has a mark in its environment.
-It answers with one line ("started", "busy" or "error: ..."), and detaches.
+The keeper locks the job's folder as long as it lives, so that only one of two simultaneous keepers continues. If the
+keeper is killed, the kernel kills the job's process too, and the released lock shows that the keeper is gone. Other
+processes of the job have a mark in their environment, and the next attempt ends them before it begins.
+The keeper answers its caller with one line ("started", "busy" or "error: ...") and detaches.
 """
 
 import ctypes
@@ -39,8 +39,8 @@ class Keeper:
     """Runs one attempt at a job.
 
     Args:
-        folder: The job's.
-        specification: `command`, `environment`, `fingerprint` and `grace_s`: the seconds between asking the processes
+        folder: The folder of the job.
+        specification: `command`, `environment`, `fingerprint`, and `grace_s`, the seconds between asking the processes
             to end and killing them.
     """
 
@@ -53,12 +53,15 @@ class Keeper:
         self._asked_to_stop = False
 
     def heed_signals(self) -> None:
-        """Take SIGTERM and SIGINT as the wish to stop; called before the lock is taken, which invites them."""
+        """Treat SIGTERM and SIGINT as a request to stop.
+
+        This comes before the lock is taken, because other processes signal the holder of the lock.
+        """
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
 
     def run(self, entry: Entry) -> None:
-        """Start the command, answer, and stay until all its processes are gone; after a wish to stop start nothing."""
+        """Start the command, answer, and wait until its processes have ended. After a stop request, start nothing."""
         if self._asked_to_stop:
             _answer("started")
             ended = entry.change(state=JobState.STOPPED)
@@ -77,7 +80,7 @@ class Keeper:
 
     def _start(self, attempt: int) -> "subprocess.Popen[bytes]":
         libc = ctypes.CDLL("libc.so.6")
-        # Orphans of the job come back to the keeper, so that it can end them.
+        # Orphaned processes of the job become children of the keeper, so that it can end them.
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
         environment = environment_of(self._environment, attempt)
         keeper = os.getpid()
@@ -104,7 +107,7 @@ class Keeper:
         self._asked_to_stop = True
 
     def _wait(self, process: "subprocess.Popen[bytes]") -> int:
-        """Reap every child until the command has ended, then end what it left behind; returns its status."""
+        """Reap children until the command has ended, then end its remaining processes; return its exit code."""
         deadline = None
         while process.returncode is None:
             if self._asked_to_stop and deadline is None:
@@ -121,10 +124,10 @@ class Keeper:
 
 
 def main() -> None:
-    """Read the specification, detach, take the lock, run."""
+    """Read the specification, detach, take the lock, and run the job."""
     specification = json.load(sys.stdin)
     if os.fork():
-        os._exit(0)  # whoever asked is waiting for this process; the answer comes from the other one
+        os._exit(0)  # the caller waits for this process; its child gives the answer
     os.setsid()
     folder = Path(sys.argv[1])
     keeper = Keeper(folder, specification)
@@ -146,14 +149,15 @@ def main() -> None:
     try:
         keeper.run(entry)
     except OSError as error:
-        # The command cannot be started, or its state cannot be written: others read it, whoever waits is told.
+        # The command cannot be started, or its state cannot be written. Others read the entry; the caller gets the
+        # answer.
         with suppress(OSError):
             write_entry(folder, entry.change(state=JobState.FAILED, message=str(error), ended_at=time.time()))
         _answer(f"error: {error}")
 
 
 def _new_entry(folder: Path, fingerprint: str) -> Entry:
-    """Return the entry of the next attempt."""
+    """Return the entry for the next attempt."""
     previous = read_entry(folder)
     log = folder / LOG_FILE
     return Entry(
@@ -168,7 +172,7 @@ def _new_entry(folder: Path, fingerprint: str) -> Entry:
 
 
 def _end_remains(folder: Path) -> None:
-    """End what a keeper that was killed has left behind; who holds the lock knows that no attempt is live.
+    """End the processes left by a killed keeper. The caller holds the lock, so that no attempt is live.
 
     Raises:
         JobError: If a process does not end.
@@ -179,7 +183,7 @@ def _end_remains(folder: Path) -> None:
 
 
 def _answer(line: str) -> None:
-    """Write the line to whoever waits, once; from then on nothing is attached to their pipe."""
+    """Write the answer to the caller's pipe, then detach from the pipe; to be called once."""
     print(line, flush=True)  # noqa: T201 (a protocol of one line)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
@@ -192,7 +196,7 @@ def _signal_group(group: int, number: int) -> None:
 
 
 def _reaped() -> list[tuple[int, int]]:
-    """Collect the status of every child that has ended."""
+    """Reap all children that have ended, and return their process ids and statuses."""
     found: list[tuple[int, int]] = []
     while True:
         try:

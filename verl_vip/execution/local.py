@@ -1,4 +1,4 @@
-"""Jobs as processes of this machine, which outlive whoever started them."""
+"""Jobs as processes of this machine, which outlive the process that started them."""
 
 import json
 import os
@@ -28,10 +28,10 @@ _FULL_BYTES = 1 << 20
 
 
 class LocalExecutor:
-    """Runs each job under a keeper process of its own (`verl_vip.execution.keeper`).
+    """Runs each job under its own keeper process (`verl_vip.execution.keeper`).
 
-    The job's folder holds all there is to know: `job.json`, `job.log` and a lock. Who starts a job again, from
-    whatever process of the machine, finds the live one.
+    The job's folder has the whole state: `job.json`, `job.log` and a lock. A second start of a job, from any process of
+    the machine, therefore finds the live one.
 
     Args:
         grace_s: Seconds between asking a job's processes to end and killing them.
@@ -58,19 +58,19 @@ class LocalExecutor:
         return status
 
     def status(self, job: Job) -> JobStatus | None:
-        """Return how the latest attempt stands; see `Executor`."""
+        """Return the status of the latest attempt; see `Executor`."""
         entry = read_entry(job.folder)
         if entry is None:
             return None
         if entry.state.is_live and not _is_kept(job):
-            entry = read_entry(job.folder) or entry  # it may have ended between the two looks
+            entry = read_entry(job.folder) or entry  # it may have ended between the two checks
             if entry.state.is_live:
                 entry = entry.change(state=JobState.LOST, message=_why_lost(job))
         message = entry.message or _ending(entry, job)
         return JobStatus(entry.attempt, entry.state, entry.fingerprint, entry.exit_code, message)
 
     def read_log(self, job: Job, position: int) -> tuple[list[str], int]:
-        """Return new whole lines of the latest attempt; see `Executor`."""
+        """Return new complete lines of the latest attempt; see `Executor`."""
         entry = read_entry(job.folder)
         if entry is None:
             return [], position
@@ -80,12 +80,12 @@ class LocalExecutor:
                 text = log.read()
         except FileNotFoundError:
             return [], position
-        if entry.state.is_live:  # the last line may still be growing
+        if entry.state.is_live:  # the last line may be incomplete
             text = text[: text.rfind(b"\n") + 1]
         return text.decode(errors="replace").splitlines(), position + len(text)
 
     def stop(self, job: Job) -> None:
-        """End the live attempt with all its processes, and what a killed keeper left behind; see `Executor`."""
+        """End the live attempt with all its processes, and processes left by a killed keeper; see `Executor`."""
         holder = lock_holder(job.folder)
         if holder is None:
             if remains := end(lambda: _remains(job), signal.SIGKILL, _REMAINS_S):
@@ -102,7 +102,7 @@ class LocalExecutor:
             time.sleep(0.05)
 
     def _newer_than(self, before: Entry | None, job: Job) -> JobStatus | None:
-        """Return the live attempt, or one that began after `before`; None if a keeper ended without an attempt."""
+        """Return the live attempt or one after `before`; None if the keeper ended without an attempt."""
         least = 1 if before is None else before.attempt + 1
         deadline = time.monotonic() + _HANDSHAKE_S
         while time.monotonic() < deadline:
@@ -113,7 +113,7 @@ class LocalExecutor:
             if holder is None:
                 return None
             _require_keeper(job, holder)
-            time.sleep(0.05)  # a keeper has the lock and has not written its entry yet
+            time.sleep(0.05)  # a keeper holds the lock but has not written its entry yet
         raise JobError(f"{job.folder} is locked, but no job says so; look for a stuck keeper process.")
 
     def _ask_keeper(self, job: Job) -> str:
@@ -127,12 +127,12 @@ class LocalExecutor:
             asked = subprocess.run(
                 keeper_command(job.folder),
                 input=json.dumps(specification),
-                # The keeper of a job that another job starts does not belong to that one.
+                # If another job starts this one, its mark must not pass to the new keeper.
                 env={name: value for name, value in os.environ.items() if name != MARK},
                 capture_output=True,
                 text=True,
                 timeout=_HANDSHAKE_S,
-                start_new_session=True,  # a Ctrl-C at the terminal is for whoever started the job
+                start_new_session=True,  # a Ctrl-C at the terminal must not reach the keeper
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
@@ -143,16 +143,16 @@ class LocalExecutor:
 
 
 def _is_kept(job: Job) -> bool:
-    """Return whether a keeper of this job is alive."""
+    """Return whether this job has a live keeper."""
     holder = lock_holder(job.folder)
     return holder is not None and not other_work(holder, job.folder)
 
 
 def _require_keeper(job: Job, holder: int) -> bool:
-    """Return whether the holder of the lock is seen to keep this job; False if it cannot be looked at.
+    """Return whether the holder of the lock is known to be this job's keeper; False if it cannot be inspected.
 
     Raises:
-        JobError: If it does anything else.
+        JobError: If the holder is another process.
     """
     work = other_work(holder, job.folder)
     if work:
@@ -161,10 +161,10 @@ def _require_keeper(job: Job, holder: int) -> bool:
 
 
 def _ask_to_end(job: Job, holder: int) -> bool:
-    """Send a signal to the holder of the job's lock if it keeps the job; returns whether one was sent.
+    """Ask the holder of the job's lock to end if it is the job's keeper, and return whether a signal was sent.
 
     Raises:
-        JobError: If it does anything else, or is another user's.
+        JobError: If the holder is another process, or belongs to another user.
     """
     process = Process.of(holder)
     if process is None or not _require_keeper(job, holder) or lock_holder(job.folder) != holder:
@@ -177,12 +177,12 @@ def _ask_to_end(job: Job, holder: int) -> bool:
 
 
 def _remains(job: Job) -> list[Process]:
-    """Return what earlier attempts have left behind."""
+    """Return the processes that earlier attempts left behind."""
     try:
         found = family(mark_of(job.folder))
     except FileNotFoundError:
         return []
-    # Looked up first: an attempt that began since then holds the lock, and its processes are not meant.
+    # The processes were looked up first. If the folder is locked by now, they may belong to a new attempt.
     return [] if is_locked(job.folder) else found
 
 

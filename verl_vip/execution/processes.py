@@ -1,4 +1,4 @@
-"""Processes of this machine: known by number and start, and recognised as a job's by a mark in their environment."""
+"""Processes of this machine, identified by id and start time, and assigned to a job by a mark in their environment."""
 
 import os
 import time
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "VERL_VIP_JOB"
-"""The variable that a keeper gives to its command, whose processes inherit it."""
+"""The environment variable with the mark. A keeper sets it for its command, whose processes inherit it."""
 
 _POLL_S = 0.02
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process; its number alone may belong to another one by now.
+    """A process. Its id alone does not identify it, because ids are reused.
 
     Attributes:
-        pid: Its number.
-        start: When it started, in clock ticks since boot.
+        pid: The process id.
+        start: The start time, in clock ticks since boot.
     """
 
     pid: int
@@ -27,15 +27,15 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> "Process | None":
-        """Return the process that has this number now, if any."""
+        """Return the process that has this id now, or None."""
         found = _stat(pid)
         return None if found is None else cls(pid, found.start)
 
     def send(self, number: int) -> None:
-        """Send a signal; one that is gone gets none.
+        """Send a signal to the process unless it has ended.
 
         Raises:
-            PermissionError: If it is another user's.
+            PermissionError: If the process belongs to another user.
         """
         if Process.of(self.pid) == self:
             with suppress(ProcessLookupError):
@@ -50,21 +50,21 @@ class _Stat:
 
 
 def mark_of(folder: Path) -> str:
-    """Return what marks the processes of the job in a folder.
+    """Return the mark of the processes of a folder's job.
 
-    It follows from the folder alone, so that no file has to be trusted for it. A copy of the folder has another mark.
+    The mark depends on the folder alone, so that no file has to be trusted. A copy of the folder has another mark.
 
     Raises:
-        OSError: If there is no such folder.
+        OSError: If the folder does not exist.
     """
     status = folder.stat()
     return f"{status.st_dev}:{status.st_ino}:{folder.resolve()}"
 
 
 def family(mark: str) -> list[Process]:
-    """Return the processes with this mark and all that descend from them, without this process.
+    """Return the processes with this mark and all their descendants, without this process.
 
-    Descendants count even without the mark: a process may clear its environment or write over it.
+    Descendants are included even without the mark, because a process may clear or overwrite its environment.
     """
     table = _table()
     marked = [pid for pid in table if _has(pid, mark)]
@@ -73,7 +73,7 @@ def family(mark: str) -> list[Process]:
 
 
 def command_line(pid: int) -> list[str]:
-    """Return the words that a process was started with; none if it is gone or cannot be looked at."""
+    """Return the command line of a process as words; an empty list if it has ended or cannot be inspected."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -82,21 +82,21 @@ def command_line(pid: int) -> list[str]:
 
 
 def descendants(pid: int) -> list[Process]:
-    """Return all processes that descend from one, zombies among them."""
+    """Return all descendants of a process, including zombies."""
     table = _table()
     return [Process(one, table[one].start) for one in _below(pid, table)]
 
 
 def end(find: Callable[[], list[Process]], number: int, patience_s: float) -> list[Process]:
-    """Send a signal to all that are found, again and again, until there are none.
+    """Send a signal to processes repeatedly until none is left.
 
     Args:
-        find: Looks for them.
+        find: Returns the remaining processes.
         number: The signal.
-        patience_s: Seconds after which it gives up.
+        patience_s: Seconds after which to give up.
 
     Returns:
-        Those which remain.
+        The processes that remain.
     """
     deadline = time.monotonic() + patience_s
     while found := find():
@@ -112,7 +112,7 @@ def end(find: Callable[[], list[Process]], number: int, patience_s: float) -> li
 def _has(pid: int, mark: str) -> bool:
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:  # it is gone, or another user's
+    except OSError:  # it has ended, or belongs to another user
         return False
     return f"{MARK}={mark}".encode(errors="surrogateescape") in environment.split(b"\0")
 
@@ -127,7 +127,7 @@ def _stat(pid: int) -> _Stat | None:
         text = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    # The second field is a name in parentheses, which may hold spaces and parentheses itself.
+    # The second field is a name in parentheses, which may itself contain spaces and parentheses.
     fields = text.rpartition(b")")[2].split()
     return _Stat(parent=int(fields[1]), start=int(fields[19]), is_zombie=fields[0] in (b"Z", b"X"))
 
@@ -136,7 +136,7 @@ def _below(ancestor: int, table: dict[int, _Stat]) -> list[int]:
     children: dict[int, list[int]] = {}
     for pid, found in table.items():
         children.setdefault(found.parent, []).append(pid)
-    reached: dict[int, None] = {}  # the table is not of one moment, so that a number may occur twice
+    reached: dict[int, None] = {}  # the table is not a snapshot, so that an id may occur twice
     front = [ancestor]
     while front:
         front = [child for parent in front for child in children.get(parent, []) if child not in reached]

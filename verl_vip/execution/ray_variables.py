@@ -1,7 +1,7 @@
-"""What is said to Ray through environment variables, and what must not be.
+"""Environment variables for Ray, and a check that none of them is a secret.
 
-Ray writes the variables of a `runtime_env` down where others read them: in `runtime_env_agent.log`, which every user of
-a node can read, in the command lines of its processes (`ps`), and on the dashboard.
+Ray shows the variables of a `runtime_env` to other users: in `runtime_env_agent.log`, which every user of a node can
+read, in the command lines of its processes (`ps`), and on the dashboard.
 """
 
 import re
@@ -9,26 +9,27 @@ from collections.abc import Mapping
 
 from verl_vip.errors import ConfigError
 
-#: Keeps a Ray that is started for this machine alone on its loopback address. By default Ray gives itself the machine's
-#: address on Linux and listens on all interfaces; the variable, in spite of its name, is read on every system. A driver
-#: that joins a running cluster has that cluster's addresses all the same. Ray reads it when it is imported.
+#: Keeps a private Ray on the loopback address. By default, Ray uses the machine's address on Linux and listens on all
+#: interfaces. In spite of its name, the variable is read on every system. It does not affect a driver that joins a
+#: running cluster. Ray reads it on import.
 PRIVATE_RAY: Mapping[str, str] = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
-_END = r"(?:[_.-]?\d+)?(?=[_.-]|$)"  # of a word in a name: API_KEY_FILE, HF_TOKEN2
-#: TOKENS may also be what a model reads: see `_COUNTED`.
+_END = r"(?:[_.-]?\d+)?(?=[_.-]|$)"  # end of a word in a name: API_KEY_FILE, HF_TOKEN2
+#: TOKENS may also mean a model's tokens; see `_COUNTED`.
 _SECRET = re.compile(
     rf"(?:TOKEN|KEYS?|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASES?|CREDENTIALS?|CREDS|AUTH|JWTS?|BEARER|COOKIES?){_END}"
     rf"|AUTHORIZATION|(?P<tokens>(?:^|[_.-])TOKENS{_END})|(?:^|[_.-])(?:PATS?|SIG|SIGNATURE){_END}"
-    r"|(?<!COM)(?<!BY)PASS(?:[_.-]?\d+)?$|(?<=[_.-])PWD\d*$"  # but PASS_AT_K, and a shell's PWD
+    r"|(?<!COM)(?<!BY)PASS(?:[_.-]?\d+)?$|(?<=[_.-])PWD\d*$"  # not PASS_AT_K, nor a shell's PWD
 )
-_ABOUT_ONE = re.compile(r"(PATH|FILE|DIR|FOLDER|HOME|MODE)$")  # where a secret lies, or how it is used
+_ABOUT_ONE = re.compile(r"(PATH|FILE|DIR|FOLDER|HOME|MODE)$")  # the place of a secret, or its use
 _COUNTED = re.compile(r"(?:^|[_.-])(?:MAX|MIN|NUM|N|NEW|TOTAL|COUNT|BATCHED|PER|LIMIT)(?=[_.-]|$)")  # MAX_TOKENS
 
-#: With a password, or over HTTP with a user alone, who may well be a token.
+#: A URL with a password, or an HTTP URL with only a user, which may be a token.
 _URL_WITH_USER = re.compile(r"://[^/\s@]*:[^/\s@]+@|https?://[^/?#\s@]+@", re.IGNORECASE)
 #: As in `https://host/?token=x` and `host=db password=x`.
 _ASSIGNED = re.compile(r"(?<![\w.-])([\w.-]+)=[^\s&;,]")
-#: How well-known services begin what they issue, with as much behind it as hf_transfer and sk-learn do not have.
+#: The prefixes of secrets that well-known services issue, with enough characters after them to exclude hf_transfer and
+#: sk-learn.
 _ISSUED = re.compile(
     r"(?<![A-Za-z\d])(?:"
     r"(?:hf_|api_org_|[sr]k-(?:[a-z\d]+-){0,3})(?:(?=[a-z]*[A-Z\d])[A-Za-z\d]{12,}|[A-Za-z\d]{16,})"
@@ -43,18 +44,19 @@ _ISSUED = re.compile(
 def secrets_among(variables: Mapping[str, str]) -> list[str]:
     """Return the names of the variables that look like secrets.
 
-    Either by their name (HF_TOKEN, DB_PASS), or by their value: a user or password in a URL, an assignment to such a
-    name (`https://host/?token=x`), or the form in which a well-known service issues its secrets (`hf_...`, `ghp_...`).
+    A variable looks like a secret if its name does (HF_TOKEN, DB_PASS), or if its value contains a user or password in
+    a URL, an assignment to such a name (`https://host/?token=x`), or a secret in the form of a well-known service
+    (`hf_...`, `ghp_...`).
     """
     return sorted(name for name, value in variables.items() if _looks_secret(name, value))
 
 
 def refuse_secrets(variables: Mapping[str, str], cluster: str) -> None:
-    """Refuse to send what looks like a secret to a Ray cluster.
+    """Refuse to send variables that look like secrets to a Ray cluster.
 
     Args:
-        variables: What is to be sent.
-        cluster: Address of the cluster.
+        variables: The variables to send.
+        cluster: The address of the cluster.
 
     Raises:
         ConfigError: If a variable looks like a secret.

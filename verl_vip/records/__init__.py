@@ -1,1 +1,1 @@
-"""What a run writes down, and how it is read: by the hooks, by whoever follows a run, and by reports."""
+"""The records of a run: their format, how they are written and read, and statistics of them."""

@@ -1,4 +1,4 @@
-"""What a run's records have gained since the last look, in words."""
+"""Reports new records of a running run as lines of text."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from verl_vip.records.records import RunRecords, StepRecord, read_run, records_p
 
 @dataclass(frozen=True)
 class _Shown:
-    """How much of a run's records has been told."""
+    """How much of a run's records has been reported."""
 
     headers: int
     step: int
@@ -20,13 +20,13 @@ class _Shown:
 class RunNews:
     """Follows the records of a run that another process writes.
 
-    What is there already when this is made is no news.
+    Records that exist at construction are not reported.
 
     Args:
-        folder: The run folder; it may lack records yet.
+        folder: The run folder, which may have no records yet.
 
     Attributes:
-        records: As last read; None before there are any.
+        records: The records as last read; None if there are none yet.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,7 @@ class RunNews:
         self._shown = _count(self.records)
 
     def poll(self) -> list[str]:
-        """Return a line for each record that is new, in the order written."""
+        """Return a line for each new record, in the order written."""
         if not self._read() or self.records is None:
             return []
         news = list(_news(self.records, self._shown))
@@ -45,7 +45,7 @@ class RunNews:
         return news
 
     def _read(self) -> bool:
-        """Read the file if it has changed; a long run's file is large."""
+        """Read the file if its size has changed, because a long run's file is large; return whether it was read."""
         size = self._path.stat().st_size if self._path.exists() else 0
         if size in (self._size, 0):
             return False
@@ -66,7 +66,7 @@ def _count(records: RunRecords | None) -> _Shown:
 
 def _news(records: RunRecords, shown: _Shown) -> Iterator[str]:
     if len(records.headers) > shown.headers:
-        # The run went back to its checkpoint: the steps after it come again.
+        # The run resumed from its checkpoint, so the steps after it are repeated.
         header = records.headers[-1]
         shown = _Shown(len(records.headers), header.resumed_from or 0, header.resumed_from or -1)
         if header.resumed_from:

@@ -1,4 +1,4 @@
-"""One training step in words, for the console."""
+"""A training step as text for the console."""
 
 import math
 
@@ -9,17 +9,17 @@ from verl_vip.records.step_statistics import prediction_error, signal_at_equal_c
 from verl_vip.text import readable
 
 _LABEL_WIDTH = 20
-#: What predictions are called, by the skill that they exceed.
+#: The rating of predictions, by the skill that they exceed.
 _WORDS = {0.6: "good", 0.3: "fair", 0.1: "weak", -math.inf: "useless"}
 
 
 def format_step(record: StepRecord) -> str:
     """Return one line on a step: reward, rollouts and their range, groups with signal, prediction error, total so far.
 
-    Where the counts differ, "equal counts" has the expected number of groups with signal, had the step's rollouts been
-    divided equally. After ± is the root mean square error of the predictions, without sampling noise. Predictions are
-    good if they explain more than 60% of the variance of the success probability between prompts, fair above 30%,
-    weak above 10%, and useless below: about as good as one number for the whole batch.
+    If the counts differ, "equal counts" is the expected number of groups with signal if the step's rollouts had been
+    divided equally. The number after ± is the root mean square error of the predictions, without sampling noise.
+    Predictions are rated good if they explain more than 60% of the variance of the success probability between prompts,
+    fair above 30%, and weak above 10%. Otherwise they are useless: no better than one number for the whole batch.
     """
     reward = sum(record.successes) / max(sum(record.observed), 1)
     parts = (f"step {record.step}", f"reward {reward:.3f}", _budget(record), _signal(record), _predictions(record))
@@ -31,13 +31,13 @@ def format_groups(record: StepRecord, limit: int = 8) -> str:
 
     Args:
         record: The step.
-        limit: Most rows below the heading, at least 1.
+        limit: The most rows below the heading, at least 1.
     """
     order = sorted(range(len(record.ids)), key=lambda row: (-record.requested[row], row))
     shown = order
     if len(order) > limit:
         shown = [order[round(rank)] for rank in np.linspace(0, len(order) - 1, limit)]
-    # p̂ is two characters and one column wide, so its heading takes one more.
+    # p̂ is two characters in one column, so its heading is padded by one more.
     lines = [f"{'prompt':<{_LABEL_WIDTH}}  {'p̂':>6}  {'requested':>9}  {'observed':>8}  {'successes':>9}"]
     lines += [
         f"{_clip(record.labels[row]):<{_LABEL_WIDTH}}  {record.predicted[row]:>5.2f}  "

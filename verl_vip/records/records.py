@@ -1,6 +1,6 @@
-"""What a run writes down: one JSON object a line in `vip_records.jsonl`, in the run folder.
+"""Writes and reads the records of a run: one JSON object per line of `vip_records.jsonl`, in the run folder.
 
-A run appends a `RunHeader` at every start (so a resume shows as one more header), a `StepRecord` after every
+A run appends a `RunHeader` at every start, so that a resume adds one more header, a `StepRecord` after every
 training step and a `ValidationRecord` after every validation. Progress lines and reports are made from these
 records alone. Importing this module loads nothing heavier than NumPy.
 """
@@ -46,11 +46,11 @@ _KINDS: Mapping[str, type[RunHeader] | type[StepRecord] | type[ValidationRecord]
 class RecordWriter:
     """Appends records to a run's file, so that a killed process loses at most the record being written.
 
-    The writer keeps no file open and no state, so it may be pickled, and every start of a run makes its own.
-    One run has one writer at a time.
+    The writer has no open file and no state, so that it can be pickled. Every start of a run creates its own, and a
+    run has one writer at a time.
 
     Args:
-        path: The run folder, or the `.jsonl` file itself. Folders are made when the first record is written.
+        path: The run folder, or the `.jsonl` file itself. Folders are created with the first record.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -59,15 +59,15 @@ class RecordWriter:
     def append(self, record: Record) -> None:
         """Write one record.
 
-        It survives the end of this process from here on, and a power failure from the next `sync` on; waiting for
-        the disk in every step would cost more than all the rest. A line that an earlier process left unfinished is
-        cut off first.
+        The record then survives the end of this process, and after the next `sync` a power failure. Waiting for the
+        disk in every step would cost more than all other overhead. An incomplete line of an earlier process is cut off
+        first.
 
         Args:
             record: The record to write.
 
         Raises:
-            InvalidInputError: If the record holds what JSON cannot express, such as NaN.
+            InvalidInputError: If the record has a value that JSON cannot express, such as NaN.
             OSError: If the file cannot be written.
         """
         line = _encode(record)
@@ -76,7 +76,7 @@ class RecordWriter:
             _logger.warning("%s: cut off an incomplete last line (%d bytes).", self.path, cut)
 
     def sync(self) -> None:
-        """Wait until everything written so far is on disk; without a file there is nothing to wait for.
+        """Wait until all records written so far are on disk; return at once if there is no file.
 
         Raises:
             OSError: If the disk fails.
@@ -88,15 +88,15 @@ class RecordWriter:
         sync_folder(self.path.parent)
 
     def set_aside(self) -> Path | None:
-        """Give the records of a run that is not continued another name, `vip_records.1.jsonl` and so on, durably.
+        """Rename the records of a run that is not continued to `vip_records.1.jsonl` and so on, durably.
 
-        A file of headers alone stays: a start that came to nothing is part of the next.
+        A file with headers only stays, because a start without any step counts as a part of the next one.
 
         Returns:
-            The file that they are in now; None if there was nothing to keep.
+            The renamed file; None if there was nothing to keep.
 
         Raises:
-            OSError: If it cannot be renamed.
+            OSError: If the file cannot be renamed.
         """
         if not self.path.exists() or self._holds_headers_alone():
             return None
@@ -106,18 +106,18 @@ class RecordWriter:
         return beside
 
     def rewind(self, step: int) -> Path | None:
-        """Take out the step and validation records later than `step`; keep all headers.
+        """Remove the step and validation records after `step`; keep all headers.
 
-        A run that resumes from the checkpoint of `step` calls this before its new header, because the steps
-        after the checkpoint are about to be taken again. What is taken out is kept beside, with the headers, as
-        `set_aside` names it. The file is replaced in one go: after a crash it is either the old one or the new one.
-        Without a file there is nothing to do.
+        A run that resumes from the checkpoint of `step` calls this before it writes its new header, because it will
+        repeat the steps after the checkpoint. The removed records are kept in another file with the headers, named as
+        by `set_aside`. The record file is replaced atomically: after a crash it is the old one or the new one.
+        Without a file nothing is done.
 
         Args:
             step: The last step to keep.
 
         Returns:
-            The file with what was taken out; None if that is nothing.
+            The file with the removed records; None if there are none.
 
         Raises:
             InvalidInputError: If the file is not a record file.
@@ -143,7 +143,7 @@ class RecordWriter:
     def _holds_headers_alone(self) -> bool:
         try:
             return all(isinstance(record, RunHeader) for _, record in _read_lines(self.path))
-        except InvalidInputError:  # whatever it is, it is not this run's to judge
+        except InvalidInputError:  # a damaged file is renamed as well
             return False
 
     def _name_beside(self) -> Path:
@@ -152,16 +152,16 @@ class RecordWriter:
 
 
 def records_path(path: Path | str) -> Path:
-    """Return the record file of a run folder; a path that ends in `.jsonl` is that file already."""
+    """Return the record file of a run folder; a path that ends in `.jsonl` is returned as it is."""
     path = Path(path)
     return path if path.suffix == ".jsonl" else path / RECORDS_FILE
 
 
 def read_run(path: Path | str) -> RunRecords:
-    """Read all records of a run. A last line without its line end was torn by a kill and is left out.
+    """Read all records of a run. An incomplete last line, left by a killed process, is skipped.
 
-    Validation records of one step are pooled when they stem from one start (they are batches of one pass);
-    those of a later start replace them (a resumed run may validate its checkpoint again).
+    Validation records of one step and one start are batches of one pass, and are pooled. Those of a later start replace
+    them, because a resumed run may validate its checkpoint again.
 
     Args:
         path: The run folder, or the `.jsonl` file itself.
@@ -170,9 +170,9 @@ def read_run(path: Path | str) -> RunRecords:
         The records, by start.
 
     Raises:
-        InvalidInputError: If there is no such file, a line is not a record, the first is no header, or steps
-            do not ascend. The message names the file and the line.
-        StateError: If the file is no regular one or cannot be read.
+        InvalidInputError: If the file does not exist, a line is not a record, the first record is not a header, or the
+            steps do not ascend. The message names the file and the line.
+        StateError: If the file is not a regular file or cannot be read.
     """
     file = records_path(path)
     if not (file.exists() or file.is_symlink()):
@@ -201,7 +201,7 @@ def read_run(path: Path | str) -> RunRecords:
 def _one_validation_a_step(
     starts: Sequence[tuple[RunHeader, Sequence[StepRecord | ValidationRecord]]],
 ) -> tuple[Start, ...]:
-    """Pool the batches of each validation pass, and keep the last start's pass over a step."""
+    """Pool the batches of each validation pass, and keep only the last start's pass for each step."""
     made: list[Start] = []
     validated: set[int] = set()
     for header, records in reversed(starts):

@@ -1,4 +1,4 @@
-"""The records of one run in memory: its starts, and what each of them recorded."""
+"""The records of one run in memory, grouped by the starts of the run."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +13,12 @@ from verl_vip.records.schema import RunHeader, StepRecord, ValidationRecord
 
 @dataclass(frozen=True)
 class PromptRows:
-    """The prompts of all steps below each other: `N` rows, N the sum of the batch sizes.
+    """The prompts of all steps as one table with `N` rows, where N is the sum of the batch sizes.
+
+    The columns have the meaning of the fields of `StepRecord`.
 
     Attributes:
-        step: An `N` int array, the step of the row.
+        step: An `N` int array, the training step.
         ids: An `N` string array.
         labels: An `N` string array.
         requested: An `N` int array.
@@ -41,8 +43,9 @@ class Start:
     """One start of a run.
 
     Attributes:
-        header: Its header.
-        records: Its steps and validations in the order written, steps ascending, one validation a step.
+        header: The header of the start.
+        records: Its step and validation records in the order written. Steps ascend, and each step has at most one
+            validation.
     """
 
     header: RunHeader
@@ -53,10 +56,10 @@ class Start:
 class RunRecords:
     """All records of one run.
 
-    Their place in the file says which start they belong to. Their times do not: a clock may be set back.
+    The position of a record in the file determines its start. Its time does not, because a clock may be set back.
 
     Attributes:
-        path: The file they were read from.
+        path: The file that the records were read from.
         starts: The starts in the order written, at least one.
     """
 
@@ -65,24 +68,24 @@ class RunRecords:
 
     @cached_property
     def headers(self) -> tuple[RunHeader, ...]:
-        """One header a start, in the order written."""
+        """The header of each start, in the order written."""
         return tuple(start.header for start in self.starts)
 
     @cached_property
     def steps(self) -> tuple[StepRecord, ...]:
-        """The training steps, ascending."""
+        """The training steps, in ascending order."""
         return tuple(record for start in self.starts for record in start.records if isinstance(record, StepRecord))
 
     @cached_property
     def step_headers(self) -> tuple[RunHeader, ...]:
-        """For each of `steps`, the header of the start that took it."""
+        """For each of `steps`, the header of its start."""
         return tuple(
             start.header for start in self.starts for record in start.records if isinstance(record, StepRecord)
         )
 
     @cached_property
     def validations(self) -> tuple[ValidationRecord, ...]:
-        """The validations, ascending, one a step."""
+        """The validations in ascending order of steps, at most one per step."""
         found = (record for start in self.starts for record in start.records if isinstance(record, ValidationRecord))
         return tuple(sorted(found, key=lambda record: record.step))
 
@@ -93,7 +96,7 @@ class RunRecords:
 
     @cached_property
     def prompts(self) -> PromptRows:
-        """The prompts of all steps as flat arrays."""
+        """The prompts of all steps as one table."""
         return PromptRows(
             step=np.repeat(
                 np.array([record.step for record in self.steps], dtype=np.int64),

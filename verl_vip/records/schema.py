@@ -1,4 +1,4 @@
-"""The records that a run writes down; `verl_vip.records.records` writes and reads them."""
+"""The records of a run; `verl_vip.records.records` writes and reads them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from verl_vip.checks import (
 )
 from verl_vip.errors import InvalidInputError
 
-#: Version of the records' layout. 1 had neither `RunHeader.schema` nor `StepRecord.tokens`; 2 had neither
-#: `RunHeader.config` nor `StepRecord.varied`.
+#: Version of the record format. Version 1 had neither `RunHeader.schema` nor `StepRecord.tokens`, and version 2 had
+#: neither `RunHeader.config` nor `StepRecord.varied`.
 SCHEMA_VERSION = 3
 
 
@@ -27,13 +27,13 @@ class RunHeader:
 
     Attributes:
         started_at: Unix time of the start, in seconds.
-        settings: The settings that matter, nested by group. Values that JSON lacks are kept as their text.
-        versions: Version of each package that can move a result.
-        prompts_per_step: Prompts in one training batch, B.
-        budget: Rollouts one training step may spend, C.
-        resumed_from: Step of the checkpoint this start continues; None for a fresh run.
-        schema: Version of the layout of this record and those up to the next header.
-        config: All of verl's settings that move a result, by dotted name; None where they were not noted.
+        settings: The important settings, nested by group. Values that JSON cannot express are stored as text.
+        versions: The version of each package that can affect a result.
+        prompts_per_step: Number of prompts in one training batch, B.
+        budget: Number of rollouts that one training step may use, C.
+        resumed_from: The step of the checkpoint that this start resumes from; None for a fresh run.
+        schema: Version of the format of this record and of those up to the next header.
+        config: All of verl's settings that affect a result, by dotted name; None if they were not recorded.
     """
 
     kind: ClassVar[str] = "run"
@@ -67,27 +67,27 @@ class RunHeader:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One training step. Every list has one entry a prompt of the batch, in one order.
+    """One training step. Every list has one entry for each prompt of the batch, in the same order.
 
     Attributes:
         step: The training step, counted from 1.
-        wall_time: Unix time at which the step's rewards had been observed, in seconds.
+        wall_time: Unix time after the step's rewards were observed, in seconds.
         strategy: Name of the strategy that chose the counts.
-        budget: Rollouts the step was allowed.
+        budget: Number of rollouts that the step was allowed.
         ids: `B` content hashes.
         labels: `B` data sources or task families.
-        requested: `B` rollouts asked for before sampling.
-        observed: `B` rollouts that came back with a finite reward, padding excluded.
+        requested: `B` numbers of rollouts requested before sampling.
+        observed: `B` numbers of rollouts that returned a finite reward, without padding.
         predicted: `B` values of E[p] before sampling, in [0, 1].
         predicted_variance: `B` values of Var[p] before sampling.
         successes: `B` sums of rewards in [0, 1], each at most `observed`.
-        rollouts_total: Rollouts of the run up to and including this step, earlier starts included.
-        seconds: Time spent by each part of the package in this step (embed, predict, allocate, collect, observe).
-        tokens: `B` response tokens of all rollouts of the prompt that came back; None where they were not noted.
-        kept: `B` rollouts that the update used; None where it used all that came back.
-        rounds: Rounds of sampling.
-        spends_all: Whether the strategy promises to request the whole budget; others may leave some of it.
-        varied: `B` flags, whether the rewards that came back of a prompt differ; None where it was not noted.
+        rollouts_total: Rollouts of the run up to and including this step, over all starts.
+        seconds: Seconds of this step in each part of the package (embed, predict, allocate, collect, observe).
+        tokens: `B` sums of response tokens over the prompt's returned rollouts; None if they were not recorded.
+        kept: `B` numbers of rollouts that the update used; None if it used all returned rollouts.
+        rounds: Number of sampling rounds.
+        spends_all: Whether the strategy always requests the whole budget; others may leave a part of it.
+        varied: `B` flags, whether the prompt's returned rewards differ; None if this was not recorded.
     """
 
     kind: ClassVar[str] = "step"
@@ -137,7 +137,7 @@ class StepRecord:
         if self.varied is not None:
             self._require_column("varied", require_flag)
         for prompt, total, count in zip(self.ids, self.successes, self.observed, strict=True):
-            # Rewards are summed in floating point, so a full house may miss its count by a rounding error.
+            # Rewards are summed in floating point, so that the sum may exceed the count by a rounding error.
             if not -1e-6 <= total <= count + 1e-6:
                 raise InvalidInputError(
                     f"successes must lie between 0 and the observed count; prompt {prompt!r} has {total} of {count}."
@@ -145,12 +145,12 @@ class StepRecord:
 
     @property
     def trained(self) -> list[int]:
-        """`B` rollouts that the update used."""
+        """`B` numbers of rollouts that the update used."""
         return self.observed if self.kept is None else self.kept
 
     @property
     def keeps_budget(self) -> bool:
-        """Whether what was requested is what the strategy may and has to request."""
+        """Whether the requested rollouts are within the budget, and use all of it if the strategy must."""
         asked = sum(self.requested)
         return asked == self.budget if self.spends_all else asked <= self.budget
 
@@ -170,12 +170,12 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class ValidationRecord:
-    """One pass over the validation problems, or one batch of it; `read_run` pools the batches of a pass.
+    """One pass over the validation problems, or one batch of a pass; `read_run` pools the batches of a pass.
 
     Attributes:
-        step: Training steps taken before it; 0 before training.
-        wall_time: Unix time at its end, in seconds.
-        rollouts_total: Training rollouts spent before it.
+        step: Number of training steps before the validation; 0 before training.
+        wall_time: Unix time at the end of the validation, in seconds.
+        rollouts_total: Number of training rollouts before the validation.
         correct: For each label, the sum over its problems of the mean score in [0, 1].
         count: For each label, the number of problems (not of samples).
     """
@@ -207,7 +207,7 @@ class ValidationRecord:
 
     @property
     def num_problems(self) -> int:
-        """Problems of all labels together."""
+        """The number of problems over all labels."""
         return sum(self.count.values())
 
     @property

@@ -1,4 +1,4 @@
-"""A run's settings over its starts: which of them are kept, which move a result, and where they have changed."""
+"""The settings of a run: which ones are recorded, which ones affect results, and how they changed between starts."""
 
 import json
 import math
@@ -11,8 +11,8 @@ from verl_vip.config import objective_of
 from verl_vip.errors import ConfigError
 from verl_vip.records.records import RunHeader, RunRecords, read_run, records_path
 
-#: Settings, and groups of them, that move no result: they name a run, say where its files lie, what it runs on, how
-#: it is watched and saved, and how long it waits.
+#: Settings, and groups of settings, that do not affect results: a run's name, the places of its files, its hardware,
+#: its logging and saving, and its waiting times.
 _INCIDENTAL = (
     "demo_dir",
     "global_profiler",
@@ -44,23 +44,24 @@ _INCIDENTAL = (
     "vip.on_missing_state",
     "vip.poll_seconds",
 )
-#: How long a run is, which may grow.
+#: The length of a run, which may be increased later.
 LENGTH = ("trainer.total_training_steps", "trainer.total_epochs")
-#: verl's mark of the newest complete checkpoint.
+#: verl's file with the step of the newest complete checkpoint.
 _MARK = "latest_checkpointed_iteration.txt"
 _TOLD = 12
 _LONGEST = 120
 
 
 def is_incidental(key: str) -> bool:
-    """Return whether a dotted setting moves no result."""
+    """Return whether a setting, by dotted name, does not affect results."""
     return any(key == name or key.startswith(f"{name}.") for name in _INCIDENTAL)
 
 
 def decisive_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run's records keep of verl's resolved config: what is set and moves a result, by dotted name.
+    """Return the settings of verl's resolved config that are set and affect results, by dotted name.
 
-    `vip.objective` stands there as it was resolved, so that it is the same setting whether it was named or followed.
+    They are kept in a run's records. `vip.objective` is resolved, so that its default and the same explicit value are
+    equal.
     """
     flat = flatten(config)
     estimator = flat.get("algorithm.adv_estimator")
@@ -70,18 +71,19 @@ def decisive_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_same_settings(run: Path, config: Mapping[str, Any], step: int | None, last_step: int | None) -> None:
-    """Refuse a start that would train nothing and yet has other settings than those that the run was trained with.
+    """Refuse to start a finished run with settings that differ from those it was trained with.
 
-    verl resumes such a run behind its last step and ends well. A run that takes further steps may have others.
+    verl would resume such a run after its last step, train nothing and exit successfully. A run that takes further
+    steps may have other settings.
 
     Args:
-        run: The run's folder, or its records.
+        run: The folder of the run, or its record file.
         config: verl's whole config, resolved.
         step: The step of the checkpoint that verl resumes from; None for a fresh start.
-        last_step: The step that verl ends with; None if unknown.
+        last_step: The last training step; None if unknown.
 
     Raises:
-        ConfigError: If there are such settings; the message names them with their values then and now.
+        ConfigError: If settings differ. The message names them with their old and new values.
         InvalidInputError: If the records are damaged.
     """
     if step is None or last_step is None or step < last_step or config["trainer"].get("val_only"):
@@ -102,10 +104,10 @@ def require_same_settings(run: Path, config: Mapping[str, Any], step: int | None
 
 
 def require_unfinished_or_same(run: Path, config: Mapping[str, Any]) -> None:
-    """Do as `require_same_settings` does, before verl is started.
+    """Apply `require_same_settings` before verl is started.
 
     Args:
-        run: The run's folder.
+        run: The folder of the run.
         config: verl's whole config, resolved.
 
     Raises:
@@ -121,9 +123,10 @@ def require_unfinished_or_same(run: Path, config: Mapping[str, Any]) -> None:
 
 
 def shown_settings(run: RunRecords) -> dict[str, str]:
-    """Return a run's chosen settings as text by dotted name.
+    """Return the important settings of a run as text, by dotted name.
 
-    Every setting that changed on the way stands first, chosen or not, with the steps that each value held for.
+    All settings that changed during the run come first, even those that are not important otherwise, with the steps
+    of each value.
     """
     chosen = _spans(run, lambda header: flatten(header.settings))
     every = _spans(run, lambda header: header.config)
@@ -132,13 +135,13 @@ def shown_settings(run: RunRecords) -> dict[str, str]:
 
 
 def shown_versions(run: RunRecords) -> dict[str, str]:
-    """Return the versions of packages as text by name, as `shown_settings` does."""
+    """Return the versions of packages as text, by name; changes are shown as in `shown_settings`."""
     return _shown(_spans(run, lambda header: header.versions))
 
 
 @dataclass(frozen=True)
 class _Span:
-    """A value with the first and the last of the recorded steps that it held for."""
+    """A value with the first and last recorded step that were taken with it."""
 
     value: Any
     first: int
@@ -146,9 +149,9 @@ class _Span:
 
 
 def _spans(run: RunRecords, of: Callable[[RunHeader], Mapping[str, Any] | None]) -> dict[str, list[_Span]]:
-    """Return by name how a value went from start to start; nothing where a start lacks such values.
+    """Return the successive values of each setting over the starts, by name; nothing if a start lacks these settings.
 
-    Starts of which no step is left do not count, unless that is so of all.
+    Starts without any remaining step are ignored, unless no start has one.
     """
     taken: list[tuple[RunHeader, list[int]]] = []
     for header, record in zip(run.step_headers, run.steps, strict=True):
@@ -183,9 +186,9 @@ def _steps(span: _Span) -> str:
 
 
 def _changes(header: RunHeader, now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what moves a result and differs, then and now, by dotted name; how long the run is does not count."""
+    """Return the old and new values of settings that affect results and differ, by dotted name, except the length."""
     before = decisive_config(header.settings if header.config is None else header.config)
-    # Records of older versions hold some settings only.
+    # Records of older versions have only some of the settings.
     names = before.keys() & now.keys() if header.config is None else before.keys() | now.keys()
     return {
         name: (before.get(name), now.get(name))
@@ -195,12 +198,12 @@ def _changes(header: RunHeader, now: Mapping[str, Any]) -> dict[str, tuple[Any, 
 
 
 def _same(one: Any, other: Any) -> bool:
-    # To Python, True is 1.
+    # In Python, True equals 1.
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def as_json(value: Any) -> Any:
-    """Return a value as JSON can hold it."""
+    """Convert a value to one that JSON can express."""
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -217,7 +220,7 @@ def _text(value: Any) -> str:
 
 
 def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings with dotted names, as they are overridden on the command line."""
+    """Flatten nested settings to dotted names, as in overrides on the command line."""
     return dict(_walk("", settings))
 
 

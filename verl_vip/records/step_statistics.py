@@ -1,4 +1,4 @@
-"""Statistics of one recorded step: signal, what equal counts would have had of it, and the error of predictions."""
+"""Statistics of one recorded step: groups with signal, the same at equal counts, and the error of the predictions."""
 
 import math
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from verl_vip.records.schema import StepRecord
 #: Bounds of the five bands of predicted success probability.
 BANDS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
-#: Sums of 0/1 rewards differ from integers by rounding errors only.
+#: Tolerance for the rounding error of a sum of 0/1 rewards.
 _ROUNDING = 1e-6
-#: Strengths of a Beta distribution, in rollouts: a predictor without variances claims infinite strength.
+#: Bounds of the strength of a Beta distribution, in rollouts. A predictor without variances has infinite strength.
 _WEAKEST, _STRONGEST = 0.1, 1e6
-#: Success probabilities with a smaller standard deviation are taken to be equal.
+#: Success probabilities with a smaller standard deviation are treated as equal.
 _ALIKE = 0.05
 
 FloatArray = NDArray[np.float64]
 
 
 def bands_of(predicted: FloatArray) -> NDArray[np.int64]:
-    """Return for each success probability the band of `BANDS` it falls into; 1 belongs to the last."""
+    """Return the index of the band of `BANDS` for each success probability; 1 belongs to the last band."""
     return np.clip(np.digitize(predicted, BANDS) - 1, 0, len(BANDS) - 2)
 
 
 def without_signal(record: StepRecord) -> tuple[float, float, float]:
-    """Return the shares of sampled prompt groups whose rewards are all 0, all 1, and equal in between.
+    """Return the shares of sampled prompt groups whose rewards are all 0, all 1, and all equal to a value in between.
 
-    A group with equal rewards has no advantage and no part in the update. Prompts without rollouts are not groups;
-    without any group the shares are NaN. Older records do not note whether rewards varied. Their sums tell the first
-    two kinds only.
+    A group with equal rewards has zero advantages and does not contribute to the update. Prompts without rollouts are
+    not groups; without any group the shares are NaN. Older records do not say whether rewards varied. Their sums
+    identify only the first two kinds.
     """
     observed = np.array(record.observed)
     sampled = observed > 0
@@ -46,15 +46,15 @@ def without_signal(record: StepRecord) -> tuple[float, float, float]:
 
 
 def signal_at_equal_counts(record: StepRecord) -> float | None:
-    """Estimate how many prompt groups would have had signal with the step's rollouts divided equally.
+    """Estimate how many prompt groups would have had signal if the step's rollouts had been divided equally.
 
-    It is the expectation given what was sampled. For a prompt with more rollouts than its equal share, the share is a
-    random subset of them. For one with fewer, the missing rollouts follow the prediction, read as a Beta distribution
-    and updated with the observed ones.
+    The estimate is the expectation given the observed rewards. For a prompt with more rollouts than its equal share,
+    the share is a random subset of them. For a prompt with fewer, the missing rollouts are drawn from the posterior: a
+    Beta distribution with the predicted mean and variance, updated with the observed rollouts.
 
     Returns:
-        The expected number of groups; None where it is not known: rewards other than 0 and 1, or several rounds, in
-        which the counts depended on the rewards.
+        The expected number of groups. None if it is unknown: with rewards other than 0 and 1, or after several rounds,
+        in which the counts depended on the rewards.
     """
     observed, successes = np.array(record.observed, dtype=np.float64), np.array(record.successes)
     whole = np.round(successes)
@@ -70,7 +70,7 @@ def signal_at_equal_counts(record: StepRecord) -> float | None:
 
 
 def _chance_of_signal(record: StepRecord, won: FloatArray, observed: FloatArray, count: int) -> FloatArray:
-    """Return for each prompt the probability that `count` rollouts have different rewards."""
+    """Return the probability, for each prompt, that `count` rollouts do not all have the same reward."""
     mean, variance = np.array(record.predicted), np.array(record.predicted_variance)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         strength = np.where(variance > 0, mean * (1 - mean) / variance - 1, np.inf)
@@ -84,24 +84,32 @@ def _chance_of_signal(record: StepRecord, won: FloatArray, observed: FloatArray,
 def _chance_of_equal(
     hits: FloatArray, observed: FloatArray, prior: FloatArray, strength: FloatArray, count: int
 ) -> FloatArray:
-    """Return the probability that all `count` rollouts are hits; see `signal_at_equal_counts`."""
+    """Return the probability that all `count` rollouts are hits; see `signal_at_equal_counts`.
+
+    Args:
+        hits: A `B` array, the observed rollouts with the reward in question.
+        observed: A `B` array, all observed rollouts.
+        prior: A `B` array, the prior strength times the prior probability of a hit.
+        strength: A `B` array, the prior strength in rollouts.
+        count: The number of rollouts.
+    """
     chance = np.ones_like(observed)
     for drawn in range(count):
         from_sample = np.clip(hits - drawn, 0, None) / np.maximum(observed - drawn, 1)
         from_prediction = (prior + drawn) / (strength + drawn)
-        # While there are sampled rollouts left, the next one is drawn from them.
+        # The next rollout is drawn from the sampled ones as long as any are left.
         chance *= np.where(drawn < observed, from_sample, from_prediction)
     return chance
 
 
 @dataclass(frozen=True)
 class PredictionError:
-    """How far predicted success probabilities were from those of the prompts.
+    """The error of predicted success probabilities.
 
     Attributes:
         rms: Root mean square error over prompts, with the sampling noise of the observed rates subtracted.
-        skill: The share of the variance between prompts that the predictions explain: 1 is perfect, 0 is as good as
-            one prediction for all prompts, the mean of the batch. NaN where the prompts are alike.
+        skill: The share of the variance between prompts that the predictions explain. 1 is perfect, and 0 is as good as
+            predicting the mean of the batch for every prompt. NaN if the prompts hardly differ.
     """
 
     rms: float
@@ -111,7 +119,8 @@ class PredictionError:
 def prediction_error(record: StepRecord) -> PredictionError | None:
     """Return the error of a step's predictions; None with fewer than two prompts that have two rollouts each.
 
-    Rewards other than 0 and 1 have less noise than is known from their sums; none is subtracted for them.
+    For rewards other than 0 and 1 the sampling noise is unknown, because records hold only their sums. No noise is
+    subtracted for them.
     """
     observed, successes = np.array(record.observed, dtype=np.float64), np.array(record.successes)
     used = observed > 1

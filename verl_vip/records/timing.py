@@ -1,7 +1,7 @@
-"""How long a run took, and how much of it this package added.
+"""The duration of a run, and the time that this package added to it.
 
-The place of a record in the file says what it follows; the times only say how long that took. Where the clock was set
-back between two records, how long is not known.
+The position of a record in the file determines its predecessor; their times give only the duration between them. If
+the clock was set back between two records, that duration is unknown.
 """
 
 import math
@@ -16,10 +16,11 @@ FloatArray = NDArray[np.float64]
 
 
 def training_seconds(run: RunRecords) -> tuple[FloatArray, FloatArray]:
-    """Return the seconds of training up to each of the `T` steps and each of the `V` validations.
+    """Return the seconds of training up to each of the `T` steps and up to each of the `V` validations.
 
-    The time between the last kept record of one start and the next start does not count; it was a pause, or
-    went into steps that were taken again. Nor does the time between two records where the clock was set back.
+    The time between the last kept record of one start and the next start does not count, because it was a pause or
+    was spent on steps that were repeated. If the clock was set back between two records, the time between them does
+    not count either.
     """
     steps: list[float] = []
     validations: dict[int, float] = {}
@@ -34,14 +35,14 @@ def training_seconds(run: RunRecords) -> tuple[FloatArray, FloatArray]:
 
 
 def total_training_seconds(run: RunRecords) -> float:
-    """Return the seconds of training up to the last record, validation included and pauses left out."""
+    """Return the seconds of training up to the last record, with validation and without pauses."""
     return max((float(seconds.max(initial=0.0)) for seconds in training_seconds(run)), default=0.0)
 
 
 def step_seconds(run: RunRecords) -> FloatArray:
     """Return a `T` array, the seconds from the record before each step to the step's own record.
 
-    Validation is left out that way. NaN stands for the first step after a start, which includes loading, and for one
+    This excludes validation. The value is NaN for the first step after a start, which includes loading, and for a step
     during which the clock was set back.
     """
     return np.array(
@@ -55,7 +56,7 @@ def step_seconds(run: RunRecords) -> FloatArray:
 
 
 def _gaps(run: RunRecords) -> Iterator[tuple[StepRecord | ValidationRecord, float, bool]]:
-    """Yield each record, the seconds since the one before it or the start, and whether no step came before."""
+    """Yield each record, the seconds since its predecessor or the start, and whether its start had no step before."""
     for start in run.starts:
         before, stepped = start.header.started_at, False
         for record in start.records:
@@ -64,6 +65,6 @@ def _gaps(run: RunRecords) -> Iterator[tuple[StepRecord | ValidationRecord, floa
 
 
 def overhead_seconds(run: RunRecords) -> dict[str, FloatArray]:
-    """Return for each timed part of the package a `T` array of seconds a step; absent parts count as zero."""
+    """Return a `T` array of seconds per step for each timed part of the package; missing parts count as zero."""
     parts = list(dict.fromkeys(name for record in run.steps for name in record.seconds))
     return {part: np.array([record.seconds.get(part, 0.0) for record in run.steps]) for part in parts}

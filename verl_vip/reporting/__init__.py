@@ -1,1 +1,1 @@
-"""What a run writes down, and the pages made from it."""
+"""Reports on runs, evaluations and simulations: pages, tables and pictures."""

@@ -1,4 +1,4 @@
-"""Axes that read well: shares in percent, counts with thousands, legends beside the data instead of on it."""
+"""Readable axes: shares in percent, counts with an SI suffix such as 20k, and legends outside of the plot."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from verl_vip.reporting.labels import LABEL_SIZE, label_texts, text_width
 
-#: Width of a legend; what does not fit beside each other goes below each other.
+#: Width of a legend, in points. Entries that do not fit into one row are distributed over several rows.
 _LEGEND_POINTS = 330.0
 _HANDLE_LENGTH, _HANDLE_PAD, _COLUMN_SPACING = 1.6, 0.8, 1.1
 
 
 def percent_axis(ax: Axes) -> None:
-    """Label the y axis in whole percent, over ten points at least so that no label occurs twice."""
+    """Label the y axis in whole percent. It spans at least ten points, so that no label occurs twice."""
     low, high = ax.get_ylim()
     missing = max(0.1 - (high - low), 0.0)
     ax.set_ylim(max(low - missing / 2, -0.03), min(high + missing / 2, 1.03))
@@ -22,11 +22,11 @@ def percent_axis(ax: Axes) -> None:
 
 
 def count_axis(ax: Axes, largest: float, whole: bool = True) -> None:
-    """Begin the x axis at zero, with labels such as 20k; something to see even where all is at zero.
+    """Begin the x axis at zero, with labels such as 20k. The axis has a positive length even if all values are zero.
 
     Args:
         ax: The axes.
-        largest: The largest value on it.
+        largest: The largest value on the axis.
         whole: Whether the values are whole numbers.
     """
     ax.set_xlim(-0.02 * largest, 1.03 * largest) if largest > 0 else ax.set_xlim(-0.5, 1)
@@ -42,7 +42,7 @@ def step_axis(ax: Axes) -> None:
 
 
 def legend_above(ax: Axes, title: str | None = None) -> None:
-    """Put the legend of all labelled lines above the axes, in as many columns as the labels' length allows."""
+    """Put the legend of all labelled lines above the axes, in as many columns as the lengths of the labels allow."""
     _, labels = ax.get_legend_handles_labels()
     if not labels:
         return
@@ -61,7 +61,7 @@ def legend_above(ax: Axes, title: str | None = None) -> None:
 
 
 def legend_rows(names: Sequence[str]) -> int:
-    """Return how many lines a legend of these names has; none for a single one."""
+    """Return the number of lines of a legend of these names; 0 for a single name."""
     if len(names) < 2:
         return 0
     labels = list(label_texts(names).values())

@@ -1,4 +1,4 @@
-"""A canvas on which every text is legible: where no font has a character, its code is drawn and not a box."""
+"""A canvas with legible text: characters that no font has are drawn as codes instead of boxes."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from verl_vip.reporting.labels import drawable
 
 
 class LegibleCanvas(FigureCanvasAgg):
-    """Matplotlib's raster canvas with `drawable` in front of its text."""
+    """Matplotlib's raster canvas, with `drawable` applied to all text."""
 
     def __init__(self, figure: Figure) -> None:
         super().__init__(figure)
         self._made: tuple[tuple[int, int, float], RendererAgg] | None = None
 
     def get_renderer(self) -> RendererAgg:
-        """Return the renderer for the figure's present size."""
+        """Return the renderer for the figure's current size."""
         size = (*self.get_width_height(physical=True), float(self.figure.dpi))
         if self._made is None or self._made[0] != size:
             self._made = size, _Renderer(*size)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The part of a page that puts several runs beside each other."""
+"""The part of a page that compares several runs."""
 
 import math
 import statistics
@@ -25,12 +25,12 @@ from verl_vip.reporting.verdict import RunGroups, verdict_cards
 
 
 def comparison_page(groups: RunGroups, outcomes: Sequence[Outcome], pictures: Pictures) -> str:
-    """Return the body of the page: what was reached, pictures, runs, and which settings differ.
+    """Return the body of the page: outcomes, pictures, runs, and the settings that differ.
 
     Args:
         groups: Runs that share everything but the seed, by group and name.
-        outcomes: Where the groups ended.
-        pictures: What to show.
+        outcomes: The outcomes of the groups.
+        pictures: The pictures, by part of the page.
     """
     runs = {name: run for members in groups.values() for name, run in members.items()}
     spent_alike = len({outcome.rollouts for outcome in outcomes}) < 2
@@ -47,7 +47,7 @@ def comparison_page(groups: RunGroups, outcomes: Sequence[Outcome], pictures: Pi
 
 
 def shared_rollouts(runs: Mapping[str, RunRecords]) -> int | None:
-    """Return the most rollouts at which every run was validated; None if there is no such point."""
+    """Return the largest number of rollouts at which every run was validated; None if there is none."""
     points = [{record.rollouts_total for record in run.validations} for run in runs.values()]
     return max(set.intersection(*points), default=None)
 
@@ -180,7 +180,7 @@ def _run_table(groups: RunGroups) -> str:
 
 
 def _settings_sections(runs: Mapping[str, RunRecords]) -> list[str]:
-    """Return the settings that differ, one row a run, and those in common; versions of packages are among them."""
+    """Return sections on the settings that differ, one row per run, and on those in common, with package versions."""
     flat: dict[str, dict[str, Any]] = {
         name: {
             **flatten(run.headers[-1].settings),

@@ -1,4 +1,4 @@
-"""Pictures of several runs beside each other, apart from their accuracy: counts, predictions, signal and cost.
+"""Pictures that compare the counts, predictions, signal and overhead of several runs.
 
 Each function draws groups of runs that share everything but the seed into `ax` and returns nothing.
 """
@@ -102,7 +102,7 @@ def plot_overhead_by_group(groups: Groups, ax: Axes) -> None:
             range(len(names)), widths, left=left, height=0.45, color=colour, alpha=0.8, label=labels[part], linewidth=0
         )
         left = left + np.array(widths)
-    for row, name in enumerate(names):  # above its bar: names may be longer than there is room beside it
+    for row, name in enumerate(names):  # above the bar, because there is no room for long names next to it
         ax.annotate(
             label_text(name, lines=1), (0, row - 0.25), xytext=(2, 1), textcoords="offset points", fontsize="small"
         )

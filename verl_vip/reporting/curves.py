@@ -1,4 +1,4 @@
-"""Curves over training, of one run or of several runs together."""
+"""Curves over the training of one run or several runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
@@ -19,7 +19,7 @@ Groups = Mapping[str, Sequence[RunRecords]]
 Progress = Literal["rollouts", "tokens", "time", "steps"]
 
 _MOST_FAMILIES = 8
-#: Of more lines the bands cover each other.
+#: With more lines, the bands would cover each other.
 _MOST_BANDS = 4
 _SPENT: Mapping[Progress, Callable[[RunRecords], FloatArray]] = {
     "rollouts": spent_rollouts,
@@ -30,7 +30,7 @@ _SPENT: Mapping[Progress, Callable[[RunRecords], FloatArray]] = {
 
 
 def explain_bands(groups: Groups) -> str:
-    """Return what lines, bands and whiskers of `plot_accuracy` are, for readers."""
+    """Return a sentence for readers that explains the lines, bands and whiskers of `plot_accuracy`."""
     sizes = {sum(bool(run.validations) for run in runs) for runs in groups.values()} - {0}
     interval = "band is the 95% interval"
     if len(groups) > _MOST_BANDS:
@@ -44,12 +44,12 @@ def explain_bands(groups: Groups) -> str:
 
 
 def plot_accuracy(groups: Groups, ax: Axes, against: Progress = "rollouts") -> None:
-    """Draw validation accuracy against what it cost, as `explain_bands` says.
+    """Draw validation accuracy against a measure of cost; see `explain_bands`.
 
     Args:
-        groups: Runs that share everything but the seed, by the name in the legend.
-        ax: Where to draw.
-        against: Training rollouts, response tokens, time of training without pauses, or training steps.
+        groups: Runs that share everything but the seed, by name in the legend.
+        ax: The axes to draw into.
+        against: The measure: training rollouts, response tokens, training time without pauses, or training steps.
     """
     style, labels = series_style(groups), label_texts(groups)
     curves = {name: accuracy_curves(runs, _SPENT[against]) for name, runs in groups.items()}
@@ -90,7 +90,7 @@ def picture_height(groups: Groups) -> float:
 
 
 def plot_family_accuracy(run: RunRecords, ax: Axes) -> None:
-    """Draw validation accuracy of each label against training rollouts; of many labels, the eight largest."""
+    """Draw the validation accuracy of each label against training rollouts, for at most the eight largest labels."""
     families = _largest_families(run)
     labels = label_texts(families)
     for (family, style), colour in zip(series_style(families).items(), SERIES, strict=False):
@@ -121,7 +121,7 @@ def _largest_families(run: RunRecords) -> list[str]:
 
 
 def windows(x: FloatArray, y: FloatArray, most: int = 60) -> tuple[FloatArray, FloatArray]:
-    """Return the means of `most` or fewer windows of neighbouring steps, with NaN left out."""
+    """Return the means of x and y over at most `most` windows of neighbouring steps, without NaN."""
     parts = np.array_split(np.arange(len(x)), min(len(x), most) or 1)
     middle = np.array([x[part].mean() for part in parts if len(part)])
     mean = [y[part][np.isfinite(y[part])] for part in parts if len(part)]

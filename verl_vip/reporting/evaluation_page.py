@@ -1,4 +1,4 @@
-"""The report of evaluated models: one self-contained HTML file, and its pictures as PNG files beside it."""
+"""The report on evaluated models: one self-contained HTML file, with its pictures also as PNG files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,15 +35,15 @@ def write_evaluation_report(output: Path, evaluations: Evaluations, summary: Eva
     """Write `OUTPUT/report.html`.
 
     Args:
-        output: Where to.
-        evaluations: Finished evaluations by model and benchmark.
-        summary: What `make_summary` says of them.
+        output: The output folder.
+        evaluations: Finished evaluations, by model and benchmark.
+        summary: Their summary from `make_summary`.
 
     Returns:
         The path of the HTML file.
 
     Raises:
-        StateError: If it cannot be written.
+        StateError: If the report cannot be written.
     """
     body, pictures = evaluation_part(evaluations, summary)
     title, subtitle = evaluation_title(evaluations)
@@ -51,19 +51,19 @@ def write_evaluation_report(output: Path, evaluations: Evaluations, summary: Eva
 
 
 def left_out_section(reasons: Sequence[str]) -> str:
-    """Return what a page says of the inputs that it lacks; nothing if it lacks none."""
+    """Return a section on the inputs that the page leaves out; an empty string if there are none."""
     return section("Left out", sentences(reasons))
 
 
 def evaluation_title(evaluations: Evaluations) -> tuple[str, str]:
-    """Return title and subtitle of a page on evaluations."""
+    """Return the title and subtitle of a page on evaluations."""
     benchmarks = list(dict.fromkeys(name for found in evaluations.values() for name in found))
     title = f"{len(evaluations)} models evaluated" if len(evaluations) > 1 else f"{next(iter(evaluations))} evaluated"
     return title, f"On {', '.join(benchmarks)}"
 
 
 def evaluation_part(evaluations: Evaluations, summary: EvaluationSummary) -> tuple[str, list[Picture]]:
-    """Return the part of a page that shows evaluations, and its pictures; arguments as of `write_evaluation_report`."""
+    """Return the part of a page on evaluations, and its pictures; for the arguments see `write_evaluation_report`."""
     metrics = [one.metrics for one in summary.evaluations]
     benchmarks = list(dict.fromkeys(one.benchmark for one in metrics))
     pictures = [
@@ -89,7 +89,7 @@ def evaluation_part(evaluations: Evaluations, summary: EvaluationSummary) -> tup
 
 
 def _verdicts(comparisons: Sequence[ModelComparison]) -> list[str]:
-    """Return what the last model, the end of a training, gained over the first: a card, or one for each benchmark."""
+    """Return cards with the gain of the last model, usually the end of training, over the first on each benchmark."""
     mine = [one for one in comparisons if one.candidate == comparisons[-1].candidate]
     shown = [one for one in mine if one.benchmark is None] or mine
     return [_verdict(one) for one in shown]
@@ -225,7 +225,7 @@ def _disagreement_section(evaluations: Evaluations) -> str:
 
 
 def _settings_section(evaluations: Evaluations) -> str:
-    """Show the settings of the first evaluation, and each model's and benchmark's identity."""
+    """Show the settings of the first evaluation, and the identity of each model and benchmark."""
     cells = [(label, name, one) for label, found in evaluations.items() for name, one in found.items()]
     manifests = [one.manifest for _, _, one in cells]
     models = {label: one.manifest.model for label, _, one in cells}

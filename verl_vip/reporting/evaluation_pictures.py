@@ -1,4 +1,4 @@
-"""Which pictures a page on evaluations holds, with their titles and what a reader should know."""
+"""The pictures of a page on evaluations, with their titles and notes for the reader."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ _MOST_DIFFERENCES = 9
 
 
 def step_pictures(metrics: Sequence[EvaluationMetrics]) -> list[Picture]:
-    """Return one picture for each run of which several steps were evaluated."""
+    """Return one picture for each run with several evaluated steps."""
     runs: dict[str, dict[str, list[EvaluationMetrics]]] = {}
     for one in metrics:
         if one.step is not None:
@@ -45,7 +45,7 @@ def step_pictures(metrics: Sequence[EvaluationMetrics]) -> list[Picture]:
 
 
 def benchmark_pictures(name: str, evaluations: Evaluations, metrics: Sequence[EvaluationMetrics]) -> list[Picture]:
-    """Return the pictures of one benchmark: pass@k, and its problems."""
+    """Return the pictures of one benchmark: pass@k, and the accuracy on each problem."""
     mine = [one for one in metrics if one.benchmark == name]
     tables = {label: found[name].problems for label, found in evaluations.items() if name in found}
     height = 3.2 + legend_height(spread([*tables]))
@@ -68,7 +68,7 @@ def benchmark_pictures(name: str, evaluations: Evaluations, metrics: Sequence[Ev
 
 
 def difference_pictures(comparisons: Sequence[ModelComparison]) -> list[Picture]:
-    """Return the picture of the paired differences; of many, those over all benchmarks together."""
+    """Return the picture of the paired differences; if there are many, only those over all benchmarks together."""
     shown = comparisons
     if len(comparisons) > _MOST_DIFFERENCES:
         shown = [one for one in comparisons if one.benchmark is None] or comparisons

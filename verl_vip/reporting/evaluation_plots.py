@@ -16,12 +16,12 @@ from verl_vip.reporting.markup import tone_of
 from verl_vip.reporting.style import FAINT, INK, PAPER, SERIES
 from verl_vip.statistics.intervals import Estimate
 
-#: More lines than this cannot be told apart.
+#: More lines than this would be hard to distinguish.
 MOST_LINES = 6
-#: Of more models the bands cover each other.
+#: With more models, the bands would cover each other.
 MOST_BANDS = 3
 
-#: Room for the name of a row.
+#: Room for the name of a row, in points.
 _ROW_POINTS = 120.0
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -29,18 +29,18 @@ Item = TypeVar("Item")
 
 
 def spread(items: Sequence[Item]) -> list[Item]:
-    """Return at most `MOST_LINES` of them, evenly spread, the first and the last included."""
+    """Return at most `MOST_LINES` evenly spaced items, including the first and the last."""
     if len(items) <= MOST_LINES:
         return list(items)
     return [items[round(k * (len(items) - 1) / (MOST_LINES - 1))] for k in range(MOST_LINES)]
 
 
 def plot_pass_at_k(evaluations: Sequence[EvaluationMetrics], ax: Axes) -> None:
-    """Draw pass@k against k, of few models with 95% bands over problems.
+    """Draw pass@k against k; with few models, also 95% bands over problems.
 
     Args:
-        evaluations: The metrics of several models on one benchmark; of many, those that `spread` keeps.
-        ax: Where to.
+        evaluations: The metrics of several models on one benchmark. Only those of `spread` are drawn.
+        ax: The axes to draw into.
     """
     shown = spread(evaluations)
     labels = label_texts(metrics.model for metrics in shown)
@@ -74,12 +74,12 @@ def plot_pass_at_k(evaluations: Sequence[EvaluationMetrics], ax: Axes) -> None:
 
 
 def plot_problem_accuracy(tables: Mapping[str, Sequence[ProblemScore]], ax: Axes) -> None:
-    """Draw every problem's share of right samples, problems from the hardest to the easiest of the first model.
+    """Draw the share of correct samples of every problem, from the hardest to the easiest problem of the first model.
 
     Args:
-        tables: The tables of problems by model, all of one benchmark; of many, those that `spread` keeps. Problems
-            that the first model does not have are left out.
-        ax: Where to.
+        tables: The tables of problems of one benchmark, by model. Only those of `spread` are drawn. Problems that the
+            first model lacks are left out.
+        ax: The axes to draw into.
     """
     shown = spread(list(tables.items()))
     first, *_ = tables.values()
@@ -102,21 +102,21 @@ def plot_problem_accuracy(tables: Mapping[str, Sequence[ProblemScore]], ax: Axes
 
 
 def plot_steps(evaluations: Mapping[str, Sequence[EvaluationMetrics]], ax: Axes) -> None:
-    """Draw mean@n over training steps with 95% intervals over problems, one line a benchmark.
+    """Draw mean@n over training steps with 95% intervals over problems, one line per benchmark.
 
     Args:
-        evaluations: By benchmark the metrics of one run's checkpoints, ascending by step.
-        ax: Where to.
+        evaluations: The metrics of one run's checkpoints in ascending order of steps, by benchmark.
+        ax: The axes to draw into.
     """
     labels = label_texts(evaluations)
     for index, (benchmark, found) in enumerate(list(evaluations.items())[:MOST_LINES]):
         steps = np.array([metrics.step for metrics in found], dtype=np.float64)
-        steps += index * 0.012 * np.ptp(steps)  # so that intervals do not cover each other
+        steps += index * 0.012 * np.ptp(steps)  # so that the intervals do not overlap
         value, low, high = _columns(metrics.mean for metrics in found)
         ax.errorbar(
             steps,
             value,
-            yerr=np.maximum(np.stack([value - low, high - value]), 0),  # less than nothing by a rounding error
+            yerr=np.maximum(np.stack([value - low, high - value]), 0),  # it may be negative by a rounding error
             color=SERIES[index],
             marker=_MARKERS[index],
             markeredgecolor=PAPER,
@@ -132,7 +132,7 @@ def plot_steps(evaluations: Mapping[str, Sequence[EvaluationMetrics]], ax: Axes)
 
 
 def plot_differences(comparisons: Sequence[ModelComparison], ax: Axes) -> None:
-    """Draw the paired differences of mean@n with their 95% intervals, one row a comparison, the first at the top."""
+    """Draw the paired differences of mean@n with their 95% intervals, one row per comparison, the first at the top."""
     rows = list(reversed(comparisons))
     for place, comparison in enumerate(rows):
         difference = comparison.scores.mean.difference
@@ -154,7 +154,7 @@ def plot_differences(comparisons: Sequence[ModelComparison], ax: Axes) -> None:
 
 
 def _columns(estimates: Iterable[Estimate]) -> NDArray[np.float64]:
-    """Return values, lower limits and upper limits as the rows of an array."""
+    """Return an array whose rows are the values, the lower limits and the upper limits."""
     return np.array([(one.value, *one.limits) for one in estimates]).T
 
 

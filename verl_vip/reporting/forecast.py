@@ -1,4 +1,4 @@
-"""How good a run's predictions were, beside what two simple predictors would have said."""
+"""The quality of a run's predictions, compared with two simple predictors."""
 
 from dataclasses import dataclass
 
@@ -24,13 +24,14 @@ class ForecastScores:
 
 
 def score_forecasts(run: RunRecords) -> list[ForecastScores]:
-    """Score the run's predictions, then the base rate and the last observation, each made before its step.
+    """Score the predictions of the run, the base rate and the last observation, in this order.
 
-    The base rate is the mean rate of all earlier prompt groups (one half before the first). The last
-    observation is the prompt's rate at its previous visit, or the previous step's mean for a new prompt.
+    Each prediction uses only earlier steps. The base rate is the mean success rate of all earlier prompt groups, or one
+    half before the first. The last observation is the prompt's success rate at its previous visit, or the previous
+    step's mean for a new prompt.
 
     Args:
-        run: A run in which some prompt was sampled.
+        run: A run with at least one rollout.
 
     Raises:
         InvalidInputError: If no prompt has a rollout.
@@ -50,9 +51,9 @@ def score_forecasts(run: RunRecords) -> list[ForecastScores]:
 
 
 def scored_rows(run: RunRecords) -> tuple[Tensor, Tensor, Tensor]:
-    """Return predictions, successes and trials of all prompts of all steps, three `N` tensors."""
+    """Return the predictions, successes and trials of all prompts of all steps, three `N` tensors."""
     rows = run.prompts
-    # Sums of rewards may pass their count by a rounding error, which the calibration measures refuse.
+    # Sums of rewards may exceed the count by a rounding error, which the calibration measures refuse.
     successes = np.clip(rows.successes, 0, rows.observed)
     return torch.from_numpy(rows.predicted), torch.from_numpy(successes), torch.from_numpy(rows.observed)
 

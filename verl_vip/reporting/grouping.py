@@ -1,4 +1,4 @@
-"""Which runs are one: those that share everything but the seed, and where their files lie."""
+"""Groups runs that share everything but the seed, and settings that do not affect results."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,16 @@ from verl_vip.reporting.markup import MISSING
 
 
 def group_runs(runs: Mapping[str, RunRecords]) -> dict[str, dict[str, RunRecords]]:
-    """Return the runs by strategy; those whose other settings differ are told apart by them.
+    """Group runs by strategy and by the settings in which runs of one strategy differ.
 
     Args:
         runs: Runs by name.
 
     Returns:
-        For each group its runs by name, strategies in the order given and numbers in a strategy's settings ascending.
-        Runs of one group differ in nothing but seeds. A group is named by the strategy and, where needed, by the
-        fewest settings that tell it from the strategy's other groups, such as `vip (predictor=ridge)`.
+        The runs of each group by name. Strategies come in the order given, and the groups of a strategy in ascending
+        order of the numbers in their settings. Runs of one group differ only in their seeds. A group is named by the
+        strategy and, if necessary, by the fewest settings that distinguish it from the strategy's other groups, such as
+        `vip (predictor=ridge)`.
     """
     settings = {name: decisive_settings(run) for name, run in runs.items()}
     strategies = {name: strategy_of(run) for name, run in runs.items()}
@@ -42,23 +43,23 @@ def group_runs(runs: Mapping[str, RunRecords]) -> dict[str, dict[str, RunRecords
 
 
 def strategy_of(run: RunRecords) -> str:
-    """Return the strategy of the last step; of a run without steps, the one that its settings name."""
+    """Return the strategy of the last step; for a run without steps, the strategy in its settings."""
     if run.steps:
         return run.steps[-1].strategy
     return str(flatten(run.headers[-1].settings).get("vip.strategy", "no step yet"))
 
 
 def is_seed(key: str) -> bool:
-    """Return whether a dotted setting is a seed."""
+    """Return whether a setting, by dotted name, is a seed."""
     last = key.rpartition(".")[2]
     return last == "seed" or last.endswith("_seed")
 
 
 def decisive_settings(run: RunRecords) -> dict[str, str]:
-    """Return the settings as text by dotted name, without seeds and what moves no result.
+    """Return the settings that affect results as text, by dotted name and without seeds.
 
-    A setting that changed on the way stands with the steps that each value held for, so that such a run is told from
-    those with one of the values throughout. Of how long the run is, the last word counts.
+    A setting that changed during the run has the steps of each value, which distinguishes such a run from those with
+    one of the values throughout. For the length of the run, only the last value counts.
     """
     header = run.headers[-1]
     length = {key: value for key, value in flatten(header.settings).items() if key in LENGTH}
@@ -68,12 +69,12 @@ def decisive_settings(run: RunRecords) -> dict[str, str]:
 
 
 def seeds_of(run: RunRecords) -> dict[str, str]:
-    """Return the seeds of the last start as text by dotted name."""
+    """Return the seeds of the last start as text, by dotted name."""
     return {key: str(value) for key, value in flatten(run.headers[-1].settings).items() if is_seed(key)}
 
 
 def _telling_keys(settings: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return few settings, found greedily, that tell all different ones apart."""
+    """Return a small set of settings, found greedily, that distinguishes all different mappings."""
     keys = list(dict.fromkeys(key for members in settings for key in members))
     differing = [key for key in keys if len({members.get(key) for members in settings}) > 1]
 
@@ -82,19 +83,19 @@ def _telling_keys(settings: Sequence[Mapping[str, str]]) -> list[str]:
 
     chosen: list[str] = []
     while classes(chosen) < classes(differing):
-        # `max` returns the first of equals, and the settings begin with the `vip` group.
+        # `max` returns the first of several equal items, and the settings begin with the `vip` group.
         chosen.append(max(differing, key=lambda key: classes([*chosen, key])))
     return [key for key in differing if key in chosen]
 
 
 def _natural(text: str) -> list[tuple[float, str]]:
-    """Return a key that sorts numbers within text by their value."""
+    """Return a sort key that orders the numbers in a text by value."""
     parts = re.split(r"(\d+(?:\.\d+)?)", text)
     return [(float(part), "") if k % 2 else (0.0, part) for k, part in enumerate(parts)]
 
 
 def _short(key: str, keys: set[str]) -> str:
-    """Return the end of a dotted name, as short as is clear: of `actor_rollout_ref.rollout.n`, `rollout.n`."""
+    """Return the shortest unambiguous end of a dotted name: `rollout.n` for `actor_rollout_ref.rollout.n`."""
     parts = key.split(".")
     for length in range(1, len(parts)):
         end = ".".join(parts[-length:])

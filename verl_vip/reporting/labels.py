@@ -1,10 +1,11 @@
-r"""Text from elsewhere as labels in pictures.
+r"""Makes labels for pictures from untrusted text.
 
-To matplotlib, `$` signs are mathematics (`verl_vip.reporting.style` turns that off), and a first underscore keeps an
-entry out of a legend. Long labels leave no room for the picture, and what no font here has would be drawn as boxes.
+Matplotlib reads text between `$` signs as mathematics (`verl_vip.reporting.style` turns this off), and omits labels
+with a leading underscore from legends. Long labels leave no room for the plot, and characters that no font has would be
+drawn as boxes.
 
-A page keeps its pictures' text as text, so that the reader's browser finds the fonts. A PNG file has a code such as
-`\u4f60` in place of each character that no font on this machine has.
+On a page, the text of pictures stays text, so that the reader's browser finds the fonts. In a PNG file, a code such as
+`\u4f60` replaces each character that no font on this machine has.
 """
 
 import unicodedata
@@ -15,7 +16,8 @@ from matplotlib.textpath import text_to_path
 
 from verl_vip.text import code, readable
 
-#: Of these, the installed ones give what DejaVu Sans lacks: matplotlib takes each character from the first that has it.
+#: Fonts for characters that DejaVu Sans lacks. Matplotlib takes each character from the first installed font that has
+#: it.
 _FALLBACKS = (
     *("Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR"),
     *("Source Han Sans SC", "Source Han Sans CN", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback"),
@@ -34,21 +36,21 @@ _ELLIPSIS = "…"
 _BLANK = "(no label)"
 #: More characters than this are not measured.
 _MOST_CHARACTERS = 200
-#: Marks that may stand above each other on one letter; hundreds would leave no room for the picture.
+#: The most combining marks on one letter; hundreds would leave no room for the plot.
 _MOST_MARKS = 3
 
 
 def label_text(text: str, points: float = _LINE_POINTS, lines: int = 2, size: float = LABEL_SIZE) -> str:
-    """Return text as a label in a picture: readable, not blank, and no wider than there is room.
+    """Return a label for a picture: readable, not blank, and no wider than the given room.
 
-    What is too long goes into further lines; of what is still too long the middle is left out. A first underscore
-    comes after a space, so that it hides nothing.
+    A long text is broken into lines, and the middle of a text that is still too long is left out. A leading underscore
+    is preceded by a space, so that matplotlib shows the label in legends.
 
     Args:
         text: Any text.
-        points: Room for a line.
-        lines: How many lines there may be.
-        size: Of the letters, in points.
+        points: The width of a line, in points.
+        lines: The most lines.
+        size: The font size, in points.
     """
     shown = _with_few_marks(readable(" ".join(text.split()))) or _BLANK
     if shown.startswith("_"):
@@ -57,7 +59,7 @@ def label_text(text: str, points: float = _LINE_POINTS, lines: int = 2, size: fl
 
 
 def label_texts(names: Iterable[str], points: float = _LINE_POINTS, lines: int = 2) -> dict[str, str]:
-    """Return the label of each name, see `label_text`; labels that would be alike are numbered."""
+    """Return the label of each name, as by `label_text`; labels that would be equal are numbered."""
     labels: dict[str, str] = {}
     taken: set[str] = set()
     for name in dict.fromkeys(names):
@@ -72,13 +74,13 @@ def label_texts(names: Iterable[str], points: float = _LINE_POINTS, lines: int =
 
 
 def font_families() -> list[str]:
-    """Return the families that pictures take characters from: DejaVu Sans, and what is installed for the rest."""
+    """Return the font families for pictures: DejaVu Sans, and the installed fallbacks for other characters."""
     installed = {entry.name for entry in fontManager.ttflist}
     return ["DejaVu Sans", *(name for name in _FALLBACKS if name in installed)]
 
 
 def drawable(text: str) -> str:
-    r"""Return text with a code such as `\u4f60` in place of each character that no font here has."""
+    r"""Return text in which a code such as `\u4f60` replaces each character that no font on this machine has."""
     if text.isascii():
         return text
     fonts = [get_font(findfont(FontProperties(family=family))) for family in font_families()]
@@ -91,7 +93,7 @@ def drawable(text: str) -> str:
 
 
 def text_width(text: str, size: float = LABEL_SIZE) -> float:
-    """Return the width in points of a line as a PNG file shows it."""
+    """Return the width of a line in a PNG file, in points."""
     font = FontProperties(family=font_families(), size=size)
     width, _, _ = text_to_path.get_text_width_height_descent(drawable(text), font, ismath=False)
     return float(width)
@@ -126,7 +128,7 @@ def _without_middle(text: str, points: float, size: float) -> str:
 
 
 def _longest(kept: Callable[[int], str], most: int, points: float, size: float) -> int:
-    """Return how many characters, at most `most`, may be kept so that there is room; 0 if not even one."""
+    """Return the largest number of characters, at most `most`, that fit into the width; 0 if not even one does."""
     low, high = 0, most
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,4 +1,4 @@
-"""Pieces of the report page. Whatever comes from a run is escaped here."""
+"""HTML elements of report pages. All text from a run is escaped here."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,17 @@ MISSING = "–"
 
 
 def tone_of(difference: Estimate) -> Tone:
-    """Return how a difference is to look: good or bad where its interval leaves out 0."""
+    """Return the tone of a difference: good or bad if its interval excludes 0, and neutral otherwise."""
     return "good" if difference.low > 0 else "bad" if difference.high < 0 else ""
 
 
 def html_text(text: str) -> str:
-    """Return any text as HTML that shows it; see `verl_vip.text.readable`."""
+    """Return HTML that shows any text; see `verl_vip.text.readable`."""
     return escape(readable(text))
 
 
 def card(title: str, value: str, detail: str = "", tone: Tone = "") -> str:
-    """Return one headline figure."""
+    """Return a card with one headline figure."""
     return (
         f'<div class="card {tone}"><p class="name">{html_text(title)}</p><p class="value">{html_text(value)}</p>'
         f'<p class="detail">{html_text(detail)}</p></div>'
@@ -32,23 +32,23 @@ def card(title: str, value: str, detail: str = "", tone: Tone = "") -> str:
 
 
 def cards(items: Sequence[str]) -> str:
-    """Return a row of cards; nothing without any."""
+    """Return a row of cards; an empty string without cards."""
     return f'<div class="cards">{"".join(items)}</div>' if items else ""
 
 
 def section(title: str, *parts: str, note: str = "") -> str:
-    """Return a section with a heading and, below it, what the reader must know; nothing if there is nothing in it."""
+    """Return a section with a heading and a note below it; an empty string if the section has no content."""
     remark = f'<p class="note">{html_text(note)}</p>' if note else ""
     return f"<section><h2>{html_text(title)}</h2>{remark}{''.join(parts)}</section>" if any(parts) else ""
 
 
 def part(title: str, body: str) -> str:
-    """Return several sections under a heading above theirs."""
+    """Return several sections under a heading of a higher level."""
     return f'<div class="part"><h2 class="part">{html_text(title)}</h2>{body}</div>'
 
 
 def note(text: str) -> str:
-    """Return a remark of its own."""
+    """Return a separate note."""
     return f'<p class="note">{html_text(text)}</p>'
 
 
@@ -65,13 +65,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int 
 
 
 def sentences(lines: Sequence[str]) -> str:
-    """Return sentences as a list; nothing without any."""
+    """Return sentences as a list; an empty string without sentences."""
     items = "".join(f"<li>{html_text(line)}</li>" for line in lines)
     return f'<ul class="note">{items}</ul>' if items else ""
 
 
 def definitions(values: Mapping[str, Any]) -> str:
-    """Return names and values as a list that fills two columns where there is room."""
+    """Return names and values as a list, in two columns if the page is wide enough."""
     rows = "".join(
         f"<div><dt>{html_text(key)}</dt><dd>{html_text(str(value))}</dd></div>" for key, value in values.items()
     )
@@ -79,17 +79,17 @@ def definitions(values: Mapping[str, Any]) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """Return a share as a percentage, a dash where it is unknown."""
+    """Return a share as a percentage; a dash if it is unknown."""
     return MISSING if share is None or math.isnan(share) else f"{100 * share:.{digits}f}%"
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Return a number with fixed digits, a dash where it is unknown."""
+    """Return a number with a fixed number of digits; a dash if it is unknown."""
     return MISSING if value is None or math.isnan(value) else f"{value:,.{digits}f}"
 
 
 def duration(seconds: float) -> str:
-    """Return a time span in the unit that people would say it in."""
+    """Return a time span in a suitable unit."""
     if math.isnan(seconds):
         return MISSING
     for unit, size in (("h", 3600.0), ("min", 60.0)):

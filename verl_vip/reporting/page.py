@@ -1,4 +1,4 @@
-"""A page: one self-contained HTML file with its pictures inside, and the pictures as PNG files beside it."""
+"""A page: one self-contained HTML file with its pictures, which are also written as PNG files."""
 
 import logging
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure of a page; `name` is its file name without the ending, unique in the page."""
+    """One picture of a page; `name` is its file name without the suffix, unique in the page."""
 
     name: str
     title: str
@@ -28,7 +28,7 @@ class Picture:
     figure: Figure
 
     def html(self) -> str:
-        """Return the picture as a figure element with its drawing inside."""
+        """Return the picture as an HTML figure element with its drawing."""
         drawing = svg_text(self.figure, self.name).replace(
             "<svg ", f'<svg role="img" aria-label="{html_text(f"{self.title}. {self.caption}")}" ', 1
         )
@@ -37,7 +37,7 @@ class Picture:
 
 
 def gallery(pictures: Sequence[Picture]) -> str:
-    """Return pictures beside each other where there is room; nothing if there are none."""
+    """Return pictures side by side if the page is wide enough; an empty string without pictures."""
     shown = "".join(picture.html() for picture in pictures)
     return f'<div class="pictures">{shown}</div>' if shown else ""
 
@@ -46,17 +46,17 @@ def write_page(output: Path, title: str, subtitle: str, body: str, pictures: Seq
     """Write a page and its pictures.
 
     Args:
-        output: The HTML file; pictures go to the folder `<output without its ending>_pictures`.
-        title: Of the page.
-        subtitle: Below it.
-        body: HTML, what it shows escaped.
-        pictures: Those that the body holds.
+        output: The HTML file. The pictures go to the folder `<output without its suffix>_pictures`.
+        title: The title of the page.
+        subtitle: The text below the title.
+        body: The page's body as HTML, with all text escaped.
+        pictures: The pictures in the body.
 
     Returns:
         The path of the HTML file.
 
     Raises:
-        StateError: If a file cannot be written, such as on a full disk; earlier ones are still there.
+        StateError: If a file cannot be written, for example on a full disk. Earlier files are kept.
     """
     resources = files("verl_vip.reporting")
     page = Template((resources / "template.html").read_text(encoding="utf-8")).substitute(

@@ -1,4 +1,4 @@
-"""How much better than even counts: runs compared with the uniform run of the same seed."""
+"""Paired comparison of runs with the run of strategy "uniform" that has the same seed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class Advantage:
     """A group's accuracy minus the baseline's.
 
     Attributes:
-        rollouts: Training rollouts after which they are compared, the most that all pairs were validated at.
-        pairs: Runs compared, each with the baseline's run of the same seed.
-        difference: Mean over pairs with its 95% interval (Student's t), unbounded for a single pair.
+        rollouts: The training rollouts at the comparison, the largest number at which all pairs were validated.
+        pairs: The number of pairs: a run and the baseline's run with the same seed.
+        difference: The mean over pairs with its 95% interval (Student's t), unbounded for a single pair.
     """
 
     rollouts: int
@@ -28,15 +28,15 @@ class Advantage:
 def advantage(members: Mapping[str, RunRecords], runs: Mapping[str, RunRecords]) -> Advantage | None:
     """Compare runs that share everything but the seed with those of strategy "uniform", seed by seed.
 
-    A pair has the same seeds and the same settings but for the `vip` group. Seeds share their data order and their
-    model, so that differences vary less than accuracies do.
+    The runs of a pair have the same seeds and the same settings outside the `vip` group. They share the order of the
+    data and the initial model, so that their differences vary less than their accuracies.
 
     Args:
-        members: The runs of one group.
-        runs: All runs.
+        members: The runs of one group, by name.
+        runs: All runs, by name.
 
     Returns:
-        None if the group is the baseline's, or no pair was validated after the same number of rollouts.
+        The comparison; None if the group is the baseline, or no pair was validated after the same number of rollouts.
     """
     baselines = [run for run in runs.values() if strategy_of(run) == BASELINE]
     pairs = []

@@ -1,4 +1,4 @@
-"""What was reached for what was spent: accuracy against rollouts of several groups of runs, and the best of them."""
+"""Accuracy against rollouts of several groups of runs, and their Pareto front."""
 
 import math
 from collections.abc import Sequence
@@ -14,22 +14,23 @@ from verl_vip.reporting.seeds import accuracy_curves, spent_rollouts
 from verl_vip.reporting.style import INK, PAPER, series_style
 from verl_vip.statistics.intervals import Estimate
 
-#: Of more groups the legend names the strategies only; where the rest differs, the table says.
+#: With more groups, the legend names only the strategies; the table has their other settings.
 _MOST_NAMED = 8
-#: Points of equal cost are moved apart by this, or their whiskers would cover each other.
+#: Distance between points of equal cost, whose whiskers would otherwise overlap.
 _APART_PT = 5.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where the runs of one group ended: means over their last common validation.
+    """The outcome of one group: means over its runs at their last common validation.
 
     Attributes:
-        group: Name of the group.
-        runs: How many runs.
-        rollouts: Training rollouts spent.
-        accuracy: Validation accuracy; its interval is over seeds or, for one run, over problems, and NaN for two runs.
-        on_front: Whether no group reached as much with fewer rollouts, or more with as many.
+        group: The name of the group.
+        runs: The number of runs.
+        rollouts: The training rollouts used.
+        accuracy: The validation accuracy. Its 95% interval is over seeds, or over problems for one run. It is NaN for
+            two runs.
+        on_front: Whether no other group reached the same accuracy with fewer rollouts, or a higher one with as many.
     """
 
     group: str
@@ -40,10 +41,10 @@ class Outcome:
 
 
 def outcomes(groups: Groups) -> list[Outcome]:
-    """Return the outcome of each group, by rollouts spent.
+    """Return the outcomes of the groups, in ascending order of rollouts.
 
-    Runs of one group that were never validated at the same step have an outcome each; runs without any validation
-    have none.
+    If the runs of a group were never validated at the same step, each of them has its own outcome. Runs without any
+    validation have none.
     """
     ends = []
     for name, runs in groups.items():
@@ -58,12 +59,12 @@ def outcomes(groups: Groups) -> list[Outcome]:
 
 
 def front(points: Sequence[tuple[float, float]]) -> set[int]:
-    """Return the indices of the points that none dominates.
+    """Return the indices of the points that no other point dominates.
 
-    A point dominates another when it costs no more and reaches no less, and is not the same.
+    A point dominates a different point if its cost is not higher and its accuracy is not lower.
 
     Args:
-        points: Cost and accuracy of each.
+        points: The cost and the accuracy of each point.
     """
     return {
         k
@@ -73,11 +74,11 @@ def front(points: Sequence[tuple[float, float]]) -> set[int]:
 
 
 def plot_pareto(results: Sequence[Outcome], ax: Axes) -> None:
-    """Draw accuracy against rollouts of every group with its interval, and the front as a stair.
+    """Draw the accuracy of every group against its rollouts, with its interval, and the front as a step function.
 
     Args:
-        results: What `outcomes` returned, at least one.
-        ax: Where to draw.
+        results: The outcomes of `outcomes`, at least one.
+        ax: The axes to draw into.
     """
     best = [result for result in results if result.on_front]
     largest = max(result.rollouts for result in results)
@@ -92,7 +93,7 @@ def plot_pareto(results: Sequence[Outcome], ax: Axes) -> None:
         zorder=1,
     )
     strategies = {result.group: result.group.partition(" (")[0] for result in results}
-    # The colour is the strategy; what else differs need not be said where it shows in what was spent.
+    # The colour shows the strategy. Other settings need no name if the rollouts distinguish the groups of a strategy.
     told_by_cost = len({(strategies[result.group], result.rollouts) for result in results}) == len(results)
     by_strategy = (told_by_cost and len(set(strategies.values())) > 1) or len(strategies) > _MOST_NAMED
     names = {group: strategy if by_strategy else group for group, strategy in strategies.items()}
@@ -116,12 +117,12 @@ def plot_pareto(results: Sequence[Outcome], ax: Axes) -> None:
 
 
 def _apart(costs: Sequence[float]) -> list[float]:
-    """Return for each cost its place among the equal ones, centred on zero."""
+    """Return the position of each cost among equal ones, centred on zero."""
     return [costs[:k].count(cost) - (costs.count(cost) - 1) / 2 for k, cost in enumerate(costs)]
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
-    # Artists that are moved aside do not take part in matplotlib's own limits.
+    # Matplotlib ignores shifted artists when it computes the limits.
     known = [value for value in values if math.isfinite(value)]
     margin = 0.05 * max(max(known) - min(known), 0.1)
     return min(known) - margin, max(known) + margin

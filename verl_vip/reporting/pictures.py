@@ -1,4 +1,4 @@
-"""Which pictures a report on runs holds, by part of the page, with their titles and what a reader should know."""
+"""The pictures of a report on runs, by part of the page, with their titles and notes for the reader."""
 
 import math
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from verl_vip.reporting.style import draw
 Part = Literal["accuracy", "rollouts", "predictions"]
 Pictures = dict[Part, list[Picture]]
 
-#: More lines than this cannot be told apart.
+#: More lines than this would be hard to distinguish.
 MOST_GROUPS = 8
 
 
 def run_pictures(run: RunRecords) -> Pictures:
-    """Return the pictures of one run, without those that nothing was recorded for."""
+    """Return the pictures of one run, without those that have no data."""
     strategy = run.steps[-1].strategy if run.steps else "run"
     pictures: Pictures = {
         "accuracy": _accuracy_pictures({strategy: [run]}, "The band is the 95% interval over validation problems.")
@@ -62,7 +62,7 @@ def comparison_pictures(groups: Groups, outcomes: Sequence[Outcome]) -> Pictures
 
     Args:
         groups: Runs that share everything but the seed, by name.
-        outcomes: Where they ended, see `verl_vip.reporting.pareto.outcomes`.
+        outcomes: Their outcomes; see `verl_vip.reporting.pareto.outcomes`.
     """
     shown, remark = _most_telling(groups, outcomes)
     pictures: Pictures = {"accuracy": _accuracy_pictures(shown, curves.explain_bands(shown) + remark)}
@@ -83,7 +83,7 @@ def comparison_pictures(groups: Groups, outcomes: Sequence[Outcome]) -> Pictures
 
 
 def _most_telling(groups: Groups, outcomes: Sequence[Outcome]) -> tuple[Groups, str]:
-    """Return at most `MOST_GROUPS` groups, those that ended best, and a sentence on those left out."""
+    """Return the groups with the best outcomes, at most `MOST_GROUPS`, and a sentence on the groups left out."""
     if len(groups) <= MOST_GROUPS:
         return groups, ""
     best = {outcome.group: outcome.accuracy.value for outcome in outcomes}
@@ -95,7 +95,7 @@ def _most_telling(groups: Groups, outcomes: Sequence[Outcome]) -> tuple[Groups, 
 
 
 def _accuracy_pictures(groups: Groups, band: str) -> list[Picture]:
-    """Return accuracy against rollouts, tokens and time; nothing if no run was validated twice."""
+    """Return pictures of accuracy against rollouts, tokens and time; an empty list if no run was validated twice."""
     groups = {name: [run for run in runs if run.validations] for name, runs in groups.items()}
     if not any(len(run.validations) > 1 for runs in groups.values() for run in runs):
         return []
@@ -135,7 +135,7 @@ def _accuracy_pictures(groups: Groups, band: str) -> list[Picture]:
 
 
 def _group_pictures(groups: Groups) -> Pictures:
-    """Return where rollouts went, how predictions held and what it cost, for groups of runs that took steps."""
+    """Return the pictures of counts, predictions, signal and overhead, for groups of runs with steps."""
     height = curves.picture_height(groups)
     pictures: Pictures = {
         "rollouts": [

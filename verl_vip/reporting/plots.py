@@ -1,6 +1,6 @@
-"""Pictures of one run: where the rollouts went, whether the predictions held, and what it cost.
+"""Pictures of one run: its counts, the quality of its predictions, its signal and its overhead.
 
-Each function draws the records of a run into `ax` and returns nothing. The run must have taken a step.
+Each function draws the records of a run into `ax` and returns nothing. The run must have at least one step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,10 +27,10 @@ _BAND_MARKERS = ("o", "s", "^", "D", "v")
 
 
 def plot_counts_by_prediction(run: RunRecords, ax: Axes, bins: int = 20) -> None:
-    """Draw how many rollouts prompts got against their predicted success probability.
+    """Draw the counts of prompts against their predicted success probability.
 
-    The area of a disc is the number of prompt groups with that prediction and count; the line is the mean
-    count. Counts are grouped where more than forty different ones could occur.
+    The area of a disc is proportional to the number of prompt groups with that prediction and count, and the line is
+    the mean count. Counts are binned if more than forty different ones could occur.
     """
     rows = run.prompts
     column = np.minimum((rows.predicted * bins).astype(int), bins - 1)
@@ -56,7 +56,7 @@ def plot_counts_by_prediction(run: RunRecords, ax: Axes, bins: int = 20) -> None
 
 
 def plot_counts_over_time(run: RunRecords, ax: Axes) -> None:
-    """Draw the mean count over training of prompts in five bands of predicted success probability."""
+    """Draw the mean count of prompts over training, in five bands of predicted success probability."""
     steps = np.array([record.step for record in run.steps], dtype=np.float64)
     for k, colour in enumerate(BAND_COLOURS):
         means = np.array([_band_mean(record.predicted, record.requested, k) for record in run.steps])
@@ -71,7 +71,7 @@ def plot_counts_over_time(run: RunRecords, ax: Axes) -> None:
 
 
 def _marked(y: FloatArray) -> list[int]:
-    """Return which points of a line get a marker: some, and those that would not be seen without one."""
+    """Return the points of a line that get a marker: some of all, and those that are invisible without one."""
     known = np.isfinite(np.concatenate([[np.nan], y, [np.nan]]))
     alone = known[1:-1] & ~known[:-2] & ~known[2:]
     some = np.zeros(len(y), dtype=bool)
@@ -82,7 +82,7 @@ def _marked(y: FloatArray) -> list[int]:
 def plot_reliability(run: RunRecords, ax: Axes) -> None:
     """Draw the observed success rate against the predicted one, with 95% intervals over prompt groups.
 
-    The bars below show how the predictions are spread; the greatest is an eighth of the height.
+    The bars at the bottom are a histogram of the predictions. The highest bar has an eighth of the plot's height.
     """
     mean, successes, trials = scored_rows(run)
     table = reliability(mean, successes, trials)
@@ -119,9 +119,9 @@ def plot_reliability(run: RunRecords, ax: Axes) -> None:
 
 
 def plot_no_signal(run: RunRecords, ax: Axes) -> None:
-    """Draw the shares of prompt groups that are all wrong, all right, and alike in between, stacked, over training.
+    """Draw the stacked shares over training of prompt groups whose rewards are all 0, all 1, or equal in between.
 
-    The last kind is left out where there is none: rewards of 0 and 1 have nothing between them.
+    The last kind is left out if it does not occur, as with rewards of 0 and 1.
     """
     steps = np.array([record.step for record in run.steps], dtype=np.float64)
     shares = np.array([without_signal(record) for record in run.steps])
@@ -138,7 +138,7 @@ def plot_no_signal(run: RunRecords, ax: Axes) -> None:
 
 
 def plot_overhead(run: RunRecords, ax: Axes) -> None:
-    """Draw the seconds that each part of the package adds to a step, stacked, over training."""
+    """Draw the seconds that each part of the package adds to a step, stacked and over training."""
     steps = np.array([record.step for record in run.steps], dtype=np.float64)
     parts = {part: windows(steps, seconds)[1] for part, seconds in overhead_seconds(run).items()}
     _areas(ax, windows(steps, steps)[0], parts, SERIES)
@@ -148,7 +148,7 @@ def plot_overhead(run: RunRecords, ax: Axes) -> None:
 
 
 def _areas(ax: Axes, x: FloatArray, parts: Mapping[str, FloatArray], colours: Sequence[str]) -> None:
-    """Stack the parts over training; a single step becomes one unit wide, or it would not be seen."""
+    """Draw stacked areas over training. A single step is drawn one unit wide, so that it is visible."""
     values = np.array(list(parts.values()))
     if len(x) == 1:
         x, values = np.array([x[0] - 0.5, x[0] + 0.5]), np.repeat(values, 2, axis=1)

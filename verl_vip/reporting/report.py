@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file, and its pictures as PNG files beside it."""
+"""The report: one self-contained HTML file, with its pictures also as PNG files."""
 
 import logging
 import os
@@ -23,23 +23,22 @@ _logger = logging.getLogger(__name__)
 
 
 def write_report(paths: Sequence[Path], output: Path) -> Path:
-    """Write the report of a run, of several side by side, of a sweep, of evaluations, or of any mixture.
+    """Write the report on one or several runs, a sweep, evaluations, or any mixture of these.
 
-    The file needs nothing else: drawings and styles are inside, and nothing is fetched. Its pictures also go
-    to the folder `<output without its ending>_pictures` as PNG files. What cannot be read is named on the page and
-    in a warning.
+    The file contains all drawings and styles and loads nothing. Its pictures are also written as PNG files to the
+    folder `<output without its suffix>_pictures`. Inputs that cannot be read are named on the page and in a warning.
 
     Args:
-        paths: Run folders, record files, evaluation folders, or folders that hold such folders, as a sweep's does.
-        output: The HTML file to write; its folder is made if it is missing.
+        paths: Run folders, record files, evaluation folders, or folders that contain such folders, as that of a sweep.
+        output: The HTML file to write; its folder is created if it is missing.
 
     Returns:
         The path of the HTML file.
 
     Raises:
-        ConfigError: If one can be no path.
+        ConfigError: If a path is not valid.
         InvalidInputError: If no path is given, one is given twice, or nothing can be read.
-        StateError: If the report cannot be written; an earlier one is still there.
+        StateError: If the report cannot be written; an earlier one is kept.
     """
     require_paths(output=output)
     sources = find_sources(paths)
@@ -66,7 +65,7 @@ def _about_one(strategy: str) -> str:
 
 
 def _runs_part(runs: Mapping[str, RunRecords]) -> tuple[str, str, str, list[Picture]]:
-    """Return title, subtitle, body and pictures of the runs; nothing without any."""
+    """Return the title, subtitle, body and pictures for the runs; all are empty without runs."""
     if not runs:
         return "", "", "", []
     if len(runs) == 1:

@@ -53,12 +53,12 @@ def run_page(run: RunRecords, pictures: Pictures) -> str:
 
 
 def accuracy_with_interval(record: ValidationRecord) -> str:
-    """Return accuracy and its 95% interval over problems, as text."""
+    """Return the accuracy and its 95% interval over problems, as text."""
     return f"{wilson_interval(sum(record.correct.values()), record.num_problems):.1%}"
 
 
 def budget_verdict(summary: Summary) -> tuple[str, str, Tone]:
-    """Return whether each step kept its budget: the verdict, its reason, and how it is to look."""
+    """Return whether every step kept its budget: the verdict, its reason, and its tone."""
     if not summary.steps:
         return MISSING, "no step recorded", ""
     if not summary.broken:
@@ -79,13 +79,13 @@ def budget_verdict(summary: Summary) -> tuple[str, str, Tone]:
 
 
 def overhead_text(summary: Summary) -> tuple[str, str]:
-    """Return the median overhead of a step and its share of the step."""
+    """Return the median overhead of a step and its share of the step, as text."""
     share = summary.overhead_share
     return duration(summary.overhead), "" if math.isnan(share) else f"{percent(share)} of the median step"
 
 
 def forecast_cells(score: ForecastScores) -> list[str]:
-    """Return the cells below `FORECAST_HEAD`."""
+    """Return the table cells for the columns of `FORECAST_HEAD`."""
     return [number(score.brier, 4), number(score.log_loss, 4), number(score.ece, 4), number(score.spearman, 3)]
 
 

@@ -1,4 +1,4 @@
-"""What several runs that differ in their seeds say together."""
+"""Accuracy of several runs that differ only in their seeds, with intervals over seeds."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from verl_vip.statistics.intervals import Estimate, mean_interval, wilson_interv
 
 FloatArray = NDArray[np.float64]
 
-#: Below this an interval over seeds is too wide to be of use: with two, Student's quantile is 12.7.
+#: With fewer seeds, an interval is too wide to be useful: for two, Student's quantile is 12.7.
 FEWEST_SEEDS = 3
 
 
@@ -22,10 +22,10 @@ class AccuracyCurve:
     """Validation accuracy of one run or of several seeds, at `V` validations.
 
     Attributes:
-        x: A `V` array: what had been spent, averaged over the runs.
-        mean: A `V` array: accuracy, averaged over the runs.
-        low, high: `V` arrays, the 95% interval; NaN for two runs.
-        runs: An `R x V` array: each run's accuracy.
+        x: A `V` array, the cost so far, averaged over the runs.
+        mean: A `V` array, the accuracy, averaged over the runs.
+        low, high: `V` arrays, the limits of the 95% interval; NaN for two runs.
+        runs: An `R x V` array, the accuracy of each run.
     """
 
     x: FloatArray
@@ -36,14 +36,14 @@ class AccuracyCurve:
 
 
 def accuracy_curves(runs: Sequence[RunRecords], spent: Callable[[RunRecords], FloatArray]) -> list[AccuracyCurve]:
-    """Return the accuracy of runs that share everything but the seed: one curve, or one a run.
+    """Return the accuracy of runs that share everything but the seed, as one curve or one curve per run.
 
-    They become one curve over the steps at which all were validated. Without such a step each stays by itself. Runs
-    without any validation are left out.
+    The runs are averaged over the steps at which all of them were validated. Without such a step, each run has its own
+    curve. Runs without any validation are left out.
 
     Args:
         runs: The runs.
-        spent: What a run had spent at each of its validations.
+        spent: Returns the cost of a run before each of its validations.
     """
     runs = [run for run in runs if run.validations]
     if len(runs) < 2:
@@ -59,7 +59,7 @@ def accuracy_curves(runs: Sequence[RunRecords], spent: Callable[[RunRecords], Fl
 
 
 def seed_interval(values: Sequence[float] | FloatArray) -> Estimate:
-    """Return a mean accuracy over seeds with its 95% interval within [0, 1]; limits are NaN for fewer than three."""
+    """Return the mean accuracy over seeds with its 95% interval within [0, 1]; limits are NaN for fewer than three."""
     estimate = mean_interval([float(value) for value in values])
     if len(values) < FEWEST_SEEDS:
         return Estimate(estimate.value, math.nan, math.nan)

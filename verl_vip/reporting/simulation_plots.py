@@ -9,17 +9,17 @@ from verl_vip.reporting.labels import label_texts
 from verl_vip.reporting.style import INK, PAPER, SERIES, series_style
 from verl_vip.simulation.summary import ArmSummary
 
-#: More lines than this cannot be told apart.
+#: More lines than this would be hard to distinguish.
 _MOST_LINES = 7
-#: Room for the name of an arm.
+#: Room for the name of an arm, in points.
 _ROW_POINTS = 150.0
 
 
 def plot_success(summaries: Sequence[ArmSummary], ax: Axes) -> None:
     """Draw mean success against rollouts, averaged over seeds.
 
-    Of many arms, those named vip, uniform and oracle are drawn, and the best of the others at the end. Intervals are
-    left out: most of their width is how data sets differ, which all arms share.
+    If there are many arms, those named vip, uniform and oracle are drawn, and the others with the best final success.
+    Intervals are left out, because most of their width is the variation between data sets, which all arms share.
     """
     shown = _best_known(summaries)
     names = [summary.arm.name for summary in shown]
@@ -50,9 +50,9 @@ def plot_measure(
     Args:
         summaries: The arms.
         measure: A key of `verl_vip.simulation.summary.MEASURES`.
-        label: Of the axis.
-        ax: Where to draw.
-        least: Where the axis ends; what lies below is written at its end instead of drawn.
+        label: The label of the axis.
+        ax: The axes to draw into.
+        least: The lower limit of the axis. Lower values are written at this end instead of drawn.
     """
     found = [(summary, value) for summary in summaries if (value := summary.measures[measure]) is not None]
     found.sort(key=lambda pair: pair[1].value)

@@ -1,4 +1,4 @@
-"""A comparison as a table, as data and as pictures."""
+"""The report on a simulated comparison: a table, its data and pictures."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from verl_vip.simulation.summary import MEASURES, ArmSummary, mean_and_half_widt
 from verl_vip.statistics.intervals import Estimate
 
 _COUNTED = "rollouts_per_step"
-#: Measures that have a picture of their own: file name, title, where the axis ends.
+#: The measures that have a picture, with the title and the lower limit of the axis.
 _PICTURES: dict[str, tuple[str, float | None]] = {
     "attainable_share": ("Share of the attainable variance reduction", -1.0),
     "without_signal": ("Rollouts in groups whose rewards are all equal", None),
@@ -34,9 +34,9 @@ def write_comparison(
 
     Args:
         summaries: The arms.
-        settings: What they shared.
-        num_seeds: Seeds of each.
-        folder: Where to; made if missing.
+        settings: The settings that all arms share.
+        num_seeds: The number of seeds of each arm.
+        folder: The output folder, which is created if it is missing.
 
     Returns:
         The path of the table.
@@ -56,7 +56,7 @@ def write_comparison(
 
 
 def comparison_table(summaries: Sequence[ArmSummary], settings: SimulationSettings, num_seeds: int) -> str:
-    """Return a Markdown table, one row an arm, with a sentence on how to read it."""
+    """Return a Markdown table with one row per arm, and a sentence on how to read it."""
     note = _NOTE.format(
         seeds="One seed, so no intervals" if num_seeds == 1 else f"Means over {num_seeds} seeds with 95% intervals",
         steps=settings.steps,
@@ -79,7 +79,7 @@ def comparison_table(summaries: Sequence[ArmSummary], settings: SimulationSettin
 
 
 def comparison_data(summaries: Sequence[ArmSummary], settings: SimulationSettings, num_seeds: int) -> dict[str, Any]:
-    """Return settings, measures and curves as plain values."""
+    """Return the settings, measures and curves as plain values."""
     return {
         "seeds": num_seeds,
         "settings": asdict(settings),

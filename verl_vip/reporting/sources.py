@@ -1,4 +1,4 @@
-"""What there is to report on in the folders that a user names: runs, evaluations, or folders full of them."""
+"""Finds the runs and evaluations to report on in the folders that a user names."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,12 +16,12 @@ _EVALUATION = frozenset({"metrics.json", "manifest.json"})
 
 @dataclass(frozen=True)
 class Sources:
-    """What was found.
+    """The runs and evaluations that were found.
 
     Attributes:
-        runs: Runs, by the end of their paths, as short as tells them apart.
-        evaluations: Finished evaluations by model, then by benchmark.
-        left_out: A sentence on each thing that could not be read.
+        runs: Runs, by the shortest ends of their paths that distinguish them.
+        evaluations: Finished evaluations, by model and benchmark.
+        left_out: A sentence on each run or evaluation that could not be read.
     """
 
     runs: dict[str, RunRecords]
@@ -32,14 +32,14 @@ class Sources:
 def find_sources(paths: Sequence[Path]) -> Sources:
     """Read every run and every finished evaluation at or below the paths.
 
-    A sweep is a folder with runs in it, or with links to runs. What cannot be read is left out and said so, as long as
-    anything else can.
+    A sweep is a folder with runs, or with links to runs. Items that cannot be read are listed in `left_out`, as long as
+    anything can be read.
 
     Args:
-        paths: Run folders, record files, folders of evaluations, or folders that hold such folders.
+        paths: Run folders, record files, folders of evaluations, or folders that contain such folders.
 
     Raises:
-        ConfigError: If one can be no path.
+        ConfigError: If a path is not valid.
         InvalidInputError: If no path is given, one is given twice, or nothing can be read.
     """
     if not paths:
@@ -77,16 +77,16 @@ def find_sources(paths: Sequence[Path]) -> Sources:
 
 
 def _as_given(path: Path) -> Path:
-    """Return the folder's absolute path; a link keeps its own name, for that is what the user calls the run."""
+    """Return a folder's absolute path. Links are not resolved, because the user knows the run by the link's name."""
     require_paths(run=path)
     path = Path(os.path.abspath(path))
     return path.parent if path.name == RECORDS_FILE else path
 
 
 def _look_below(path: Path, complain: Callable[[str], None]) -> Iterator[tuple[Path, bool]]:
-    """Yield runs (True) and evaluations (False) in order; checkpoints and hidden folders hold neither.
+    """Yield runs (True) and evaluations (False) in order; checkpoints and hidden folders are skipped.
 
-    Links are followed, though none back to a folder that it lies in, and each folder is looked at once.
+    Links are followed unless they lead back to a parent folder, and each folder is searched once.
     """
     if not path.is_dir():
         if path.suffix == ".jsonl":
@@ -104,7 +104,7 @@ def _look_below(path: Path, complain: Callable[[str], None]) -> Iterator[tuple[P
             inside.clear()
             continue
         seen.add(real)
-        # A folder or a dangling link in place of a file is still something that somebody will miss.
+        # A folder or dangling link in place of a file must be reported too.
         entries = {*files, *inside}
         is_run, is_evaluation = RECORDS_FILE in entries, entries >= _EVALUATION
         if is_run:

@@ -1,6 +1,6 @@
-"""How pictures look: colours that are told apart with any colour vision, on light and on dark paper.
+"""The style of pictures: colours that can be distinguished with any colour vision, on light and dark backgrounds.
 
-A picture is drawn once, in the light colours. In a web page each of them becomes a CSS variable
+A picture is drawn once, in the light colours. In a web page, each colour becomes a CSS variable
 (`--ink`, `--faint`, `--paper`, `--series-0` and so on), which the page sets for light, dark and print.
 """
 
@@ -23,17 +23,17 @@ INK = "#1f2933"
 FAINT = "#d3dae1"
 PAPER = "#fffffe"
 
-#: After Okabe and Ito, without the yellow that is lost on white.
+#: Based on the palette of Okabe and Ito, without the yellow, which is hard to see on white.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#b5579a", "#e69f01", "#3a9fd8", "#7a5195", "#6b7280")
 
-#: From hard prompts (blue) over the middle (grey) to easy ones (brown).
+#: From hard (blue) through medium (grey) to easy prompts (brown).
 BAND_COLOURS = ("#08519c", "#4c93c8", "#80868c", "#dd8a33", "#9a3a05")
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 _DASHES = ("-", "--", ":", "-.")
 _FIXED = {"vip": 0, "uniform": 7}
 
-#: CSS variable of each colour.
+#: The CSS variable of each colour.
 VARIABLES: Mapping[str, str] = {
     INK: "ink",
     FAINT: "faint",
@@ -62,9 +62,9 @@ _RC: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "figure.facecolor": "none",
-    # Text stays text in SVG: small files, and the page's own font and colour.
+    # Text stays text in SVG, which gives small files and uses the page's font and colour.
     "svg.fonttype": "none",
-    # Labels may hold dollar signs, and none of them means mathematics.
+    # Labels may contain dollar signs that do not mean mathematics.
     "text.parse_math": False,
 }
 
@@ -73,13 +73,13 @@ _TITLE_POINTS = 325.0
 
 
 def draw(plot: Callable[..., None], *args: Any, height: float = 3.1, **kwargs: Any) -> Figure:
-    """Return a new figure after `plot(*args, ax=its_axes, **kwargs)`; no pyplot state knows of it.
+    """Return a new figure after calling `plot(*args, ax=its_axes, **kwargs)`; pyplot does not register the figure.
 
     Args:
         plot: A function of `verl_vip.reporting.plots` or `curves`.
-        args: Its arguments but for the axes.
-        height: Height of the figure in inches; the width is 4.8, so that text stays legible on a phone.
-        kwargs: Its keyword arguments.
+        args: The arguments of the function, without the axes.
+        height: The height of the figure in inches. The width is 4.8, so that text is legible on a phone.
+        kwargs: The keyword arguments of the function.
     """
     with _style():
         figure = Figure(figsize=(4.8, height), layout="constrained")
@@ -89,10 +89,10 @@ def draw(plot: Callable[..., None], *args: Any, height: float = 3.1, **kwargs: A
 
 
 def series_style(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return colour, marker and dashes for each name.
+    """Return the colour, marker and line style for each name.
 
-    Known strategies have a colour of their own, others the next free one. Where several strategies occur with
-    several settings, such as `vip (rollout.n=4)`, the colour is the strategy and the dashes are the settings.
+    Known strategies have fixed colours, and others get the next free one. If several strategies occur with several
+    settings, such as `vip (rollout.n=4)`, the colour shows the strategy and the line style shows the settings.
     """
     names = list(dict.fromkeys(names))
     strategies = list(dict.fromkeys(map(_strategy, names)))
@@ -112,7 +112,7 @@ def _settings(name: str) -> str:
 
 
 def _colours(names: Iterable[str]) -> dict[str, int]:
-    """Return an index for each name: that of its colour, plus the number of colours each time they are used up."""
+    """Return an index for each name: the index of its colour, plus the number of colours for each earlier round."""
     index: dict[str, int] = {}
     others = []
     for name in names:
@@ -136,13 +136,13 @@ def _line(index: int, variant: int) -> dict[str, Any]:
 
 
 def save_png(figure: Figure, path: Path, title: str) -> str:
-    """Write the picture with its title on white paper, 200 dots an inch.
+    """Write the picture with its title on a white background, at 200 dots per inch.
 
     Returns:
-        The characters that no font on this machine has, in place of which the file shows codes.
+        The characters that no font on this machine has; the file shows codes for them.
 
     Raises:
-        OSError: If the file cannot be written; an earlier one is still there.
+        OSError: If the file cannot be written; an earlier one is kept.
     """
     buffer = io.BytesIO()
     with _style():
@@ -160,17 +160,17 @@ def _style() -> Any:
 
 
 def svg_text(figure: Figure, name: str) -> str:
-    """Return the picture as an `<svg>` element to put into a page.
+    """Return the picture as an `<svg>` element for a page.
 
     Args:
         figure: The picture.
-        name: Unique in the page; element ids are made from it, so that pictures do not share any.
+        name: A name that is unique in the page. Element ids are derived from it, so that pictures do not share ids.
     """
     buffer = io.StringIO()
     with _style(), rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
-        # The reader's browser has fonts of its own.
+        # The reader's browser has its own fonts.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
-        # Laid out with the widths that labels were fitted by, those of codes for what no font here has.
+        # The layout uses the widths for which labels were fitted, with codes for characters that no font here has.
         figure.draw_without_rendering()
         layout = figure.get_layout_engine()
         figure.set_layout_engine("none")
@@ -185,7 +185,7 @@ def svg_text(figure: Figure, name: str) -> str:
 
 
 def _page_tag(tag: str, used: Collection[str]) -> str:
-    """Return a tag of a drawing as the page has it; what stands between tags is somebody's text and stays."""
+    """Return a tag of a drawing, adapted to the page. The text between tags must not be changed."""
     if tag.startswith("<svg"):
         tag = re.sub(r' (width|height)="[^"]*"', "", tag)
     tag = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", tag)

@@ -1,4 +1,4 @@
-"""What the records of a run come to: the numbers that a report shows."""
+"""The headline figures of a run for a report, computed from its records."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ FloatArray = NDArray[np.float64]
 
 
 def broken_budgets(run: RunRecords) -> list[int]:
-    """Return the steps whose counts did not come back as requested or do not keep to the budget."""
+    """Return the steps whose observed counts differ from the requested ones, or that did not keep the budget."""
     return [
         record.step
         for record, header in zip(run.steps, run.step_headers, strict=True)
@@ -24,17 +24,17 @@ def broken_budgets(run: RunRecords) -> list[int]:
 
 @dataclass(frozen=True)
 class FamilyRow:
-    """One label of the per-family table; None where nothing was recorded.
+    """A row of the table of labels; unrecorded values are None.
 
     Attributes:
         label: The data source or task family.
-        problems: Validation problems.
+        problems: Number of validation problems.
         first_accuracy: Accuracy at the first validation.
         last_accuracy: Accuracy at the last validation.
-        groups: Prompt groups trained on.
-        rollouts_per_prompt: Mean count of those groups.
-        mean_predicted: Mean of E[p] before sampling over those groups.
-        mean_observed: Mean over sampled groups of each group's share of successes.
+        groups: Number of prompt groups in training.
+        rollouts_per_prompt: Mean count of these groups.
+        mean_predicted: Mean over these groups of E[p] before sampling.
+        mean_observed: Mean success rate over these groups, without those that were not sampled.
     """
 
     label: str
@@ -48,7 +48,7 @@ class FamilyRow:
 
 
 def family_rows(run: RunRecords) -> list[FamilyRow]:
-    """Return one row for each label that was trained on or validated, by name."""
+    """Return one row for each label of training or validation, sorted by name."""
     rows = run.prompts
     sampled = rows.observed > 0
     rates = rows.successes / np.maximum(rows.observed, 1)
@@ -84,18 +84,18 @@ class Summary:
     """The headline figures of a run.
 
     Attributes:
-        strategy: Name of the strategy of the last step; empty before the first.
-        steps: Steps taken.
-        rollouts: Rollouts spent.
-        first, last: First and last validation; None without any.
-        broken: Steps that did not keep the budget.
-        asked_exactly: Whether every step asked for its budget exactly, whatever came back.
-        lost: Rollouts asked for that did not come back with a reward.
-        all_wrong, all_right, all_alike: Shares of all prompt groups without signal, the last of those whose rewards are
-            alike in between; NaN without any group.
-        overhead: Median seconds a step that the package adds; NaN without steps.
-        overhead_share: Its share of the median step, NaN where no step's duration is known.
-        seconds: Seconds of training, validation included.
+        strategy: Name of the strategy of the last step; empty before the first step.
+        steps: Number of steps.
+        rollouts: Number of rollouts.
+        first, last: The first and last validation; None without any.
+        broken: The steps that did not keep the budget.
+        asked_exactly: Whether every step requested exactly its budget, whatever was returned.
+        lost: Number of requested rollouts that did not return a reward.
+        all_wrong, all_right, all_alike: Shares of prompt groups whose rewards are all 0, all 1, and all equal to a
+            value in between; NaN without groups.
+        overhead: Median over steps of the seconds that the package adds; NaN without steps.
+        overhead_share: The overhead divided by the median duration of a step; NaN if no duration is known.
+        seconds: Seconds of training, including validation.
     """
 
     strategy: str
@@ -115,7 +115,7 @@ class Summary:
 
     @property
     def no_signal(self) -> float:
-        """Share of all prompt groups without signal."""
+        """The share of prompt groups without signal."""
         return self.all_wrong + self.all_right + self.all_alike
 
 

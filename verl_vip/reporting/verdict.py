@@ -1,4 +1,4 @@
-"""What a comparison comes to, at the top of its page: what was gained over even counts, and what it cost."""
+"""The verdict at the top of a comparison page: the gain over uniform counts, and the cost."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,11 @@ RunGroups = Mapping[str, Mapping[str, RunRecords]]
 
 
 def verdict_cards(groups: RunGroups) -> list[str]:
-    """Return a card for each strategy that can be compared with the baseline, and one on the cost.
+    """Return a card for each strategy that can be compared with the baseline, and a card on the cost.
 
     Args:
-        groups: Runs that share everything but the seed, by group, named `STRATEGY` or `STRATEGY (settings)`, and name.
+        groups: Runs that share everything but the seed, by group and name. Groups are named `STRATEGY` or
+            `STRATEGY (settings)`.
     """
     runs = {name: run for members in groups.values() for name, run in members.items()}
     found: dict[str, list[Advantage]] = {}

@@ -1,1 +1,1 @@
-"""Intervals, and how good predicted probabilities are."""
+"""Confidence intervals, and the calibration of predicted probabilities."""

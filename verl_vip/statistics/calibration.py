@@ -1,8 +1,8 @@
-"""How good predicted success probabilities are, judged by what was sampled.
+"""The quality of predicted success probabilities, measured on the sampled rollouts.
 
-Everywhere `mean` is a `B` tensor of predicted probabilities in [0, 1], `successes` a `B` tensor of summed
-rewards and `trials` a `B` tensor of rollout counts. Every prompt with at least one rollout counts once,
-however many rollouts it got, so that results do not depend on the allocation they helped to choose.
+In all functions, `mean` is a `B` tensor of predicted probabilities in [0, 1], `successes` a `B` tensor of summed
+rewards and `trials` a `B` tensor of rollout counts. Every prompt with at least one rollout has the same weight,
+whatever its count, so that results do not depend on the allocation that the predictions helped to choose.
 """
 
 import math
@@ -16,11 +16,11 @@ from verl_vip.errors import InvalidInputError
 
 @dataclass(frozen=True)
 class Reliability:
-    """Predicted against observed success, in bins of the prediction.
+    """Predicted and observed success rates, in bins of the prediction.
 
     Attributes:
-        edges: A `K + 1` tensor of bin limits from 0 to 1; a bin holds its lower limit, the last both.
-        prompts: A `K` int64 tensor, how many prompts fall into each bin.
+        edges: A `K + 1` tensor of bin limits from 0 to 1. A bin includes its lower limit, and the last bin both limits.
+        prompts: A `K` int64 tensor, the number of prompts in each bin.
         predicted: A `K` tensor, their mean prediction; NaN in an empty bin.
         observed: A `K` tensor, their mean success rate; NaN in an empty bin.
     """
@@ -34,8 +34,8 @@ class Reliability:
 def brier(mean: Tensor, successes: Tensor, trials: Tensor) -> float:
     """Return the mean of `(r - p)^2` over a prompt's rollouts, averaged over prompts.
 
-    For 0/1 rewards; lower is better, and a prompt that truly succeeds with probability p costs at least
-    `p (1 - p)`. Rewards in between shift it by a constant that is the same for every predictor.
+    Lower is better. With 0/1 rewards, the expected score of a prompt with success probability p is at least
+    `p (1 - p)`. Rewards in between shift the score by a constant that is the same for every predictor.
     """
     mean, rate = _checked(mean, successes, trials)
     return float((rate * (1 - mean).square() + (1 - rate) * mean.square()).mean())
@@ -48,8 +48,7 @@ def log_loss(mean: Tensor, successes: Tensor, trials: Tensor, eps: float = 1e-6)
         mean: A `B` tensor of predictions.
         successes: A `B` tensor of summed rewards.
         trials: A `B` tensor of rollout counts.
-        eps: Predictions are clipped to `[eps, 1 - eps]`, so that a certain and wrong one costs a finite
-            amount.
+        eps: Predictions are clipped to `[eps, 1 - eps]`, so that a wrong prediction of 0 or 1 has a finite loss.
     """
     mean, rate = _checked(mean, successes, trials)
     clipped = mean.clamp(eps, 1 - eps)
@@ -57,7 +56,7 @@ def log_loss(mean: Tensor, successes: Tensor, trials: Tensor, eps: float = 1e-6)
 
 
 def reliability(mean: Tensor, successes: Tensor, trials: Tensor, bins: int = 10) -> Reliability:
-    """Return the reliability table with equally wide bins.
+    """Return the reliability table with bins of equal width.
 
     Args:
         mean: A `B` tensor of predictions.
@@ -66,7 +65,7 @@ def reliability(mean: Tensor, successes: Tensor, trials: Tensor, bins: int = 10)
         bins: Number of bins `K`.
 
     Raises:
-        InvalidInputError: If there is no bin, or the tensors are malformed.
+        InvalidInputError: If `bins` is less than 1, or the tensors are malformed.
     """
     if bins < 1:
         raise InvalidInputError(f"bins must be at least 1; got {bins}.")
@@ -89,7 +88,7 @@ def ece(mean: Tensor, successes: Tensor, trials: Tensor, bins: int = 10) -> floa
         mean: A `B` tensor of predictions.
         successes: A `B` tensor of summed rewards.
         trials: A `B` tensor of rollout counts.
-        bins: Number of equally wide bins.
+        bins: Number of bins of equal width.
     """
     table = reliability(mean, successes, trials, bins)
     gap = (table.predicted - table.observed).abs().nan_to_num(0.0)
@@ -97,7 +96,7 @@ def ece(mean: Tensor, successes: Tensor, trials: Tensor, bins: int = 10) -> floa
 
 
 def spearman(mean: Tensor, successes: Tensor, trials: Tensor) -> float:
-    """Return the rank correlation of predictions and observed rates; NaN if either is constant."""
+    """Return Spearman's rank correlation of predictions and observed rates; NaN if either is constant."""
     from scipy.stats import spearmanr
 
     mean, rate = _checked(mean, successes, trials)

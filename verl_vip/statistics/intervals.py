@@ -1,7 +1,6 @@
-"""Means with 95% intervals: of problems' scores, of seeds, of proportions, and of paired differences.
+"""Means with 95% confidence intervals: over scores of problems, over seeds, of proportions, and of paired differences.
 
-Each interval is here once. What the sample is, problems or seeds and never the responses to one problem, the caller
-decides by what it hands in.
+The caller decides on the sampling unit: problems or seeds, but never the responses to one problem.
 """
 
 import math
@@ -20,10 +19,10 @@ _NORMAL = float(norm.ppf(_LEVEL))
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% interval; infinite limits mean that the sample is too small to have one.
+    """A value with its 95% interval. Infinite limits mean that the sample is too small for an interval.
 
-    In a format string, a spec such as `.3f`, `+.1f` or `.1%` applies to each number: `12.5% [10.0, 15.0]`. Limits that
-    are not finite are left out.
+    In a format string, a spec such as `.3f`, `+.1f` or `.1%` applies to each number: `12.5% [10.0, 15.0]`. The interval
+    is left out if a limit is not finite.
     """
 
     value: float
@@ -50,15 +49,15 @@ class Estimate:
         return (self.high - self.low) / 2
 
     def scaled(self, factor: float) -> "Estimate":
-        """Return it in another unit, such as percentage points for a positive factor of 100."""
+        """Return the estimate times a positive factor, such as 100 for percentage points."""
         return Estimate(factor * self.value, factor * self.low, factor * self.high)
 
 
 def mean_interval(values: Sequence[float]) -> Estimate:
-    """Return the mean of any numbers with its 95% interval by Student's t; infinitely wide for a single one.
+    """Return the mean of numbers with its 95% interval by Student's t; the interval of a single number is unbounded.
 
     Raises:
-        InvalidInputError: If there is none.
+        InvalidInputError: If there are no numbers.
     """
     numbers = np.asarray(values, dtype=np.float64)
     if not numbers.size:
@@ -73,13 +72,13 @@ def mean_interval(values: Sequence[float]) -> Estimate:
 def score_interval(scores: Sequence[float]) -> Estimate:
     """Return the mean of problems' scores in [0, 1] with a 95% interval.
 
-    A score interval with Student's quantile, in which a mean m has the variance `phi m (1 - m)`; phi, at most 1, is
-    how much of the variance of single 0/1 outcomes the scores show. With phi = 1 and the normal quantile it is
-    Wilson's. Unlike `mean ± t s/sqrt(N)` it stays within [0, 1] and has a width when all problems were failed, or
-    all solved; then phi is taken to be 1.
+    This is a score interval with Student's quantile. It assumes that scores with mean m have the variance
+    `phi m (1 - m)`. The factor phi, at most 1, is the ratio of the scores' variance to that of single 0/1 outcomes.
+    With phi = 1 and the normal quantile it is Wilson's interval. Unlike `mean ± t s/sqrt(N)` it stays within [0, 1],
+    and it has a positive width if all problems were failed or all were solved; phi is then 1.
 
     Args:
-        scores: One score a problem, such as its share of right samples.
+        scores: One score per problem, such as its share of correct samples.
 
     Raises:
         InvalidInputError: If there is no score, or one is outside [0, 1].
@@ -98,33 +97,34 @@ def score_interval(scores: Sequence[float]) -> Estimate:
 def wilson_interval(successes: float, trials: float) -> Estimate:
     """Return a proportion with its 95% score interval (Wilson 1927, JASA 22).
 
-    For scores between 0 and 1 that are means of several samples it is on the safe side, because such scores
-    vary less between problems than single 0/1 outcomes of the same mean.
+    The interval is conservative for scores that are means of several samples, because they vary less between problems
+    than single 0/1 outcomes with the same mean.
 
     Args:
-        successes: Sum of scores in [0, 1].
+        successes: Sum of the scores, each in [0, 1].
         trials: Number of independent scores (problems, not samples), positive.
     """
     return _wilson(successes / trials, _NORMAL**2 / trials)
 
 
 def paired_interval(candidate: Sequence[float], baseline: Sequence[float]) -> Estimate:
-    """Return the mean of `candidate - baseline`, value by value, with its 95% interval by Student's t.
+    """Return the mean of the paired differences `candidate - baseline`, with its 95% interval by Student's t.
 
     Raises:
-        InvalidInputError: If there is no pair, or the two are not equally long.
+        InvalidInputError: If there are no pairs, or the lengths differ.
     """
     return mean_interval(_differences(candidate, baseline))
 
 
 def paired_score_interval(candidate: Sequence[float], baseline: Sequence[float]) -> Estimate:
-    """Return the mean difference of two models' scores in [0, 1] of the same problems, with its 95% interval.
+    """Return the mean difference of two models' scores in [0, 1] on the same problems, with its 95% interval.
 
-    As `paired_interval`. Where no problem differs, that would have no width, though unseen problems may differ: then
-    it reaches as far as a share of problems that would be missed among these with 2.5% probability (rule of three).
+    The interval is that of `paired_interval`. If no score differs, that interval would have zero width, although
+    unseen problems may differ. Its half-width is then the share of differing problems at which a sample of this size
+    contains none with 2.5% probability, as in the rule of three.
 
     Raises:
-        InvalidInputError: If there is no pair, or the two are not equally long.
+        InvalidInputError: If there are no pairs, or the lengths differ.
     """
     differences = _differences(candidate, baseline)
     if differences and not any(differences):
@@ -134,7 +134,7 @@ def paired_score_interval(candidate: Sequence[float], baseline: Sequence[float])
 
 
 def _wilson(rate: float, weight: float) -> Estimate:
-    """Return the score interval of a rate; the weight is the squared quantile over the number of trials."""
+    """Return the score interval of a rate; the weight is the squared quantile divided by the number of trials."""
     centre = (rate + weight / 2) / (1 + weight)
     half = math.sqrt(max(rate * (1 - rate), 0.0) * weight + weight**2 / 4) / (1 + weight)
     return Estimate(rate, max(centre - half, 0.0), min(centre + half, 1.0))
