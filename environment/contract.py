@@ -1,10 +1,10 @@
-"""Check what verl-vip relies on against releases of verl, each in a folder of its own before the installed one.
+"""Check the parts of verl that verl-vip relies on, in other releases of verl.
 
 .venv/bin/python environment/contract.py [RELEASE ...]
 
-Downloads each release from the package index that pip is configured with, without its dependencies. Exits with 0 if
-each breaks exactly what `verl_vip.workers.compatibility.contract.BREAKS` says, 3 if a release cannot be downloaded, 1
-otherwise.
+Downloads each release from the package index that pip is configured with, without its dependencies, and imports it
+in place of the installed one. Exits with 0 if each release breaks exactly the parts that
+`verl_vip.workers.compatibility.contract.BREAKS` lists, 3 if a release cannot be downloaded, and 1 otherwise.
 """
 
 import json
@@ -27,7 +27,7 @@ print(json.dumps({"release": verl.__version__, "broken": broken}))
 
 
 def unpack(release: str, folder: Path) -> Path | None:
-    """Download a release and return the folder that its packages lie in, or None where it cannot be had."""
+    """Download a release and return the folder with its packages, or None if it cannot be downloaded."""
     command = [
         sys.executable,
         "-m",
@@ -55,7 +55,7 @@ def unpack(release: str, folder: Path) -> Path | None:
 
 
 def broken(release: str, folder: Path, table: str) -> dict[str, str]:
-    """Return what a release breaks, from a process that imports it in place of the installed one."""
+    """Return the parts that a release breaks, as found by a process that imports it in place of the installed one."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "VERL_LOGGING_LEVEL": "ERROR"}
     environment.pop("VERL_PLATFORM", None)
     if table != "VERL":
@@ -78,7 +78,7 @@ def broken(release: str, folder: Path, table: str) -> dict[str, str]:
 
 
 def main(releases: tuple[str, ...]) -> int:
-    """Check every release and say what it breaks."""
+    """Check every release and print the parts that it breaks."""
     from verl_vip.workers.compatibility.contract import BREAKS
 
     status = 0

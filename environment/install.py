@@ -2,9 +2,9 @@
 
     python3.11 environment/install.py .venv
 
-Everything comes from the package index that pip is configured with (`pip config list`); uv, which is several times
-quicker than pip with 300 packages, is told the same sources. If those do not hold the CPU build of torch, PyTorch's
-own CPU wheel index is asked as well.
+Everything comes from the package index that pip is configured with (`pip config list`). uv gets the same sources; with
+300 packages it is several times faster than pip. If they lack the CPU build of torch, PyTorch's own CPU wheel index is
+used as well.
 """
 
 import ast
@@ -22,12 +22,12 @@ SUPPORTED = ((3, 11), (3, 12))
 
 
 def run(command: Sequence[str | Path], env: dict[str, str] | None = None) -> bool:
-    """Run a command, show what it prints, and say whether it succeeded."""
+    """Run a command, show its output, and return whether it succeeded."""
     return subprocess.run([str(word) for word in command], env=env, check=False).returncode == 0
 
 
 def pip_settings(python: Path) -> dict[str, list[str]]:
-    """Return pip's effective settings; each value is split at white space, as pip splits lists."""
+    """Return pip's effective settings, each value split at white space as pip splits lists."""
     listing = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
     settings: dict[str, list[str]] = {}
     # pip's order of precedence, weakest first; a later line replaces an earlier one.
@@ -42,11 +42,11 @@ def pip_settings(python: Path) -> dict[str, list[str]]:
 
 def uv_sources(settings: dict[str, list[str]]) -> tuple[list[str], dict[str, str]]:
     """Translate pip's sources into uv's options and environment."""
-    options = ["--index-strategy", "unsafe-best-match"]  # pip's rule: all indexes are equal
+    options = ["--index-strategy", "unsafe-best-match"]  # as pip does, which treats all indexes alike
     for url in settings.get("index-url", [])[:1]:
         options += ["--default-index", url]
     for url in settings.get("extra-index-url", []):
-        # pip skips an index that is a folder without the package; uv wants the folder's own form.
+        # pip skips an index that is a folder without the package; uv needs its own form for a folder.
         options += ["--index", url]
     for place in settings.get("find-links", []):
         options += ["--find-links", place]
@@ -61,7 +61,7 @@ def uv_sources(settings: dict[str, list[str]]) -> tuple[list[str], dict[str, str
 
 
 def main(folder: Path) -> int:
-    """Install into `folder`; running it again completes or updates what is there."""
+    """Install into `folder`; a second run completes or updates the environment."""
     if sys.version_info[:2] not in SUPPORTED:
         print(f"Python {sys.version.split()[0]} is not supported; use 3.11 or 3.12, e.g. make PYTHON=python3.11.")
         return 1

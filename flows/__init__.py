@@ -1,1 +1,1 @@
-"""Flows for Prefect: they start training and evaluation as jobs, and know neither verl nor `workers`."""
+"""Prefect flows that start training and evaluation as jobs; they import neither verl nor `workers`."""

@@ -1,8 +1,7 @@
-"""Who may command the Prefect server of this machine: whoever has its password.
+"""The password of this machine's Prefect server.
 
-By default Prefect's server does what anybody asks who reaches its port: every user of the machine, and every web page
-that a browser on it opens. `make server` therefore gives it a password, which lies in a file that only its owner can
-read.
+By default, Prefect's server obeys anybody who reaches its port: every user of the machine, and every web page that a
+browser on it opens. `make server` therefore sets a password and keeps it in a file that only its owner can read.
 """
 
 import os
@@ -24,10 +23,10 @@ _PASSWORD = re.compile(r"[^:\s]+:\S+")  # `user:password`, as Prefect wants it
 
 
 def server_settings(port: int, password: str) -> dict[str, str]:
-    """Return Prefect's settings for a server that takes orders from its own page and from who has the password.
+    """Return Prefect's settings for a server that accepts requests from its own page and with the password only.
 
     Args:
-        port: Where the server listens.
+        port: The port of the server.
         password: `user:password`.
     """
     return {
@@ -39,7 +38,7 @@ def server_settings(port: int, password: str) -> dict[str, str]:
 
 
 def password_file(port: int) -> Path:
-    """Return where the password of the server on this port lies: in PREFECT_HOME, beside the server's database."""
+    """Return the file with the password of the server on this port; it is in PREFECT_HOME, beside the database."""
     return get_current_settings().home / f"verl-vip-{port}.password"
 
 
@@ -47,11 +46,11 @@ def make_password(file: Path) -> str:
     """Write a new password into a file that only this user can read, and return it.
 
     Raises:
-        FileExistsError: If there is one.
+        FileExistsError: If the file exists.
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     password = f"verl-vip:{secrets.token_urlsafe(32)}"
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # O_EXCL follows no link
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # O_EXCL does not follow links
     with os.fdopen(descriptor, "w") as output:
         output.write(f"{password}\n")
     return password
@@ -61,8 +60,8 @@ def read_password(file: Path) -> str:
     """Return the password in a file.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ConfigError: If others could have read or written it, or it holds no password.
+        FileNotFoundError: If the file does not exist.
+        ConfigError: If others could have read or written the file, or it contains no password.
     """
     remedy = f"remove it, and the next `make server` makes a new one: rm '{file}'"
     try:
@@ -84,12 +83,12 @@ def read_password(file: Path) -> str:
 
 @contextmanager
 def with_password() -> Iterator[None]:
-    """Let Prefect's client show the password of `make server`, where that is the server that it talks to.
+    """Let Prefect's client send the password of `make server` if it talks to that server.
 
-    A server of another machine is never shown it, and a password of Prefect's own settings goes first.
+    The password is never sent to another machine. A password in Prefect's own settings takes precedence.
 
     Raises:
-        ConfigError: If the file with the password is not to be trusted.
+        ConfigError: If others could have read or written the file with the password, or it contains none.
     """
     api = get_current_settings().api
     if not api.url or api.auth_string is not None or not is_loopback(api.url):
@@ -97,7 +96,7 @@ def with_password() -> Iterator[None]:
         return
     try:
         password = read_password(password_file(urlsplit(api.url).port or 80))
-    except FileNotFoundError:  # a server that was started in another way
+    except FileNotFoundError:  # a server that `make server` did not start
         yield
         return
     with temporary_settings({PREFECT_API_AUTH_STRING: password}):

@@ -1,4 +1,4 @@
-"""What is shown on Prefect's page. A page that cannot be written to never ends a job."""
+"""Artifacts on Prefect's page. If one cannot be written, the job goes on."""
 
 import base64
 import re
@@ -22,12 +22,12 @@ _FAILURES = (httpx.HTTPError, PrefectException, OSError)
 
 
 def slug(name: str) -> str:
-    """Return the name in the letters that a key may have: lower-case letters, digits and dashes."""
+    """Return the name in the characters that a key may have: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def show_progress(artifact: UUID | None, key: str, percent: float, text: str) -> UUID | None:
-    """Move a progress bar, or make it; returns it."""
+    """Update a progress bar, or create it, and return it."""
     try:
         if artifact is None:
             made: UUID = create_progress_artifact(percent, key=key, description=text)  # type: ignore[assignment]
@@ -39,7 +39,7 @@ def show_progress(artifact: UUID | None, key: str, percent: float, text: str) ->
 
 
 def show_markdown(key: str, markdown: str, text: str) -> None:
-    """Show a page; the same key again makes a new version of it."""
+    """Show a page; a second call with the same key creates a new version of it."""
     try:
         create_markdown_artifact(markdown, key=key, description=text)
     except _FAILURES as error:
@@ -47,7 +47,7 @@ def show_markdown(key: str, markdown: str, text: str) -> None:
 
 
 def show_table(key: str, rows: Sequence[Mapping[str, Any]], text: str) -> None:
-    """Show rows of equal keys as a table."""
+    """Show rows that have the same keys as a table."""
     try:
         create_table_artifact([dict(row) for row in rows], key=key, description=text)
     except _FAILURES as error:
@@ -55,9 +55,9 @@ def show_table(key: str, rows: Sequence[Mapping[str, Any]], text: str) -> None:
 
 
 def show_picture(key: str, png: Path, text: str) -> None:
-    """Show a picture; it travels inside the artifact, so that the page needs no access to the file.
+    """Show a picture. The artifact contains its bytes, so the page does not need access to the file.
 
-    It is a markdown artifact, since the page prints the address below an image artifact, here that of all its bytes.
+    It is a markdown artifact: below an image artifact, the page prints the address, which would be all of the bytes.
     """
     data = base64.b64encode(png.read_bytes()).decode()
     show_markdown(key, f"![{text}](data:image/png;base64,{data})", text)

@@ -1,4 +1,4 @@
-"""Runs a flow in this process, for the `verl-vip` command; Prefect starts a server of its own if none is set up."""
+"""Runs a flow in this process, for the `verl-vip` command; Prefect starts a temporary server if none is configured."""
 
 import importlib
 import logging
@@ -19,7 +19,7 @@ from verl_vip.flows.training_run import TrainingRun
 
 _TERMINATED = 128 + signal.SIGTERM
 
-#: What each flow makes of its parameters first.
+#: The dataclasses that each flow builds from its parameters first.
 _MADE: Mapping[str, tuple[type, ...]] = {
     "train": (TrainingRun,),
     "evaluate": (EvaluationRun,),
@@ -29,22 +29,23 @@ _MADE: Mapping[str, tuple[type, ...]] = {
 
 
 def run_flow(name: str, /, **parameters: Any) -> int:
-    """Call the flow of this name and print what it returns; returns an exit status.
+    """Call the flow of this name, print its result, and return an exit status.
 
-    Prefect hands a SIGTERM on to whoever handled it before, which by default ends the process before the flow's
-    state is told and its hooks are run. So it is handled here first.
+    Prefect passes a SIGTERM on to the handler that was set before. The default handler ends the process before the
+    flow's state is reported and its hooks run, so a handler is set here first.
 
     Raises:
-        VerlVipError: What went wrong, in a sentence; wrong parameters before any server is started.
+        VerlVipError: If the flow fails, with one sentence that says why. Wrong parameters are refused before any
+            server is started.
     """
     made: list[object] = [from_parameters(kind, parameters) for kind in _MADE[name]]
-    for one in made:  # composing a config takes seconds, and comes last
+    for one in made:  # composing a config takes seconds, so it comes last
         if isinstance(one, TrainingRun):
             one.check()
     for part in ("flow_runs", "task_runs"):
         logging.getLogger(f"prefect.{part}").addFilter(_in_a_sentence)
     signal.signal(signal.SIGTERM, _raise)
-    os.environ.update(loopback.without_proxy(os.environ))  # Prefect's temporary server is on this machine
+    os.environ.update(loopback.without_proxy(os.environ))  # Prefect's temporary server runs on this machine
     flow = getattr(importlib.import_module(f"verl_vip.flows.{name}"), name)
     try:
         with access.with_password():
@@ -55,7 +56,7 @@ def run_flow(name: str, /, **parameters: Any) -> int:
 
 
 def _in_a_sentence(record: logging.LogRecord) -> bool:
-    """Take the traceback from the line of an error whose message says it all."""
+    """Drop the traceback from the log of an error whose message is enough."""
     if record.exc_info and isinstance(record.exc_info[1], VerlVipError):
         record.exc_info = None
     return True

@@ -1,4 +1,4 @@
-"""`evaluate`: every complete checkpoint of a run on the chosen benchmarks, each once, during training or after."""
+"""The `evaluate` flow: evaluates every complete checkpoint of a run once, during the training or after it."""
 
 import time
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _PICTURES = 6
 
 
 def stop_evaluation(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> None:
-    """Stop the evaluation's live job when its flow is cancelled or crashes (a hook of Prefect's)."""
+    """Stop the evaluation's live job when its flow is cancelled or crashes (a Prefect hook)."""
     logger = flow_run_logger(flow_run, flow)
     try:
         run = from_parameters(EvaluationRun, flow_run.parameters)
@@ -59,11 +59,11 @@ def evaluate(
         root: Absolute folder of all runs.
         benchmarks: As `verl-vip evaluate --benchmark` takes them; files by absolute path.
         n: Samples of each problem.
-        options: Further words for `verl-vip evaluate`.
+        options: Further arguments for `verl-vip evaluate`.
         follow: Go on as long as the run is being trained.
-        patience_s: With `follow`, how long training may be away, between two attempts for instance.
-        cluster: Address of a Ray dashboard; none for this machine.
-        environment: Variables for the jobs.
+        patience_s: With `follow`, the longest pause of the training in seconds, for instance between two attempts.
+        cluster: Address of a Ray dashboard; None for this machine.
+        environment: Environment variables for the jobs.
         python: The interpreter of the jobs.
 
     Returns:
@@ -71,7 +71,7 @@ def evaluate(
 
     Raises:
         ConfigError: If there is no such run.
-        JobError: If there is no complete checkpoint, or one could not be evaluated, after all the others.
+        JobError: If there is no complete checkpoint, or, after all others are evaluated, if one evaluation failed.
     """
     run = EvaluationRun(name, root, benchmarks, n, options or [], cluster, environment or {}, python, patience_s)
     logger = get_run_logger()
@@ -80,7 +80,7 @@ def evaluate(
     failed: dict[int, str] = {}
     last_seen = time.monotonic()
     while True:
-        live = follow and run.training_is_live()  # asked first: the last checkpoint comes before the end
+        live = follow and run.training_is_live()  # first: the last checkpoint precedes the end
         last_seen = time.monotonic() if live else last_seen
         pending = [step for step in run.pending() if step not in failed]
         for step in pending:
@@ -114,7 +114,7 @@ def evaluate(
     retry_condition_fn=another_may_help,
 )
 def evaluate_checkpoint(run: EvaluationRun, step: int) -> None:
-    """See that one checkpoint is evaluated; one that verl has removed in the meantime is passed over.
+    """Evaluate one checkpoint, unless verl has removed it in the meantime.
 
     Raises:
         JobError: If the evaluation fails.
@@ -131,7 +131,7 @@ def evaluate_checkpoint(run: EvaluationRun, step: int) -> None:
 
 
 def show_results(run: EvaluationRun) -> None:
-    """Show the table and the pictures of all that is evaluated."""
+    """Show the table and the pictures of all evaluated checkpoints."""
     summary = read_summary(run.output)
     if summary is None:
         return

@@ -1,4 +1,4 @@
-"""The evaluation of one run: which checkpoints, on which benchmarks, sampled how, and where it runs."""
+"""The evaluation of one run: its checkpoints, benchmarks and sampling settings, and the machine that it runs on."""
 
 import hashlib
 import os
@@ -21,23 +21,23 @@ from verl_vip.names import require_name
 
 @dataclass(frozen=True)
 class EvaluationRun:
-    """What the `evaluate` flow takes as parameters.
+    """The parameters of the `evaluate` flow.
 
     Attributes:
         name: The run.
         root: Absolute folder of all runs.
         benchmarks: As `verl-vip evaluate --benchmark` takes them.
         n: Samples of each problem.
-        options: Further words for `verl-vip evaluate`, such as `--max-tokens 4096`.
+        options: Further arguments for `verl-vip evaluate`, such as `--max-tokens 4096`.
         cluster: Address of a Ray dashboard; None for this machine.
-        environment: Variables for the jobs.
-        python: The interpreter of the jobs; None for this process's own on this machine, `python` on a cluster.
-        patience_s: How long the flow waits for a training that is away.
+        environment: Environment variables for the jobs.
+        python: The interpreter of the jobs. None is this process's own on this machine, and `python` on a cluster.
+        patience_s: Seconds that the flow waits for a training that has paused.
 
     Raises:
-        ConfigError: If a value is of another type or out of range, `root` is relative, no benchmark is named, two have
-            the same name, or a variable for a cluster looks like a secret.
-        InvalidInputError: If the name cannot name a run, or that of a benchmark cannot name a folder.
+        ConfigError: If a value has the wrong type or is out of range, `root` is relative, no benchmark is named, two
+            have the same name, or a variable for a cluster looks like a secret.
+        InvalidInputError: If the name is not valid for a run, or a benchmark's name is not valid for a folder.
     """
 
     name: str
@@ -64,39 +64,39 @@ class EvaluationRun:
 
     @property
     def run_folder(self) -> Path:
-        """The run's checkpoints."""
+        """The folder with the run's checkpoints."""
         return Path(self.root) / self.name
 
     @property
     def output(self) -> Path:
-        """Where the results go."""
+        """The folder of the results."""
         return self.run_folder / "evaluation"
 
     def checkpoints(self) -> Checkpoints:
-        """Return the run's complete checkpoints, none before its folder is there."""
+        """Return the run's complete checkpoints; none if its folder does not exist yet."""
         return find_checkpoints(self.run_folder) if self.run_folder.is_dir() else Checkpoints({}, {})
 
     def pending(self) -> list[int]:
-        """Return the complete checkpoints that are not evaluated with these settings, ascending."""
+        """Return the complete checkpoints that are not yet evaluated with these settings, in ascending order."""
         return [step for step in self.checkpoints().models if not self.is_done(step)]
 
     def has_checkpoints(self) -> bool:
-        """Return whether any checkpoint can be evaluated, or has been."""
+        """Return whether any checkpoint is complete or evaluated."""
         found = self.checkpoints()
         return bool(found.models) or any(map(self.is_done, found.unusable))
 
     def passed_over(self) -> Checkpoints:
-        """Return the checkpoints that can no longer be evaluated and have not been."""
+        """Return the checkpoints that are not evaluated and no longer can be."""
         unusable = self.checkpoints().unusable
         return Checkpoints({}, {step: why for step, why in unusable.items() if not self.is_done(step)})
 
     def is_done(self, step: int) -> bool:
-        """Return whether this checkpoint has had its evaluation."""
+        """Return whether this checkpoint is evaluated."""
         job = self.job(step)
         return is_complete(job.folder, job.fingerprint)
 
     def job(self, step: int) -> Job:
-        """Return the job that evaluates one checkpoint; the command itself goes on where it stopped."""
+        """Return the job that evaluates one checkpoint; its command continues an interrupted evaluation."""
         words = ["--benchmark", *self.benchmarks, "--n", str(self.n), *self.options]
         python = self.python or (sys.executable if self.cluster is None else "python")
         return Job(
@@ -113,14 +113,14 @@ class EvaluationRun:
 
     @cached_property
     def _files(self) -> dict[str, Any]:
-        """What the files hold that are named here, benchmarks and graders: other answers make another evaluation."""
+        """Return hashes of the benchmark and grader files: with other answers, it is another evaluation."""
         texts = [part for word in (*self.benchmarks, *self.options) for part in (word, word.partition("=")[2])]
         places = {place for text in texts for place in (text, text.rpartition(":")[0]) if os.path.isfile(place)}
         hashes = {place: hashlib.sha256(Path(place).read_bytes()).hexdigest() for place in sorted(places)}
         return {"files": hashes} if hashes else {}
 
     def executor(self) -> Executor:
-        """Connect to what runs the jobs.
+        """Connect to the executor of the jobs.
 
         Raises:
             UnreachableError: If the cluster does not answer.
@@ -128,10 +128,10 @@ class EvaluationRun:
         return connect(self.cluster)
 
     def sampled_bytes(self) -> int:
-        """Return how much has been sampled so far, to see whether an attempt got any further."""
+        """Return the bytes sampled so far, which show whether an attempt made progress."""
         return sum(path.stat().st_size for path in self.output.glob("*/*/samples.jsonl"))
 
     def training_is_live(self) -> bool:
-        """Return whether the run's own job is going on, as far as this evaluation's executor knows."""
+        """Return whether the run's training job is live, as far as this evaluation's executor knows."""
         status = self.executor().status(Job(self.name, (), self.run_folder, ""))
         return status is not None and status.state.is_live

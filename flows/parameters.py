@@ -1,4 +1,4 @@
-"""A flow's parameters as the objects that they make, checked before anything is started."""
+"""Checks a flow's parameters, before anything is started."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -10,10 +10,10 @@ Made = TypeVar("Made")
 
 
 def from_parameters(kind: type[Made], parameters: Mapping[str, Any]) -> Made:
-    """Return the dataclass that a flow with these parameters makes; other parameters are passed over.
+    """Build a dataclass from a flow's parameters; parameters that are not its fields are ignored.
 
     Raises:
-        VerlVipError: What is wrong with them, in a sentence.
+        VerlVipError: If a parameter is wrong, with one sentence that says why.
     """
     known = fields(kind)  # type: ignore[arg-type] # a dataclass
     given = {one.name: parameters[one.name] for one in known if parameters.get(one.name) is not None}

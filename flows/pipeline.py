@@ -1,4 +1,4 @@
-"""`pipeline`: train, evaluate every checkpoint, report."""
+"""The `pipeline` flow: trains, evaluates every checkpoint, and writes the report."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from verl_vip.reporting.report import write_report
 
 
 def stop_both(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> None:
-    """Stop whatever job the pipeline is at (a hook of Prefect's)."""
+    """Stop the pipeline's live job (a Prefect hook)."""
     stop_training(flow, flow_run, state)
     stop_evaluation(flow, flow_run, state)
 
@@ -41,29 +41,29 @@ def pipeline(
     python: str | None = None,
     retries: int = TrainingRun.retries,
 ) -> str:
-    """Train a recipe, evaluate the checkpoints that it leaves, and write the report; what is done is not done again.
+    """Train a recipe, evaluate its checkpoints, and write the report; finished parts are skipped.
 
     Args:
-        recipe: As of `train`.
-        name: As of `train`.
-        root: As of `train`.
-        benchmarks: As of `evaluate`.
-        overrides: As of `train`.
-        n: As of `evaluate`.
-        options: As of `evaluate`.
-        cluster: Of both.
-        environment: Of both.
-        python: Of both.
-        retries: As of `train`.
+        recipe: See `train`.
+        name: See `train`.
+        root: See `train`.
+        benchmarks: See `evaluate`.
+        overrides: See `train`.
+        n: See `evaluate`.
+        options: See `evaluate`.
+        cluster: See `train`; the same for both.
+        environment: See `train`; the same for both.
+        python: See `train`; the same for both.
+        retries: See `train`.
 
     Returns:
-        The path of the run's report; that of the evaluation lies in `evaluation/` beside it.
+        The path of the run's report; the report of the evaluation is in `evaluation/` beside it.
     """
     folder = Path(train(recipe, name, root, overrides, cluster, environment, python, retries))
     try:
         results = evaluate(name, root, benchmarks, n, options, cluster=cluster, environment=environment, python=python)
     except VerlVipError:
-        write_report([folder], folder / "report.html")  # of the training at least
+        write_report([folder], folder / "report.html")  # the report of the training at least
         raise
     report = write_report([folder], folder / "report.html")
     show_markdown(

@@ -1,8 +1,8 @@
 """Jobs on a Ray cluster, local or remote, through Ray's Jobs API.
 
-The submission id is made from the job's name, its place and the attempt's number, so that it is the cluster that knows
-which attempts there were and that of two submissions at once one is refused. The place is part of it because people
-who share a cluster use the same names, each in a folder of their own.
+The submission id contains the job's name, its place and the attempt's number. The cluster therefore knows all attempts,
+and refuses one of two simultaneous submissions. The place is included because people who share a cluster may use the
+same names, each in a folder of their own.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ _STATES = {
 
 
 class _Client(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's client; it would wait for ever on a network that swallows packets, and ask a proxy for this machine."""
+    """Ray's client, with a timeout for networks that drop packets, and without a proxy for this machine."""
 
     def _do_request(self, *args: Any, **kwargs: Any) -> Any:
         proxies = loopback.proxies(self.get_address())
@@ -47,14 +47,14 @@ class _Client(JobSubmissionClient):  # type: ignore[misc]
 class RayExecutor:
     """Runs jobs on the cluster behind a dashboard address.
 
-    The cluster's nodes need an environment of their own with verl and verl-vip in it; nothing is shipped.
+    Nothing is shipped: the cluster's nodes need an environment with verl and verl-vip.
 
     Args:
-        address: Of the cluster's dashboard, such as `http://head:8265`.
+        address: Address of the cluster's dashboard, such as `http://head:8265`.
 
     Raises:
-        ConfigError: If that is no such address, or the cluster wants a token that this process does not send.
-        UnreachableError: If nobody answers there.
+        ConfigError: If the address is not valid, or the cluster requires a token that this process does not send.
+        UnreachableError: If nothing answers at the address.
     """
 
     def __init__(self, address: str) -> None:
@@ -64,14 +64,14 @@ class RayExecutor:
         with self._answering():
             try:
                 self._client = _Client(address)
-            except (RuntimeError, KeyError, TypeError, ValueError) as error:  # no Ray, or one of long ago
+            except (RuntimeError, KeyError, TypeError, ValueError) as error:  # not Ray, or a very old release
                 raise UnreachableError(f"no Ray Jobs API answers at {address}: {error}") from error
 
     def start(self, job: Job) -> JobStatus:
         """Submit a new attempt, or return the live one; see `Executor`.
 
         Raises:
-            ConfigError: Also if a variable of the job looks like a secret.
+            ConfigError: For the reasons in `Executor`, or if a variable of the job looks like a secret.
         """
         refuse_secrets(job.environment, self._address)
         status = self.status(job)
@@ -85,7 +85,7 @@ class RayExecutor:
         return status
 
     def status(self, job: Job) -> JobStatus | None:
-        """Return how the latest attempt stands; see `Executor`."""
+        """Return the state of the latest attempt; see `Executor`."""
         details = self._latest(job)
         return None if details is None else _status(job, details)
 
@@ -98,7 +98,7 @@ class RayExecutor:
             try:
                 text = self._client.get_job_logs(details.submission_id)[position:]
             except RuntimeError:
-                return [], position  # the node that holds the log is gone; only the job's state tells how it stands
+                return [], position  # the node with the log is gone; only the job's state is left
         if _STATES.get(details.status, JobState.FAILED).is_live:
             text = text[: text.rfind("\n") + 1]
         return text.splitlines(), position + len(text)
@@ -109,7 +109,7 @@ class RayExecutor:
         while (details := self._latest(job)) is not None and _status(job, details).state.is_live:
             if time.monotonic() > deadline:
                 raise JobError(f"{details.submission_id} does not stop on {self.where}.")
-            # Asked again and again: Ray may forget the request while the job is pending (ray#58353).
+            # Repeated, because Ray may forget the request while the job is pending (ray#58353).
             with self._answering():
                 self._client.stop_job(details.submission_id)
             time.sleep(1)
@@ -119,14 +119,14 @@ class RayExecutor:
         try:
             with self._answering():
                 self._client.submit_job(
-                    # Ray starts it by a shell, which would turn the signal that ended the job into a status.
+                    # Ray starts the job through a shell, which would turn the signal that ended it into an exit status.
                     entrypoint=f"exec {shlex.join(job.command)}",
                     submission_id=submission_id,
                     runtime_env={"env_vars": environment_of(job.environment, attempt)},
                     metadata={"fingerprint": job.fingerprint, "name": job.name, "folder": str(job.folder)},
                 )
         except RuntimeError as error:
-            # A taken id and a cluster without a free agent look the same; the list of jobs tells which it is.
+            # Ray reports a taken id and a cluster without a free agent alike; the list of jobs tells them apart.
             status = self.status(job)
             if status is None or status.attempt < attempt:
                 raise JobError(f"{self.where} refused {submission_id}: {_server_text(error)}") from error
@@ -143,7 +143,7 @@ class RayExecutor:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """Every failure of the network is an `OSError` of some kind."""
+        """Turn network failures, which are all subclasses of `OSError`, into `UnreachableError`."""
         try:
             yield
         except AuthenticationError as error:
@@ -182,19 +182,19 @@ def _submission_id(job: Job, attempt: int) -> str:
 
 
 def _place(folder: Path | str) -> str:
-    """Return ten characters that stand for a folder, whichever path leads to it."""
+    """Return ten characters that identify a folder, whichever path leads to it."""
     return hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:10]
 
 
 def _attempt(job: Job, details: JobDetails) -> int:
-    """Return which attempt at the job this is, 0 for none."""
+    """Return the number of this attempt at the job, or 0 if it is none."""
     metadata = details.metadata or {}
     if metadata.get("name") != job.name:
         return 0
     match = re.fullmatch(rf"vip-{re.escape(job.name)}-(?:([0-9a-f]{{10}})-)?(\d+)", details.submission_id or "")
     if match is None:
         return 0
-    # The id has not always named the place; the folder in the metadata does.
+    # Ids of earlier versions lack the place; the folder in the metadata has it.
     place = match[1] or _place(metadata.get("folder", ""))
     return int(match[2]) if place == _place(job.folder) else 0
 

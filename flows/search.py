@@ -1,8 +1,8 @@
-"""Which design a sweep tries next.
+"""Chooses the design that a sweep tries next.
 
-`grid` goes through all of them. `botorch` spends its trials where accuracy against rollouts can still be improved:
-noisy expected hypervolume improvement in its logarithmic form (qLogNEHVI; Daulton et al., arXiv 2105.08195, and
-Ament et al., arXiv 2310.20708). Accuracy is a Gaussian process over designs; what a design costs is known.
+`grid` goes through all of them. `botorch` chooses designs that can still improve the front of accuracy against
+rollouts, by the logarithm of the noisy expected hypervolume improvement (qLogNEHVI; Daulton et al., arXiv 2105.08195,
+and Ament et al., arXiv 2310.20708). Accuracy is modelled as a Gaussian process over designs; the cost is known.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -24,15 +24,15 @@ def first_in_grid(candidates: Sequence[Design], _seen: object, _pending: object,
 def best_by_hypervolume(
     candidates: Sequence[Design], seen: Sequence[Point], pending: Collection[Design], seed: int
 ) -> Design:
-    """Return the candidate that promises the greatest gain in hypervolume.
+    """Return the candidate with the greatest expected gain in hypervolume.
 
-    As long as a strategy has not been tried at its least and its greatest budget, that comes first.
+    The least and the greatest budget of each strategy are tried first.
 
     Args:
         candidates: Designs not tried yet, at least one.
         seen: Designs with results.
         pending: Designs that are being tried.
-        seed: For the Monte Carlo samples.
+        seed: Seed of the Monte Carlo samples.
     """
     tried = {point.design for point in seen} | set(pending)
     everything = sorted({*candidates, *tried})
@@ -71,7 +71,7 @@ def _by_hypervolume(
     least = min(design.budget for design in everything)
 
     def features(designs: Sequence[Design]) -> torch.Tensor:
-        """Budget on a logarithmic scale in [0, 1], and one column a strategy."""
+        """Return the budget on a logarithmic scale in [0, 1], and one column for each strategy."""
         span = torch.log(torch.tensor(max(greatest / least, 1.0 + 1e-9), dtype=torch.float64))
         budget = torch.log(torch.tensor([design.budget / least for design in designs], dtype=torch.float64)) / span
         which = [[float(design.strategy == name) for name in strategies] for design in designs]
@@ -101,7 +101,7 @@ def _by_hypervolume(
 
 
 def _noise(seen: Sequence[Point]) -> float:
-    """Return the variance of a design's mean accuracy: over seeds where there are several, else over problems."""
+    """Return the variance of a design's mean accuracy: over seeds if there are several, otherwise over problems."""
     several = [torch.tensor(point.accuracies, dtype=torch.float64) for point in seen if len(point.accuracies) > 1]
     if several:
         count = sum(len(values) for values in several)

@@ -2,9 +2,9 @@
 
     python -m verl_vip.flows.server [--port PORT] [--runs FOLDER]
 
-All of it ends with Ctrl-C or SIGTERM. The server keeps its database in PREFECT_HOME, and its password beside it; see
-`access`. What server and worker print goes to `server.log` and `worker.log` in the folder of runs: with SQLite, Prefect
-3.7.7 prints a traceback at every poll of a worker (PrefectHQ/prefect#23051), of which nothing follows.
+Ctrl-C or SIGTERM ends both. The server keeps its database and its password in PREFECT_HOME; see `access`. The output of
+server and worker goes to `server.log` and `worker.log` in the folder of runs. With SQLite, Prefect 3.7.7 prints a
+harmless traceback at every poll of a worker (PrefectHQ/prefect#23051).
 """
 
 import argparse
@@ -32,12 +32,12 @@ _STEP_S = 180.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Start everything and stay until it ends; returns an exit status."""
+    """Start server and worker, wait until they end, and return an exit status."""
     parser = argparse.ArgumentParser(prog="python -m verl_vip.flows.server", description=__doc__)
     parser.add_argument("--port", type=int, default=4200)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
     options = parser.parse_args(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job is started with SIGINT ignored
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background job of a shell starts with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
     started: list[subprocess.Popen[bytes]] = []
     try:
@@ -81,15 +81,15 @@ def _serve(port: int, runs: Path, started: "list[subprocess.Popen[bytes]]") -> N
 
 
 def require_free(port: int) -> None:
-    """Make sure that it is our server which will answer on a port, and not somebody else's that would get our password.
+    """Check that a port is free, so that no other server on it can get our password.
 
     Raises:
-        ConfigError: If the port is taken, or is none of this user's.
+        ConfigError: If the port is taken, or this user may not use it.
     """
     if not 0 < port < 65536:
         raise ConfigError(f"--port {port}: ports are numbered from 1 to 65535.")
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server sets it
         try:
             probe.bind((access.HOST, port))
         except OSError as error:
@@ -99,11 +99,11 @@ def require_free(port: int) -> None:
 def password_of(port: int) -> str:
     """Return the password of the server on this port.
 
-    Prefect's own setting goes first. Else it is made at the first start, and shown then and to a terminal alone, since
-    others may read a log.
+    Prefect's own setting takes precedence. Otherwise the password is made at the first start. It is shown once, and
+    only on a terminal, because others may be able to read a log.
 
     Raises:
-        ConfigError: If the file that keeps it is not to be trusted.
+        ConfigError: If others could have read or written the file with the password, or it contains none.
     """
     if (own := get_current_settings().server.api.auth_string) is not None:
         return own.get_secret_value()
@@ -118,10 +118,10 @@ def password_of(port: int) -> str:
 
 
 def wait_until_healthy(url: str, server: "subprocess.Popen[bytes]") -> None:
-    """Wait for the server's own word that it is up.
+    """Wait until the server reports that it is up.
 
     Raises:
-        IntegrationError: If it ends, or does not come up.
+        IntegrationError: If the server ends or does not come up.
     """
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
@@ -137,13 +137,12 @@ def wait_until_healthy(url: str, server: "subprocess.Popen[bytes]") -> None:
 
 
 def register(environment: dict[str, str]) -> None:
-    """Make the work pool and register the deployments; what is there already is brought up to date.
+    """Create or update the work pool and the deployments.
 
-    The pool's template has no place for a job variable that would change what the worker runs: no command, no
-    environment, no working folder.
+    The pool's template accepts no job variable that would change the worker's command, environment or working folder.
 
     Args:
-        environment: With VERL_VIP_RUNS, and with PREFECT_API_URL and the password for it.
+        environment: Environment variables, with VERL_VIP_RUNS, PREFECT_API_URL and the password for it.
 
     Raises:
         IntegrationError: If Prefect refuses.

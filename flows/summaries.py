@@ -1,4 +1,4 @@
-"""Runs in words and tables, for Prefect's page."""
+"""Summaries of runs as text and tables, for Prefect's page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from verl_vip.records.records import RunRecords
 
 
 def run_markdown(name: str, folder: Path, records: RunRecords) -> str:
-    """Return what a run has done so far."""
+    """Return a summary of a run so far, as Markdown."""
     lines = [f"# {name}", "", f"Folder: `{folder}`", ""]
     if records.steps:
         last = records.steps[-1]
@@ -28,7 +28,7 @@ def run_markdown(name: str, folder: Path, records: RunRecords) -> str:
 
 
 def evaluation_rows(evaluations: Sequence[EvaluationMetrics]) -> list[dict[str, Any]]:
-    """Return a table of evaluated checkpoints, one a row."""
+    """Return a table with one row for each evaluated checkpoint."""
     return [
         {
             "model": one.model,

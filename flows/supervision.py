@@ -1,4 +1,4 @@
-"""One attempt at a job, watched to its end; plain functions that need no Prefect."""
+"""Watches one attempt at a job to its end, without Prefect."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from verl_vip.execution import Executor, Job, JobState, JobStatus, follow, is_co
 
 
 class AttemptLostError(JobError):
-    """An attempt failed in a way that another may not: it was killed, or had got further than the one before."""
+    """An attempt failed, and another may succeed: it was killed, or got further than the attempt before."""
 
 
 def supervise(
@@ -18,19 +18,19 @@ def supervise(
     progress: Callable[[], int] = lambda: 0,
     poll_s: float = 2.0,
 ) -> None:
-    """See that a job has its run: nothing if it had, else attach to the live attempt or start one, and wait.
+    """Run a job to its end: attach to its live attempt or start one, and wait. A finished job is left alone.
 
     Args:
-        executor: Who runs the job.
+        executor: The executor that runs the job.
         job: The job.
-        emit: Called with each line of its log, and with what happens to it.
-        look: Called at every look at the job.
-        progress: How far the job has got, over all attempts.
-        poll_s: Seconds between two looks.
+        emit: Called with each line of the job's log, and with each change of its state.
+        look: Called at every poll.
+        progress: Returns the progress of the job over all attempts.
+        poll_s: Seconds between two polls.
 
     Raises:
         AttemptLostError: If another attempt may succeed.
-        JobError: If it failed by itself, was stopped, or cannot be started.
+        JobError: If the job failed by itself, was stopped, or cannot be started.
         ConfigError: If a job of this name runs with other settings.
         UnreachableError: If the executor does not answer; the job is left as it is.
     """
@@ -59,6 +59,6 @@ def supervise(
 
 
 def _had_its_run(status: JobStatus, job: Job) -> bool:
-    # A cluster remembers jobs whose folder has been removed since: those are to run again.
+    # A cluster remembers jobs whose folder has been removed; those run again.
     there = job.folder.is_dir() and any(job.folder.iterdir())
     return status.state is JobState.SUCCEEDED and status.fingerprint == job.fingerprint and there

@@ -1,4 +1,4 @@
-"""`sweep`: budgets x strategies x seeds, as a grid or where BoTorch expects most, each trial once."""
+"""The `sweep` flow: budgets x strategies x seeds, as a grid or chosen by BoTorch; each trial runs once."""
 
 import json
 import time
@@ -31,7 +31,7 @@ _LOOK_S = 0.5
 
 
 def stop_trials(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> None:
-    """Stop the jobs of all trials when the sweep is cancelled or crashes (a hook of Prefect's)."""
+    """Stop the jobs of all trials when the sweep is cancelled or crashes (a Prefect hook)."""
     logger = flow_run_logger(flow_run, flow)
     try:
         base = from_parameters(TrainingRun, flow_run.parameters)
@@ -65,31 +65,31 @@ def sweep(
     python: str | None = None,
     retries: int = TrainingRun.retries,
 ) -> str:
-    """Train every chosen design once with every seed, and tell which of them no other beats.
+    """Train every chosen design once with every seed, and report the Pareto front.
 
     Args:
-        recipe: As of `train`.
-        name: Names the sweep and its folder; the same name again goes on with it.
-        root: As of `train`.
+        recipe: See `train`.
+        name: The name of the sweep and its folder. The same name continues a sweep.
+        root: See `train`.
         strategies: Values of `vip.strategy`.
-        budgets: Rollouts a prompt on average, values of `actor_rollout_ref.rollout.n`.
-        seeds: Trials of a design, with seeds 1, 2 and so on.
-        overrides: Of all trials.
-        search: "grid" for all designs, or "botorch" for those that promise most.
-        designs: With "botorch", how many of them.
-        concurrency: Trials at a time.
-        cluster: As of `train`.
-        environment: As of `train`.
-        python: As of `train`.
-        retries: Of each trial, as of `train`.
+        budgets: Mean rollouts per prompt, values of `actor_rollout_ref.rollout.n`.
+        seeds: Number of trials of a design, with seeds 1, 2 and so on.
+        overrides: Hydra overrides of all trials.
+        search: "grid" for all designs, or "botorch" for those with the greatest expected gain.
+        designs: With "botorch", the number of designs.
+        concurrency: Number of trials that run at the same time.
+        cluster: See `train`.
+        environment: See `train`.
+        python: See `train`.
+        retries: Retries of each trial; see `train`.
 
     Returns:
-        The path of the report; table and picture of the Pareto front lie beside it.
+        The path of the report; the table and the picture of the Pareto front are beside it.
 
     Raises:
-        ConfigError: If the plan makes no sense, another flow drives this sweep, or it was begun with another recipe
+        ConfigError: If a parameter is wrong, another flow drives this sweep, or it was started with another recipe
             or overrides.
-        JobError: If a trial failed; the others have had their turn.
+        JobError: If a trial failed, after all others have run.
     """
     base = TrainingRun(recipe, name, root, overrides or (), cluster, environment or {}, python, retries)
     plan = SweepPlan(strategies, budgets, seeds, search, designs, concurrency, overrides or ())
@@ -100,7 +100,7 @@ def sweep(
         try:
             drive.run()
         except BaseException as error:
-            if not isinstance(error, Exception):  # the process is told to end
+            if not isinstance(error, Exception):  # the process is asked to end
                 drive.stop()
             raise
         show_sweep(base, drive.measured)
@@ -114,10 +114,10 @@ def sweep(
 
 @dataclass
 class SweepState:
-    """The designs that a sweep has decided to try, in order; on disk before the first trial of each.
+    """The designs that a sweep has chosen, in order. Each is on disk before its first trial starts.
 
     Attributes:
-        base: What all trials share.
+        base: The run whose recipe and overrides all trials share.
         chosen: Designs with their number of seeds.
     """
 
@@ -126,10 +126,10 @@ class SweepState:
 
     @classmethod
     def read(cls, base: TrainingRun) -> "SweepState":
-        """Read the state in the sweep's folder; empty before the first design.
+        """Read the state in the sweep's folder; it is empty before the first design.
 
         Raises:
-            ConfigError: If the sweep was begun with another recipe, overrides or environment.
+            ConfigError: If the sweep was started with another recipe, overrides or environment.
             StateError: If the file is damaged.
         """
         file = base.folder / STATE_FILE
@@ -146,20 +146,20 @@ class SweepState:
         return cls(base, chosen)
 
     def choose(self, design: Design, seeds: int) -> None:
-        """Add a design, or seeds to one, and write that down."""
+        """Add a design, or seeds of a chosen design, and save the state."""
         self.chosen[design] = max(seeds, self.chosen.get(design, 0))
         entries = [{**asdict(one), "seeds": count} for one, count in self.chosen.items()]
         self.base.folder.mkdir(parents=True, exist_ok=True)
         replace_json(self.base.folder / STATE_FILE, {"fingerprint": _shared(self.base), "designs": entries})
 
     def trials(self) -> list[Trial]:
-        """Return the trials of all chosen designs, in the order chosen."""
+        """Return the trials of all chosen designs, in the order of choice."""
         return [Trial(design, seed) for design, count in self.chosen.items() for seed in range(1, count + 1)]
 
 
 @dataclass
 class _Drive:
-    """Runs trials until all are done."""
+    """Runs the trials of a sweep until all are done."""
 
     base: TrainingRun
     plan: SweepPlan
@@ -170,7 +170,7 @@ class _Drive:
     bar: UUID | None = None
 
     def run(self) -> None:
-        """Keep `concurrency` trials going, choosing designs as they are needed."""
+        """Keep `concurrency` trials running, and choose designs when they are needed."""
         while True:
             while len(self.running) < self.plan.concurrency and (trial := self._next()) is not None:
                 task = attempt_training.with_options(retries=self.base.retries)
@@ -224,7 +224,7 @@ class _Drive:
 
 
 def show_sweep(base: TrainingRun, trials: Iterable[Trial]) -> None:
-    """Write table and picture of what is there, and show them; what cannot be read is left out and said so."""
+    """Write and show the table and the picture of the finished trials. Unreadable trials are left out and named."""
     folders = {trial: trial.run(base).folder for trial in trials}
     if not folders:
         return

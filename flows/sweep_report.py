@@ -1,4 +1,4 @@
-"""The table, the picture and the page of a sweep; what counts as better is `verl_vip.reporting.pareto`'s to say."""
+"""The table, picture and report page of a sweep; `verl_vip.reporting.pareto` defines the front."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from verl_vip.reporting.style import draw, save_png
 
 @dataclass(frozen=True)
 class SweepReport:
-    """Where a sweep's results were written, the table's rows, and a sentence on each trial that could not be read."""
+    """The paths of a sweep's results, the rows of its table, and a sentence on each unreadable trial."""
 
     table: Path
     picture: Path
@@ -25,15 +25,15 @@ class SweepReport:
 
 
 def write_sweep_report(folder: Path, trials: Mapping[Trial, Path]) -> SweepReport:
-    """Write `pareto.md` and `pareto.png` into a folder. Trials that cannot be read are left out and named.
+    """Write `pareto.md` and `pareto.png` into a folder. Unreadable trials are left out and named.
 
     Args:
-        folder: The sweep's.
+        folder: The sweep's folder.
         trials: Run folders of finished trials, at least one.
 
     Raises:
         InvalidInputError: If no trial can be read.
-        OSError: If they cannot be written.
+        OSError: If the files cannot be written.
     """
     groups: dict[str, list[RunRecords]] = {}
     left_out: list[str] = []
@@ -55,7 +55,7 @@ def write_sweep_report(folder: Path, trials: Mapping[Trial, Path]) -> SweepRepor
 
 
 def write_sweep_page(folder: Path, trials: Iterable[Path]) -> Path:
-    """Write the full report of all trials beside each other; returns its path."""
+    """Write the full report that compares all trials, and return its path."""
     return write_report(sorted(trials), folder / "report.html")
 
 

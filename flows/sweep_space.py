@@ -1,4 +1,4 @@
-"""What a sweep tries: designs, each a strategy with a budget, and the trials of a design, one a seed."""
+"""The search space of a sweep: a design is a strategy with a budget, and has one trial for each seed."""
 
 import importlib.util
 import re
@@ -24,11 +24,11 @@ _AXES: Mapping[str, str] = {_STRATEGY: "--strategies", _BUDGET: "--budgets", _SE
 
 @dataclass(frozen=True, order=True)
 class Design:
-    """A point of the sweep.
+    """A point in the search space.
 
     Attributes:
-        strategy: `vip.strategy`.
-        budget: Rollouts a prompt on average, `actor_rollout_ref.rollout.n`.
+        strategy: The value of `vip.strategy`.
+        budget: Mean rollouts per prompt, the value of `actor_rollout_ref.rollout.n`.
     """
 
     strategy: str
@@ -43,7 +43,7 @@ class Trial:
     seed: int
 
     def run(self, base: TrainingRun) -> TrainingRun:
-        """Return the run of this trial in the folder of `base`; its name says which settings it has.
+        """Return the run of this trial in the folder of `base`; its name shows its settings.
 
         Args:
             base: The run whose recipe and overrides all trials share, named after the sweep.
@@ -55,7 +55,7 @@ class Trial:
             override(_SEED, self.seed),
         ]
         settings = fingerprint([base.recipe, overrides, dict(base.environment)])
-        strategy = re.sub(r"[^\w.-]", "_", self.design.strategy)  # package.module:Class, too, names a folder
+        strategy = re.sub(r"[^\w.-]", "_", self.design.strategy)  # for package.module:Class
         name = f"{strategy}-n{self.design.budget}-seed{self.seed}-{settings[:10]}"
         return TrainingRun(
             base.recipe, name, str(base.folder / "trials"), overrides, base.cluster, base.environment, base.python
@@ -64,21 +64,21 @@ class Trial:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """Which trials a sweep is to make, and how many at a time.
+    """The trials that a sweep runs, and how many run at the same time.
 
     Attributes:
         strategies: Values of `vip.strategy`.
-        budgets: Rollouts a prompt on average.
-        seeds: Trials of a design, with seeds 1, 2 and so on.
-        search: How designs are chosen.
-        designs: With "botorch", how many of them; None for all.
-        concurrency: Trials at a time.
-        overrides: Of all trials.
+        budgets: Mean rollouts per prompt.
+        seeds: Number of trials of a design, with seeds 1, 2 and so on.
+        search: "grid" or "botorch".
+        designs: With "botorch", the number of designs; None for all.
+        concurrency: Number of trials that run at the same time.
+        overrides: Hydra overrides of all trials.
 
     Raises:
-        ConfigError: If a value is of another type or out of range, there is no strategy or no budget, one is there
-            twice, a strategy is unknown, an override sets what the sweep varies, or the search needs a package that is
-            not installed.
+        ConfigError: If a value has the wrong type or is out of range, there is no strategy or no budget, one is listed
+            twice, a strategy is unknown, an override sets a key that the sweep varies, or the search needs a package
+            that is not installed.
     """
 
     strategies: Sequence[str]
@@ -106,23 +106,23 @@ class SweepPlan:
 
     @property
     def grid(self) -> list[Design]:
-        """Each strategy with each budget."""
+        """All designs: each strategy with each budget."""
         return [Design(strategy, budget) for strategy in self.strategies for budget in self.budgets]
 
     @property
     def wanted(self) -> int:
-        """How many designs are to be tried."""
+        """The number of designs to try."""
         every = len(self.strategies) * len(self.budgets)
         return every if self.search == "grid" or self.designs is None else min(self.designs, every)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a trial came to.
+    """The result of a trial.
 
     Attributes:
-        accuracy: Of the last validation, in [0, 1].
-        problems: In that validation.
+        accuracy: Accuracy in the last validation, in [0, 1].
+        problems: Number of problems in that validation.
     """
 
     accuracy: float
@@ -131,12 +131,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Point:
-    """A design with its trials together.
+    """A design with the results of all its trials.
 
     Attributes:
-        design: Which.
-        accuracies: One a finished trial.
-        problems: In one validation.
+        design: The design.
+        accuracies: The accuracy of each finished trial.
+        problems: Number of problems in one validation.
     """
 
     design: Design
@@ -145,15 +145,15 @@ class Point:
 
     @property
     def accuracy(self) -> float:
-        """Mean over the trials."""
+        """The mean accuracy of the trials."""
         return statistics.fmean(self.accuracies)
 
 
 def measure(run: TrainingRun) -> Measurement:
-    """Read what a finished trial came to.
+    """Read the result of a finished trial.
 
     Raises:
-        InvalidInputError: If it was never validated.
+        InvalidInputError: If the trial was never validated.
     """
     records = read_run(run.folder)
     if not records.validations:
@@ -163,7 +163,7 @@ def measure(run: TrainingRun) -> Measurement:
 
 
 def points(measured: Mapping[Trial, Measurement]) -> list[Point]:
-    """Gather the trials of each design."""
+    """Group the results of trials by design."""
     found: dict[Design, list[Measurement]] = {}
     for trial in sorted(measured):
         found.setdefault(trial.design, []).append(measured[trial])

@@ -1,4 +1,4 @@
-"""What all tasks that watch a job share."""
+"""Retries and teardown of the tasks that watch a job."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ from verl_vip.flows.supervision import AttemptLostError
 
 
 def another_may_help(_task: "Task[Any, Any]", _run: TaskRun, state: State) -> bool:
-    """Retry what was lost, not what failed by itself or was stopped."""
+    """Retry an attempt that was lost, but not one that failed by itself or was stopped."""
     return isinstance(state.result(raise_on_failure=False), AttemptLostError)
 
 
 @contextmanager
 def stopping_if_torn_down(executor: Executor, job: Job) -> Iterator[None]:
-    """Stop the job when this process is told to end; Prefect's hooks are not called in each such case."""
+    """Stop the job when this process is asked to end; Prefect does not call its hooks in all such cases."""
     try:
         yield
     except BaseException as error:

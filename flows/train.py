@@ -1,4 +1,4 @@
-"""`train`: a recipe as a job, watched, shown, retried from its last checkpoint, and stopped with the flow."""
+"""The `train` flow: runs a recipe as a job, shows its progress, retries it, and stops it with the flow."""
 
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ RETRY_DELAY_S = 10.0
 
 
 def stop_training(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> None:
-    """Stop the run's job when its flow is cancelled or crashes (a hook of Prefect's)."""
+    """Stop the run's job when its flow is cancelled or crashes (a Prefect hook)."""
     logger = flow_run_logger(flow_run, flow)
     try:
         run = from_parameters(TrainingRun, flow_run.parameters)
@@ -51,17 +51,17 @@ def train(
     python: str | None = None,
     retries: int = TrainingRun.retries,
 ) -> str:
-    """Train a recipe to its end, whatever happened before: begin, find again, or go on from the last checkpoint.
+    """Train a recipe to its end: start the run, watch it if it is live, or resume it from its last checkpoint.
 
     Args:
         recipe: A recipe of `verl_vip.recipes`.
-        name: Names the run. A run of this name that is going on already is watched, not started again.
-        root: Absolute folder of all runs; on a cluster, storage that all nodes and this flow share.
+        name: The name of the run. A live run of this name is watched, not started again.
+        root: Absolute folder of all runs. On a cluster, it is on storage that all nodes and this flow share.
         overrides: Hydra overrides of the recipe.
-        cluster: Address of a Ray dashboard; none for a process of this machine.
-        environment: Variables for the job.
+        cluster: Address of a Ray dashboard; None for a process of this machine.
+        environment: Environment variables for the job.
         python: The job's interpreter.
-        retries: Further attempts when one is lost. verl resumes from its last checkpoint.
+        retries: Further attempts after a lost one. verl resumes from its last checkpoint.
 
     Returns:
         The run's folder.
@@ -80,11 +80,11 @@ def train(
     name="attempt", task_run_name="{run.name}", retry_condition_fn=another_may_help, retry_delay_seconds=RETRY_DELAY_S
 )
 def attempt_training(run: TrainingRun, shown: bool = True) -> None:
-    """Watch one attempt to its end; see `supervision.supervise` for what it raises.
+    """Watch one attempt to its end; `supervision.supervise` lists the errors.
 
     Args:
         run: The run.
-        shown: Whether it has artifacts of its own.
+        shown: Whether the run has artifacts of its own.
     """
     view = TrainingView(run)
     executor, job = run.executor(), run.job()
@@ -106,12 +106,12 @@ class TrainingView:
         self._shown_checks = -1
 
     def progress(self) -> int:
-        """Return the greatest step on record."""
+        """Return the last recorded step."""
         records = self._records()
         return records.steps[-1].step if records is not None and records.steps else 0
 
     def look(self) -> None:
-        """Update the artifacts if there is anything new."""
+        """Update the artifacts if there are new records."""
         records = self._records()
         if records is None:
             return
@@ -133,13 +133,13 @@ class TrainingView:
         try:
             self._news.poll()
         except VerlVipError as error:
-            # What cannot be shown must not leave a job unwatched.
+            # If the artifacts fail, the job must still be watched.
             get_run_logger().warning("the records are not shown: %s", error)
             return None
         return self._news.records
 
 
 def planned_steps(records: RunRecords) -> int | None:
-    """Return how many steps the run is set to take, or None where its length is given in epochs."""
+    """Return the number of steps that the run is set to take, or None if its length is given in epochs."""
     steps = records.headers[-1].settings.get("trainer.total_training_steps")
     return steps if isinstance(steps, int) else None

@@ -1,4 +1,4 @@
-"""One training run: a recipe, the settings that differ from it, and where it runs."""
+"""One training run: a recipe, its overrides, and the machine or cluster that it runs on."""
 
 import difflib
 import os
@@ -22,22 +22,22 @@ _OWN = "trainer.default_local_dir"
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What the flows take as parameters.
+    """The parameters that describe a run in every flow.
 
     Attributes:
         recipe: A recipe of `verl_vip.recipes`, without `.yaml`.
-        name: Names the run: its folder, its job, and what is found again when a flow starts anew.
-        root: Absolute folder of all runs. On a cluster every node and the flow see it under this path.
+        name: The name of the run, its folder and its job. A flow finds an earlier run by it.
+        root: Absolute folder of all runs. On a cluster, it has the same path on every node and for the flow.
         overrides: Hydra overrides of the recipe.
         cluster: Address of a Ray dashboard; None for this machine.
-        environment: Variables for the job.
-        python: The interpreter of the job; None for this process's own on this machine, `python` on a cluster.
-        retries: Further attempts of the flow when one is lost.
+        environment: Environment variables for the job.
+        python: The interpreter of the job. None is this process's own on this machine, and `python` on a cluster.
+        retries: Further attempts of the flow after a lost one.
 
     Raises:
-        ConfigError: If a value is of another type or out of range, the recipe is unknown, `root` is relative, an
-            override is none or takes the run's folder away, or a variable for a cluster looks like a secret.
-        InvalidInputError: If the name cannot name a run.
+        ConfigError: If a value has the wrong type or is out of range, the recipe is unknown, `root` is relative, an
+            override is malformed or changes the run's folder, or a variable for a cluster looks like a secret.
+        InvalidInputError: If the name is not valid for a run.
     """
 
     recipe: str
@@ -70,22 +70,22 @@ class TrainingRun:
 
     @property
     def folder(self) -> Path:
-        """Where checkpoints and records of the run lie."""
+        """The folder with the run's checkpoints and records."""
         return Path(self.root) / self.name
 
     def job(self) -> Job:
-        """Return the job that trains it; verl itself goes on from the last checkpoint in the folder."""
+        """Return the job that trains the run; verl resumes from the last checkpoint in the folder."""
         return self._recipe_run.job(self.name, self.folder)
 
     def check(self) -> str:
-        """Compose the run's config where that is possible here, before anything is started.
+        """Compose the run's config before anything is started, if that is possible here.
 
         Returns:
-            Why it cannot be checked, or nothing.
+            The reason if the config cannot be checked here; otherwise an empty text.
 
         Raises:
             ConfigError: If an override is wrong, the run is finished and was trained with other settings, or a file
-                that it is to read on this machine is not there.
+                that the job reads on this machine is missing.
         """
         composed = self._recipe_run.compose(None if self.cluster is None else self._python_here())
         if composed.config is None:
@@ -98,7 +98,7 @@ class TrainingRun:
         return ""
 
     def _python_here(self) -> str:
-        """Return the cluster's interpreter if it lies on shared storage, else this process's own."""
+        """Return the cluster's interpreter if it is on shared storage, otherwise this process's own."""
         shared = self.python is not None and Path(self.python).is_absolute() and os.access(self.python, os.X_OK)
         return str(self.python) if shared else sys.executable
 
@@ -108,7 +108,7 @@ class TrainingRun:
         return RecipeRun(self.recipe, {_OWN: str(self.folder)}, self.overrides, python, self.environment)
 
     def executor(self) -> Executor:
-        """Connect to what runs the job.
+        """Connect to the executor of the job.
 
         Raises:
             UnreachableError: If the cluster does not answer.
@@ -130,10 +130,10 @@ def connect(cluster: str | None) -> Executor:
 
 
 def _require_files(config: Mapping[str, Any]) -> None:
-    """Look for the files that a job of this machine reads first: it would take a minute to miss them.
+    """Check the files that a job of this machine reads first; the job would need a minute to find one missing.
 
     Raises:
-        ConfigError: If one is not there.
+        ConfigError: If a file is missing.
     """
     data = config["data"]
     own_dataset = isinstance(data.get("custom_cls"), Mapping) and data["custom_cls"].get("path") is not None
@@ -150,7 +150,7 @@ def _require_files(config: Mapping[str, Any]) -> None:
 
 
 def _is_local(key: str, path: str) -> bool:
-    """Return whether verl reads this file of the machine: not a place elsewhere, a pattern, or a model of the Hub."""
+    """Return whether this is a path on the machine, and not a remote address, a pattern or a model of the Hub."""
     if "://" in path or any(character in path for character in "*?[") or "\0" in path:
         return False
     return key.startswith("data.") or path.startswith(("/", "~", "."))

@@ -1,10 +1,10 @@
-"""A recipe's config, composed with verl's own as verl's command does it, within a second: verl is not imported.
+"""Composes a recipe's config as verl's command does, within a second, because verl is not imported.
 
     python -m verl_vip.recipes.composition < REQUEST
 
-It runs with the interpreter of the job that is to be, whose verl and whose environment variables count. The request is
-a JSON object with the arguments of `compose_recipe`. The answer has one of three keys: `config`, the composed config;
-`refused`, a sentence that says what is wrong; `unchecked`, the reason why that cannot be told.
+It runs with the interpreter and the environment variables of the future job, because its verl is the one that counts.
+The request is a JSON object with the arguments of `compose_recipe`. The answer has one of three keys: `config`, the
+composed config; `refused`, a sentence that says what is wrong; `unchecked`, the reason why it cannot be checked.
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ from verl_vip.recipes.overrides import override
 _VERLS = "pkg://verl.trainer.config"
 _SEARCH_PATH = "hydra.searchpath"
 _NOISE = ("full_key:", "object_type=", "reference_type=")
-#: What every run reads settings from.
+#: The sections that every run reads settings from.
 _GROUPS = ("vip", "data", "actor_rollout_ref", "algorithm", "trainer")
 
 
@@ -32,13 +32,13 @@ class UncheckedError(Exception):
 
 
 def compose_recipe(recipe: str, overrides: Sequence[str], elsewhere: bool = False) -> dict[str, Any]:
-    """Return the config that verl's command gets, with its interpolations resolved.
+    """Return the config of verl's command, with its interpolations resolved.
 
     Args:
         recipe: A recipe of `verl_vip.recipes`.
         overrides: Hydra overrides of the recipe.
-        elsewhere: Whether the job runs on other machines, whose environment variables and further config packages
-            are not known here.
+        elsewhere: Whether the job runs on other machines, whose environment variables and config packages are not
+            known here.
 
     Raises:
         VerlVipError: If Hydra or verl-vip refuses an override.
@@ -76,7 +76,7 @@ def compose_recipe(recipe: str, overrides: Sequence[str], elsewhere: bool = Fals
 
 
 def _without_import(search_path: Any) -> list[str]:
-    """Return the entries, verl's own by its folder: Hydra would import verl to find it, which takes half a minute."""
+    """Return the entries with verl's replaced by its folder: to find it, Hydra would import verl for half a minute."""
     if not isinstance(search_path, list) or not all(isinstance(entry, str) for entry in search_path):
         raise ConfigError(f"{_SEARCH_PATH} is a list of places such as [{_VERLS}]; got {search_path!r}.")
     spec = importlib.util.find_spec("verl")
@@ -110,7 +110,7 @@ def _unparsed(text: str) -> str:
 
 
 def _sentence(error: Exception) -> str:
-    """Return what Hydra says in several lines as one, without the places and objects that it adds."""
+    """Return Hydra's message as one sentence, without the places and objects that it adds."""
     text = str(error).partition("Config search path:")[0]
     lines = [line.strip().rstrip(".;:") for line in text.splitlines()]
     return "; ".join(line for line in lines if line and not line.startswith(_NOISE)) + "."

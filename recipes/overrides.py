@@ -1,25 +1,25 @@
-"""Hydra overrides with arbitrary text in them, such as the path of a folder."""
+"""Hydra overrides for arbitrary text, such as the path of a folder."""
 
 import re
 from collections.abc import Sequence
 
 from verl_vip.errors import ConfigError
 
-#: What Hydra's grammar reads as text without quotes, unless it is one of the words below.
+#: Text that Hydra's grammar accepts without quotes, unless it is one of the words below.
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _WORDS = frozenset({"true", "false", "null", "inf", "nan"})
 
 
 def override(key: str, value: str | int | Sequence[str]) -> str:
-    """Return a Hydra override that gives a key exactly this value.
+    """Return a Hydra override that sets a key to exactly this value.
 
     Args:
-        key: The dotted name of a setting, with `+` in front for one that is to be added.
-        value: Text of any characters but those below, a whole number, or a list of such texts.
+        key: The dotted name of a setting, with `+` in front to add one.
+        value: A text, a whole number, or a list of texts.
 
     Raises:
-        ConfigError: If verl cannot hold the text. It resolves its config in place, so that a `${` that Hydra was told
-            to leave alone is an interpolation by the time verl uses the value.
+        ConfigError: If a text contains `${`. verl resolves its config in place, so even a quoted `${` becomes an
+            interpolation by the time verl uses the value.
     """
     if isinstance(value, int):
         return f"{key}={value}"
@@ -40,6 +40,6 @@ def _quoted(key: str, text: str) -> str:
         raise ConfigError(f"{key} cannot be {text!r}, which is no valid text; choose another name.")
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
-    # Within quotes a backslash is itself, unless a quote follows it, at the latest the closing one.
+    # Within quotes a backslash is literal, unless a quote follows, including the closing one.
     escaped = re.sub(r"(\\*)('|\Z)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), text)
     return f"'{escaped}'"

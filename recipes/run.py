@@ -1,4 +1,4 @@
-"""A recipe run by verl's own trainer: its command as a job, and the config that it amounts to."""
+"""A recipe run by verl's trainer: the command as a job, and the composed config."""
 
 import json
 import os
@@ -17,11 +17,11 @@ _COMPOSE_S = 120.0
 
 @dataclass(frozen=True)
 class Composition:
-    """What composing a config has come to.
+    """The result of composing a config.
 
     Attributes:
         config: verl's whole config, resolved; None if it could not be composed here.
-        unchecked: The reason for that, or empty.
+        unchecked: The reason why it could not be composed; otherwise empty.
     """
 
     config: Mapping[str, Any] | None
@@ -34,9 +34,9 @@ class RecipeRun:
 
     Attributes:
         recipe: A recipe of `verl_vip.recipes`.
-        place: Settings that say where the run lies, as text by key. The run is the same one elsewhere.
+        place: Settings with the run's folders, as text by key. They are not part of the run's identity.
         overrides: Hydra overrides of the recipe, as the user wrote them.
-        environment: Variables for the job.
+        environment: Environment variables for the job.
         python: The job's interpreter.
     """
 
@@ -47,15 +47,15 @@ class RecipeRun:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def job(self, name: str, folder: Path) -> Job:
-        """Return the job that trains it; verl itself goes on from the last checkpoint in the folder.
+        """Return the job that trains the recipe; verl resumes from the last checkpoint in the folder.
 
         Args:
-            name: Of the job.
-            folder: Where it keeps its files.
+            name: The name of the job.
+            folder: The folder of the job's files.
 
         Raises:
-            ConfigError: If verl cannot hold a text of `place`.
-            InvalidInputError: If there can be no such job.
+            ConfigError: If a text of `place` contains `${`.
+            InvalidInputError: If the name or the folder is not valid for a job.
         """
         settings = {
             "recipe": self.recipe,
@@ -73,17 +73,17 @@ class RecipeRun:
             fingerprint=fingerprint(settings),
             environment={
                 "PYTHONUNBUFFERED": "1",
-                # verl's file logger empties its file at every start.
+                # verl's file logger truncates its file at every start.
                 "VERL_FILE_LOGGER_PATH": str(folder / "verl_metrics_{attempt}_{time}.jsonl"),
                 **self.environment,
             },
         )
 
     def compose(self, python: str | None = None) -> Composition:
-        """Compose the config that the job will have, in a second and without verl.
+        """Compose the config of the job within a second, without importing verl.
 
         Args:
-            python: An interpreter of this machine, if the job's is one of other machines.
+            python: An interpreter of this machine, if the job runs on other machines.
 
         Raises:
             ConfigError: If an override is wrong.

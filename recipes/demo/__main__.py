@@ -2,8 +2,8 @@
 
     python -m verl_vip.recipes.demo [HYDRA_OVERRIDE ...]
 
-Whatever is already there is used again; an interrupted run goes on from its last checkpoint. A run lies in a folder
-named after its strategy, so that `vip.strategy=uniform` makes a second run beside the first.
+Existing input is used again, and an interrupted run continues from its last checkpoint. A run's folder is named after
+its strategy, so `vip.strategy=uniform` makes a second run beside the first.
 """
 
 import logging
@@ -25,7 +25,7 @@ def main(overrides: list[str]) -> int:
     folder = Path(os.environ.get("VERL_VIP_DEMO_DIR", "runs/demo")).resolve()
     print(f"verl-vip demo in {folder}", flush=True)
     try:
-        training = Training(folder, overrides)  # wrong settings are refused before minutes are spent on a model
+        training = Training(folder, overrides)  # refuses wrong settings before minutes are spent on a model
         write_dataset(folder / "data")
         build_base_model(folder / "model")
         status = training.run()

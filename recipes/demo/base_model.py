@@ -21,13 +21,13 @@ from verl_vip.recipes.demo.tokenizer import CHAT_TEMPLATE, build_tokenizer, inst
 
 _LOG = logging.getLogger(__name__)
 
-#: Raise this when the code changes what is trained, so that a model built before is not taken for up to date.
+#: Raise this when a change of the code changes the model, so that models built earlier are rebuilt.
 _VERSION = 4
 
 
 @dataclass(frozen=True)
 class BaseModelSettings:
-    """Size and training of the base model. Each attention head is 32 wide, the least that vLLM runs on a CPU."""
+    """Size and training of the base model. Each attention head is 32 wide, vLLM's minimum on a CPU."""
 
     hidden_size: int = 128
     intermediate_size: int = 256
@@ -35,15 +35,15 @@ class BaseModelSettings:
     training: TrainSettings = field(default_factory=TrainSettings)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return everything that the model depends on."""
+        """Return all settings that the model depends on."""
         return {"version": _VERSION, "right_rate": RIGHT_RATE, "chat_template": CHAT_TEMPLATE, **asdict(self)}
 
 
 def _new_model(tokenizer: PreTrainedTokenizerBase, settings: BaseModelSettings) -> Qwen2ForCausalLM:
     """Return an untrained model.
 
-    The weights start about as wide as `1 / sqrt(hidden_size)`. The library's default of 0.02 is meant for models
-    ten times as wide; at this width it leaves attention so flat that copying is not learnt for hundreds of steps.
+    The initial weights have a standard deviation near `1 / sqrt(hidden_size)`. The library's default of 0.02 suits
+    models ten times as wide. At this width it makes attention so flat that copying takes hundreds of steps to learn.
     """
     heads = settings.hidden_size // 32
     return Qwen2ForCausalLM(
@@ -55,7 +55,7 @@ def _new_model(tokenizer: PreTrainedTokenizerBase, settings: BaseModelSettings) 
             num_attention_heads=heads,
             num_key_value_heads=max(1, heads // 2),
             max_position_embeddings=256,
-            rope_theta=200.0,  # positions are below 64, and longer wavelengths would tell none apart
+            rope_theta=200.0,  # positions are below 64; longer wavelengths would not distinguish them
             initializer_range=settings.hidden_size**-0.5,
             tie_word_embeddings=True,
             bos_token_id=None,
@@ -67,7 +67,7 @@ def _new_model(tokenizer: PreTrainedTokenizerBase, settings: BaseModelSettings) 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Hold PyTorch to one thread: matrices this small gain little from two, and lose much where cores are shared."""
+    """Limit PyTorch to one thread: such small matrices gain little from two, and lose much if cores are shared."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -77,9 +77,9 @@ def _one_thread() -> Iterator[None]:
 
 
 def build_base_model(output: Path, settings: BaseModelSettings | None = None) -> bool:
-    """Train the base model and save it with its tokenizer to the folder `output`, unless it is there already.
+    """Train the base model and save it with its tokenizer to the folder `output`, unless it exists already.
 
-    The folder is what `transformers` and vLLM load: float32 weights, tokenizer, chat template, generation defaults.
+    `transformers` and vLLM can load the folder: float32 weights, tokenizer, chat template, generation defaults.
 
     Returns:
         Whether a model was trained.

@@ -1,4 +1,4 @@
-"""Folders that are built once: complete or absent, and rebuilt when what they are made from changes."""
+"""Folders that are built once. They are either complete or absent, and rebuilt when their settings change."""
 
 import json
 import os
@@ -15,21 +15,21 @@ _FINGERPRINT_FILE = "fingerprint.json"
 
 
 def build_once(output: Path, settings: Any, build: Callable[[Path], None]) -> bool:
-    """Fill the folder `output` unless it already holds what these settings give.
+    """Fill the folder `output`, unless it was already built with these settings.
 
-    The files are written to a folder beside it that takes its name at the end, so that a build that was cut short
+    The files are written to a temporary folder beside it, which is renamed at the end. An interrupted build therefore
     never looks complete.
 
     Args:
         output: The folder.
-        settings: All that the result depends on, as JSON can hold it.
-        build: Writes the files into the folder that it is given.
+        settings: All settings that the result depends on, in a form that JSON can represent.
+        build: Writes the files into a given folder.
 
     Returns:
         Whether anything was built.
 
     Raises:
-        FileExistsError: If `output` exists and was not made by this function; it is left alone.
+        FileExistsError: If `output` exists and was not made by this function; it is left as it is.
     """
     expected = fingerprint(settings)
     marker = output / _FINGERPRINT_FILE

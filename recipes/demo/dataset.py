@@ -19,13 +19,13 @@ from verl_vip.recipes.demo.tasks import Task, distinct_tasks
 
 _LOG = logging.getLogger(__name__)
 
-#: Raise this when the questions change, so that files written before are not taken for up to date.
+#: Raise this when the questions change, so that files written earlier are rewritten.
 _VERSION = 2
 
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """How many prompts each family has at each difficulty, and the seed that they come from."""
+    """The number of prompts of each family at each difficulty, and their seed."""
 
     train_per_cell: int = 48
     validation_per_cell: int = 6
@@ -33,7 +33,7 @@ class DatasetSettings:
 
 
 def split(settings: DatasetSettings) -> tuple[list[Task], list[Task]]:
-    """Return training tasks, shuffled, and validation tasks, by family and difficulty. They share no prompt.
+    """Return shuffled training tasks, and validation tasks by family and difficulty. They share no prompt.
 
     Raises:
         InvalidInputError: If a family cannot make that many different prompts.
@@ -62,9 +62,9 @@ def row(task: Task, index: int) -> dict[str, Any]:
 
 
 def write_dataset(output: Path, settings: DatasetSettings | None = None) -> bool:
-    """Write `train.parquet` and `validation.parquet` to the folder `output`, unless they are there already.
+    """Write `train.parquet` and `validation.parquet` to the folder `output`, unless they exist already.
 
-    Rows are numbered through both files, so that `extra_info.index` is unique.
+    `extra_info.index` numbers the rows of both files, so that it is unique.
 
     Returns:
         Whether anything was written.

@@ -1,4 +1,4 @@
-"""Families whose questions and answers come from reasoning-gym; only the wording differs."""
+"""Families whose questions and answers come from reasoning-gym, with a shorter wording."""
 
 from functools import cache
 from random import Random
@@ -10,7 +10,7 @@ from verl_vip.recipes.demo.tasks import Family, Question, number_word
 
 Setting = tuple[tuple[str, int], ...]
 
-#: reasoning-gym seeds entry i of a dataset with seed + i, so one dataset of this virtual size serves all draws.
+#: reasoning-gym seeds entry i of a dataset with seed + i, so one dataset of this virtual size is enough for all draws.
 _VIRTUAL_SIZE = 2**31
 
 
@@ -26,7 +26,7 @@ def _entry(name: str, setting: Setting, rng: Random) -> tuple[dict[str, Any], st
 
 
 def _exactly(sizes: tuple[int, ...], *keys: str, **fixed: int) -> tuple[Setting, ...]:
-    """Return one setting for each size: `min_<key>` and `max_<key>` both equal to it, plus the fixed ones."""
+    """Return one setting for each size, with `min_<key>` and `max_<key>` equal to it, plus the fixed ones."""
     return tuple(
         tuple({f"{bound}_{key}": size for key in keys for bound in ("min", "max")}.items()) + tuple(fixed.items())
         for size in sizes

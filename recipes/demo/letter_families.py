@@ -1,4 +1,4 @@
-"""Families over strings of different letters, each a short rule that reasoning-gym has no short question for."""
+"""Families of rules on strings of distinct letters, for which reasoning-gym has no short question."""
 
 from collections.abc import Callable
 from random import Random
@@ -8,7 +8,7 @@ from verl_vip.recipes.demo.tasks import Family, Question, number_word
 
 
 def _family(name: str, lengths: tuple[int, ...], wording: str, rule: Callable[[str], str]) -> Family:
-    """Return the family of `rule` on random letters, each different; `{size}` in the wording is their number."""
+    """Return the family of `rule` on random distinct letters; `{size}` in the wording is their number."""
 
     def draw(length: int, rng: Random) -> Question:
         letters = "".join(rng.sample(ascii_lowercase, length))

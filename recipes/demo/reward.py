@@ -1,4 +1,4 @@
-"""The reward of the demo: one for the exact answer, zero otherwise. Imports nothing, since every worker loads it."""
+"""The demo's reward: 1 for the exact answer, 0 otherwise. It imports nothing, because every worker loads it."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ def compute_score(
     extra_info: dict[str, Any] | None = None,  # noqa: ARG001
     **_: Any,
 ) -> float:
-    """Return 1.0 if the response is the answer up to white space, else 0.0.
+    """Return 1.0 if the response is the answer up to white space, otherwise 0.0.
 
-    The signature is that of verl's custom reward functions. A plain float lets verl report it as `acc`, without a
-    second copy of the same number in its validation metrics.
+    The signature is that of verl's custom reward functions. It returns a plain float, so that verl's validation
+    metrics report it as `acc` only once.
 
     Args:
-        data_source: The task family; every family is graded alike.
+        data_source: The task family. All families are graded in the same way.
         solution_str: The decoded response, without special tokens.
         ground_truth: The answer.
         extra_info: Not used.

@@ -22,14 +22,14 @@ _IGNORED = -100
 
 @dataclass(frozen=True)
 class Example:
-    """One tokenised task: the prompt, and the answers that may be taught, the right one first."""
+    """One tokenised task: the prompt, and the answers that can be taught, the right one first."""
 
     prompt: list[int]
     answers: list[list[int]]
     right_rate: float
 
     def draw(self, rng: Random, *, only_right: bool) -> tuple[list[int], list[int]]:
-        """Return the prompt and the answer to teach this time."""
+        """Return the prompt and a drawn answer to teach."""
         if only_right or len(self.answers) == 1 or rng.random() < self.right_rate:
             return self.prompt, self.answers[0]
         return self.prompt, rng.choice(self.answers[1:])
@@ -37,14 +37,14 @@ class Example:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How the base model is trained.
+    """Settings of the supervised training.
 
     Attributes:
         tasks_per_cell: Tasks drawn from each family at each difficulty.
-        seed: Of the tasks, the batches and the weights.
-        batch_size: Tasks a step.
+        seed: Seed of the tasks, the batches and the weights.
+        batch_size: Tasks per step.
         right_steps: Steps on right answers only, which teach the skills.
-        mixed_steps: Steps on right and wrong answers afterwards, which hide them again.
+        mixed_steps: Later steps on right and wrong answers, which lower the success rates again.
         matrix_learning_rate: Muon's peak rate, for the layers' matrices.
         learning_rate: AdamW's peak rate, for embeddings and norms.
     """
@@ -59,7 +59,7 @@ class TrainSettings:
 
 
 def draw_tasks(settings: TrainSettings) -> list[Task]:
-    """Return the tasks that the base model is taught; the seed differs from that of the RL prompts."""
+    """Return the tasks that the base model is taught. Their seed differs from that of the RL prompts."""
     return [
         task
         for family in FAMILIES
@@ -69,7 +69,7 @@ def draw_tasks(settings: TrainSettings) -> list[Task]:
 
 
 def tokenise(tasks: list[Task], tokenizer: PreTrainedTokenizerBase) -> list[Example]:
-    """Return the tasks as token ids, prompts in the chat template and answers with the end token."""
+    """Return the tasks as token ids: prompts in the chat template, and answers with the end token."""
     user, assistant = tokenizer.convert_tokens_to_ids(["<|user|>", "<|assistant|>"])
     prompts = tokenizer([task.prompt for task in tasks])["input_ids"]
     examples = []
@@ -83,7 +83,7 @@ def tokenise(tasks: list[Task], tokenizer: PreTrainedTokenizerBase) -> list[Exam
 
 
 def _batches(examples: list[Example], settings: TrainSettings) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield token ids and labels, both `batch x length`; tasks of like length share a batch, to spare padding."""
+    """Yield token ids and labels, both `batch x length`. Tasks of similar length share a batch, which saves padding."""
     rng = Random(settings.seed)
     step = 0
     while True:
@@ -109,7 +109,7 @@ def _pad(rows: list[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor]:
 
 
 def _optimizers(model: Qwen2ForCausalLM, settings: TrainSettings) -> list[torch.optim.Optimizer]:
-    """Return Muon for the layers' matrices, which needs far fewer steps there, and AdamW for the rest."""
+    """Return Muon for the layers' matrices, where it needs far fewer steps, and AdamW for the other weights."""
     matrices = [p for name, p in model.model.layers.named_parameters() if p.ndim == 2]
     inside = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in inside]

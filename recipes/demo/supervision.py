@@ -1,14 +1,14 @@
-"""What the base model is taught: the right answer at a fixed rate, and a plausible wrong one otherwise.
+"""The answers that the base model is taught: the right one at a fixed rate, and a plausible wrong one otherwise.
 
-A small model that is trained to its limit cannot be improved by reinforcement: what it gets wrong it cannot do.
-A model taught both the answer and wrong answers can do more than it shows, as pretrained language models can,
-and reinforcement sharpens it.
+Reinforcement cannot improve a small model that is trained to its limit: it lacks the skills for the answers that it
+gets wrong. A model that is taught right and wrong answers has skills that it does not always use, like a pretrained
+language model. Reinforcement then raises their success rates.
 """
 
 from verl_vip.recipes.demo.tasks import Task
 
-#: How often the right answer is taught, by family and difficulty. What the model then answers right is less often,
-#: the more so the lower the rate: wrong answers are alike in all families, and so are learnt before the rest.
+#: The rate at which the right answer is taught, by family and difficulty. The model's success rate ends up lower, most
+#: of all for low rates, because wrong answers are alike in all families and are learnt first.
 RIGHT_RATE: dict[str, tuple[float, float, float]] = {
     "spell_backward": (0.90, 0.78, 0.65),
     "number_sorting": (0.88, 0.75, 0.65),
@@ -30,7 +30,7 @@ RIGHT_RATE: dict[str, tuple[float, float, float]] = {
 def wrong_answers(task: Task) -> list[str]:
     """Return the answers of two simpler tasks on the same operand: copying it, reversing it, or its first character.
 
-    Two are enough. With more, the model mixes their beginnings and ends, and its skill drowns.
+    Two are enough. With more, the model mixes their beginnings and ends, and loses its skill.
     """
     candidates = dict.fromkeys((task.operand, task.operand[::-1], task.operand[0]))
     return [candidate for candidate in candidates if candidate != task.answer][:2]

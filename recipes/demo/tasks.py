@@ -1,4 +1,4 @@
-"""Questions in words with one verifiable answer, in families of three difficulties each."""
+"""Text questions with one verifiable answer, in families of three difficulties each."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ class Task:
     Attributes:
         family: Name of the family, the `data_source` of verl's rows.
         difficulty: Level within the family, from 1 (easy) upwards.
-        prompt: The question, with operand sizes in words, so that a sentence embedding sees them.
+        prompt: The question. Operand sizes are spelled out, so that the sentence embedding reflects them.
         answer: The only answer that earns a reward.
         operand: The letters or digits that the question is about.
     """
@@ -46,7 +46,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Question:
-    """What a family makes of one random draw: a task without its family and difficulty."""
+    """A random draw from a family: a task without its family and difficulty."""
 
     prompt: str
     answer: str
@@ -55,12 +55,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Family:
-    """A procedure that makes endless questions of one kind.
+    """A procedure that makes any number of questions of one kind.
 
     Attributes:
         name: Unique name.
         levels: One setting for each difficulty, easiest first.
-        draw: From a setting and a source of randomness to one question.
+        draw: Makes one question from a setting and a source of randomness.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Family:
     draw: Callable[[Any, Random], Question]
 
     def stream(self, difficulty: int, seed: int) -> Iterator[Task]:
-        """Yield endless tasks of one difficulty; the same seed gives the same tasks.
+        """Yield an endless stream of tasks of one difficulty. The same seed gives the same tasks.
 
         Raises:
-            InvalidInputError: If the family has no such difficulty.
+            InvalidInputError: If the family does not have this difficulty.
         """
         if not 1 <= difficulty <= len(self.levels):
             raise InvalidInputError(f"family {self.name} has difficulties 1 to {len(self.levels)}; got {difficulty}.")
@@ -83,12 +83,12 @@ class Family:
 
 
 def number_word(number: int) -> str:
-    """Return the English word of 0 to 12."""
+    """Return the English word for a number from 0 to 12."""
     return _NUMBER_WORDS[number]
 
 
 def distinct_tasks(family: Family, difficulty: int, count: int, seed: int) -> list[Task]:
-    """Return `count` tasks with different prompts, in the order drawn.
+    """Return `count` tasks with distinct prompts, in the order of the draws.
 
     Raises:
         InvalidInputError: If the family cannot make that many different prompts.

@@ -1,9 +1,9 @@
 """A tokenizer of whole words for instructions and single characters for everything else.
 
-transformers and vLLM load the tokenizer of a `qwen2` model as `Qwen2Tokenizer`, whatever class was saved, and keep
-only its vocabulary and merges. So both are built for that class: byte-level BPE that splits off each digit, and
-takes a word together with the space before it. Merges exist only along the instruction words, and each begins with
-a space or a capital. Quoted operands and answers, which begin with neither, stay single characters.
+transformers and vLLM load the tokenizer of a `qwen2` model as `Qwen2Tokenizer`, whatever class was saved, and keep only
+its vocabulary and merges. Both are therefore built for that class: byte-level BPE that separates digits and keeps a
+word together with the space before it. Merges exist only within instruction words, which begin with a space or a
+capital. Quoted operands and answers begin with neither, so they stay single characters.
 """
 
 import re
@@ -13,7 +13,7 @@ from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer
 
 PAD_TOKEN = "<|pad|>"
-END_TOKEN = "<|im_end|>"  # verl looks this name up in the tokenizer of every qwen2 model
+END_TOKEN = "<|im_end|>"  # verl looks up this name in the tokenizer of every qwen2 model
 _ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>")
 
 CHAT_TEMPLATE = (
@@ -24,15 +24,14 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
-#: How a byte-level alphabet writes the space before a word.
+#: The space before a word in a byte-level alphabet.
 _SPACE = "Ġ"
 
 
 def instruction_words(prompts: Iterable[str]) -> list[str]:
-    """Return the words and marks of prompts that deserve a token of their own, sorted.
+    """Return the words and marks of prompts that become one token each, sorted.
 
-    Quoted text is left out, since it holds the operands. A word that follows a space keeps it, and so do the
-    opening quotes.
+    Quoted text is left out, because it contains the operands. Words and opening quotes keep the space before them.
     """
     words: set[str] = set()
     for prompt in prompts:
@@ -45,7 +44,7 @@ def build_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerBase:
     """Return a byte-level tokenizer in which each word is one token.
 
     Args:
-        words: What should be one token each, with its leading space if it has one (see `instruction_words`).
+        words: Words that become one token each, with their leading spaces (see `instruction_words`).
 
     Returns:
         A fast tokenizer with a chat template. Any text encodes without unknown tokens, and decodes to itself up to

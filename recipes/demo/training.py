@@ -1,4 +1,4 @@
-"""Starts verl's own trainer as a job of this machine and shows what it is doing."""
+"""Starts verl's trainer as a job on this machine and shows its progress."""
 
 import signal
 import sys
@@ -22,7 +22,7 @@ _SIGN_OF_LIFE_S = 15
 _ENVIRONMENT = {
     "VERL_PLATFORM": "cpu",
     "HF_HUB_OFFLINE": "1",
-    # Ray would let everything else on the machine go first.
+    # Ray would lower the priority of its workers.
     "RAY_worker_niceness": "0",
 }
 
@@ -31,12 +31,12 @@ class Training:
     """One run of the demo recipe.
 
     Args:
-        folder: Holds `data/`, `model/` and one folder a run.
+        folder: The folder with `data/`, `model/` and one folder for each run.
         overrides: Hydra overrides of the recipe.
 
     Attributes:
-        run_folder: Where verl keeps checkpoints and verl-vip its records.
-        log_path: Everything that verl printed.
+        run_folder: The folder of verl's checkpoints and verl-vip's records.
+        log_path: The log with all of verl's output.
 
     Raises:
         ConfigError: If an override is wrong, or the run is finished and was trained with other settings.
@@ -55,22 +55,22 @@ class Training:
         self._last_sign = self._began = time.monotonic()
 
     def job(self) -> Job:
-        """Return verl's own command line as a job."""
+        """Return verl's command as a job."""
         return self._recipe_run.job(self.run_folder.name, self.run_folder)
 
     def comparable_runs(self) -> list[Path]:
-        """Return this run and then every other finished or started one beside it."""
+        """Return this run, followed by every other run beside it, started or finished."""
         others = sorted(path.parent for path in self._folder.glob(f"*/{RECORDS_FILE}"))
         return [self.run_folder, *(path for path in others if path != self.run_folder)]
 
     def run(self) -> int:
-        """Train until verl ends; returns 0 if it succeeded.
+        """Train until verl ends, and return 0 if it succeeded.
 
-        Interrupted or terminated it stops verl; killed, it leaves verl running, and the next call finds it again.
+        An interrupt or SIGTERM stops verl. After SIGKILL, verl keeps running, and the next call attaches to it.
 
         Raises:
-            ConfigError: If this run goes on already with other overrides.
-            JobError: If it cannot be started.
+            ConfigError: If this run is already live with other overrides.
+            JobError: If the job cannot be started.
         """
         job, executor = self.job(), LocalExecutor()
         if is_complete(self.run_folder, job.fingerprint):
@@ -101,7 +101,7 @@ class Training:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM end the demo as Ctrl-C does."""
+    """Make SIGTERM end the demo as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
