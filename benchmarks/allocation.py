@@ -1,9 +1,9 @@
-"""How fast, and how close to optimal, are ways to allocate rollouts? Ratios within one run on one thread.
+"""Speed and optimality of allocation methods, as ratios within one run on one thread.
 
-For each size B: success probabilities from Beta(0.5, 0.9), a budget of 16 B, 4 to 64 rollouts a prompt, and
-the variance of RLOO or Dr.GRPO. Each method sees the same draws; slow ones stop at the size where they would
-take minutes. The table gives each method's CPU time as a multiple of `allocate`'s, and how far its objective
-lies above the exact optimum. SLSQP's counts are real numbers, not rounded.
+For each number of prompts B, success probabilities are drawn from Beta(0.5, 0.9). The budget is 16 B, each prompt gets
+4 to 64 rollouts, and the objective is the variance of RLOO or Dr.GRPO. All methods get the same draws. A slow method is
+skipped at sizes where it would take minutes. The table gives each method's CPU time as a multiple of `allocate`'s, and
+the excess of its objective over the exact optimum. SLSQP's counts are real numbers, not rounded.
 
     python benchmarks/allocation.py [--seeds 3] [--largest 1000000]
 """
@@ -38,24 +38,24 @@ RESULTS = Path(__file__).parent / "results" / "allocation"
 
 @dataclass(frozen=True)
 class AllocationProblem:
-    """One draw of prompts: what every method gets."""
+    """One draw of prompts, the input of every method."""
 
     success_probability: Any
     name: Any
 
     @property
     def size(self) -> int:
-        """Prompts."""
+        """The number of prompts."""
         return len(self.success_probability)
 
     @property
     def budget(self) -> int:
-        """Rollouts in all."""
+        """The total number of rollouts."""
         return PER_PROMPT * self.size
 
     @property
     def objective(self) -> SmoothObjective:
-        """What is minimised."""
+        """The variance to minimise."""
         p = self.success_probability
         return OBJECTIVES[self.name](p * (1 - p))
 
@@ -75,7 +75,7 @@ def uniform(problem: AllocationProblem) -> Any:
 
 
 def heap_greedy(problem: AllocationProblem) -> Any:
-    """One rollout at a time to the largest gain, with Python's heap and a table of the shape's gains."""
+    """Give one rollout at a time to the largest gain, with Python's heap and a table of gains."""
     objective = problem.objective
     weight = objective.weight.tolist()
     gains = [0.0] * LOWER + [float(objective.shape_gain(np.array(n))) for n in range(LOWER, UPPER)]
@@ -93,7 +93,7 @@ def heap_greedy(problem: AllocationProblem) -> Any:
 
 
 def dynamic_program(problem: AllocationProblem) -> Any:
-    """Knapsack over prompts, vectorised over the budget, with the choices kept for the way back."""
+    """Solve the knapsack over prompts, vectorised over the budget, and backtrack through the stored choices."""
     objective, spare = problem.objective, problem.budget - LOWER * problem.size
     costs = np.stack([objective.value(np.full(problem.size, n)) for n in range(LOWER, UPPER + 1)])
     best = np.full(spare + 1, np.inf)
@@ -116,7 +116,7 @@ def dynamic_program(problem: AllocationProblem) -> Any:
 
 
 def slsqp(problem: AllocationProblem) -> Any:
-    """SciPy's general solver, with exact derivatives and its default tolerance."""
+    """Solve with SciPy's general solver, exact derivatives and its default tolerance."""
     objective, size = problem.objective, problem.size
 
     def value(n: Any) -> float:
@@ -130,7 +130,7 @@ def slsqp(problem: AllocationProblem) -> Any:
     return minimize(value, start, jac=gradient, bounds=bounds, constraints=total, method="SLSQP").x
 
 
-#: Each method, and the largest size at which it is asked.
+#: Each method, and the largest size at which it is run.
 METHODS: dict[str, tuple[Callable[[AllocationProblem], Any], int]] = {
     "exact": (exact, SIZES[-1]),
     "paper": (paper, SIZES[-1]),
@@ -161,9 +161,9 @@ def peak_bytes_per_prompt(problem: AllocationProblem) -> float:
 
 
 def measure(size: int, name: str, seeds: int) -> dict[str, Any]:
-    """Return the median over seeds, with its range, of each method's seconds, time ratio and excess."""
+    """Return the median and range over seeds of each method's seconds, time ratio and excess."""
     rows: dict[str, list[tuple[float, float, float]]] = {}
-    for seed in range(seeds if size < 100_000 else 1):  # the heap takes a minute at a million prompts
+    for seed in range(seeds if size < 100_000 else 1):  # the heap needs a minute for a million prompts
         problem = AllocationProblem(np.random.default_rng(seed).beta(0.5, 0.9, size), name)
         reference, best = 0.0, 0.0
         for method_name, (method, largest) in METHODS.items():
@@ -200,7 +200,7 @@ def show(name: str, report: dict[int, dict[str, Any]]) -> None:
 
 
 def plot_counts(ax: Axes) -> None:
-    """Draw the exact counts of 512 prompts whose success probabilities lie evenly between 0 and 1."""
+    """Plot the exact counts of 512 prompts with evenly spaced success probabilities between 0 and 1."""
     problem = AllocationProblem(np.linspace(0.001, 0.999, 512), "rloo")
     style = series_style(["Dr.GRPO", "RLOO", "equal counts"])
     for title, name in (("RLOO", "rloo"), ("Dr.GRPO", "dr_grpo")):

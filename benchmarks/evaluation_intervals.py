@@ -1,8 +1,8 @@
-"""Which 95% interval of a benchmark's mean holds the truth as often as it says?
+"""Coverage of 95% intervals for a benchmark's mean.
 
-Problems' success rates are drawn from Beta distributions, n samples of each problem from them. Compared are the
-interval that evaluations report, Student's t, and the bootstrap over problems; and, as a warning, Wilson's interval
-over all samples as if they were independent.
+The success rates of problems are drawn from Beta distributions, and n samples of each problem from its rate. The script
+compares the interval that evaluations report with Student's t and the bootstrap over problems. As a warning, it also
+shows Wilson's interval, which treats all samples as independent.
 
     python benchmarks/evaluation_intervals.py
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from verl_vip.statistics.intervals import mean_interval, score_interval, wilson_interval
 
-#: Problems, the Beta distribution of their success rates, samples a problem.
+#: Number of problems, Beta distribution of their success rates, samples per problem.
 CASES = [
     (problems, shape, samples)
     for problems in (12, 30, 60)
@@ -26,7 +26,7 @@ _RESAMPLES = 1000
 
 
 def intervals(scores: NDArray[np.float64], samples: int, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Return the interval of each method, in the order of METHODS."""
+    """Return each method's interval, in the order of METHODS."""
     reported, student = score_interval(scores.tolist()), mean_interval(scores.tolist())
     means = scores[rng.integers(0, len(scores), (_RESAMPLES, len(scores)))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])

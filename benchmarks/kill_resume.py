@@ -1,11 +1,13 @@
-"""Kills the real demo with SIGKILL at random moments, lets it go on each time, and says what was lost.
+"""Kills the demo with SIGKILL at random moments, resumes it each time, and reports the losses.
 
-Run as `python benchmarks/kill_resume.py --kills 20 --folder runs/kill_resume`. One run of the demo recipe goes on
-undisturbed; another is killed, resumed from its last checkpoint, killed again, and so on, and then left to finish.
-Kills fall into start-up, into training steps, into the writing of a checkpoint, and on the instant after verl's own
-mark. After each kill everything up to the mark must be there; in the end both runs must have asked for the same
-rollouts in every step. Every rollout has a seed (`verl_vip.workers.sampling.seeded_agent`), so that both face the same
-world. A start takes a minute or more; what was done is kept, and the same command goes on.
+    python benchmarks/kill_resume.py --kills 20 --folder runs/kill_resume
+
+One run of the demo recipe is left undisturbed. Another is killed and resumed from its last checkpoint again and again,
+and then finishes. It is killed during start-up, during training steps, while it writes a checkpoint, and right after
+verl marks a checkpoint complete. After each kill, everything up to that mark must be on disk. In the end, both runs
+must have the same counts in every step. Every rollout has a seed (`verl_vip.workers.sampling.seeded_agent`), so both
+runs sample the same rollouts. A start takes a minute or more. If the script is interrupted, the same command
+continues it.
 """
 
 import argparse
@@ -40,7 +42,7 @@ _MARKER = "VERL_VIP_KILL_RESUME"
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill and what was found after it."""
+    """One kill and the state of the run after it."""
 
     moment: Moment
     seconds_after_start: float
@@ -49,7 +51,7 @@ class Kill:
 
 
 class Victim:
-    """A run of the demo that can be ended as a power cut would: all of its processes at once."""
+    """A run of the demo whose processes can all be killed at once, as by a power cut."""
 
     def __init__(self, folder: Path, name: str, steps: int) -> None:
         self.folder = folder / name
@@ -93,7 +95,7 @@ class Victim:
         return time.monotonic() - self._began
 
     def wait(self, condition: Callable[[], bool], timeout: float = _LONGEST_START_S) -> bool:
-        """Return whether a condition came true before the run ended."""
+        """Return whether a condition became true before the run ended."""
         deadline = time.monotonic() + timeout
         while not condition():
             if self.process.poll() is not None:
@@ -104,7 +106,7 @@ class Victim:
         return True
 
     def kill(self) -> None:
-        """Send SIGKILL to every process of the run, Ray's and vLLM's included, until none is left."""
+        """Send SIGKILL to every process of the run, including Ray's and vLLM's, until none is left."""
         deadline = time.monotonic() + 60
         while (left := self._processes()) and time.monotonic() < deadline:
             for process in left:
@@ -116,7 +118,7 @@ class Victim:
         self.process.wait(timeout=30)
 
     def _processes(self) -> list[int]:
-        """Processes that carry this start's marker in their environment."""
+        """Return the processes with the marker of this start in their environment."""
         found = []
         needle = f"{_MARKER}={self._marker}".encode()
         for entry in Path("/proc").iterdir():
@@ -132,7 +134,7 @@ class Victim:
 
 
 def marked_step(folder: Path) -> int:
-    """The step of verl's mark, 0 without one."""
+    """Return the step of verl's mark, or 0 without one."""
     mark = folder / MARK
     return int(mark.read_text()) if mark.exists() else 0
 
@@ -144,7 +146,7 @@ def recorded_steps(folder: Path) -> int:
 
 
 def has_stepped(folder: Path, since: float) -> bool:
-    """Whether a step was recorded after a Unix time."""
+    """Return whether a step was recorded after a Unix time."""
     if not records_path(folder).exists():
         return False
     run = read_run(folder)
@@ -152,7 +154,7 @@ def has_stepped(folder: Path, since: float) -> bool:
 
 
 def await_moment(victim: Victim, moment: Moment, generator: random.Random) -> bool:
-    """Wait for a random instant of the given kind; False if the run ended first."""
+    """Wait for a random moment of the given kind, and return False if the run ended first."""
     folder, marked = victim.folder, marked_step(victim.folder)
     if moment == "start_up":
         until = generator.uniform(1, 40)
@@ -173,7 +175,7 @@ def await_moment(victim: Victim, moment: Moment, generator: random.Random) -> bo
 
 
 def examine(victim: Victim, moment: Moment, age: float) -> Kill:
-    """Fail unless everything up to verl's mark is there."""
+    """Raise an error unless everything up to verl's mark is on disk."""
     marked, recorded = marked_step(victim.folder), recorded_steps(victim.folder)
     if marked:
         state = read_state(victim.folder / f"global_step_{marked}" / STATE)

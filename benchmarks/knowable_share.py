@@ -1,25 +1,25 @@
-"""How much of the attainable variance reduction could any predictor get?
+"""The largest share of the attainable variance reduction that a predictor can reach, in simulation.
 
     python benchmarks/knowable_share.py [--seeds 5]
 
-In simulation, counts chosen with the true success probabilities get all of the reduction from even counts. No
-predictor can know those. Given the outcomes, weighing each prompt by E[p(1-p)] minimises the expected variance, so a
-Bayesian who has the simulator's own model as prior bounds what any predictor gets in expectation; here are three.
+Counts from the true success probabilities attain the whole reduction relative to equal counts, but no predictor can
+know these probabilities. Given the outcomes, weighting each prompt by E[p(1-p)] minimises the expected variance. The
+Bayesian posterior under the simulator's own model is therefore an upper bound for every predictor, in expectation.
+There are three such posteriors:
 
-- "all but own part known" is told how difficulty depends on families and directions, and what every update has done
-  to every prompt. Of a prompt only its own part, N(0, own_spread^2), is unknown, and is integrated on a grid,
-  exactly. No predictor can do better in expectation.
-- "model known" is told the model, each prompt's family and direction without noise, and what every update has done;
-  it must learn the weights of families and directions from outcomes, as every predictor must. Its posterior is
-  Gaussian, by moment matching, so that it is a close estimate of a tighter bound rather than a bound.
-- "model known, embeddings as given" reads directions from the noisy embeddings, and follows the drift by a Kalman
-  filter, a random walk along directions and in the level, of the size that it has in the run. It still is told
-  the families, how embeddings arise from directions, and all variances. What a predictor lacks to it is the part of its
-  gap that a better model could close; the other two tell it what no predictor is told.
+- "all but own part known" knows how difficulty depends on families and directions, and the effect of every update on
+  every prompt. Only the prompt's own part, N(0, own_spread^2), is unknown, and it is integrated exactly on a grid. No
+  predictor can do better in expectation.
+- "model known" knows the model, each prompt's family and direction without noise, and the effect of every update. It
+  has to learn the weights of families and directions from outcomes, as every predictor must. Its posterior is a
+  Gaussian approximation by moment matching. It is a close estimate of a tighter bound, but not a bound.
+- "model known, embeddings as given" estimates directions from the noisy embeddings, and follows the drift with a Kalman
+  filter: a random walk along directions and in the level, with the run's own step sizes. It still knows the families,
+  how embeddings arise from directions, and all variances. A better model could close a predictor's gap to this one;
+  the other two know more than any predictor can.
 
-All predictors, the truth and the bounds are judged on the same trajectory, that of training with even counts, and on
-that of training with the best predictor's counts. Shares are of sums over all steps; the intervals are 95 %, over
-seeds.
+Predictors, truth and bounds are compared on two trajectories: training with equal counts, and training with the best
+predictor's counts. Shares are computed from sums over all steps. The intervals are 95 %, over seeds.
 """
 
 import argparse
@@ -62,7 +62,7 @@ WORLDS = {
 
 
 class Informed:
-    """The posterior of each prompt's own part on a grid, everything else known.
+    """The posterior of each prompt's own part on a grid, if everything else is known.
 
     Args:
         world: The prompts.
@@ -96,9 +96,10 @@ class ModelKnown:
 
     Args:
         world: The prompts.
-        settings: What the world was made with.
-        drift: None if what every update has done is told. Otherwise the variance that a step adds to what was learned
-            along a direction, and to the level; drift is followed then, and directions are read from the embeddings.
+        settings: The settings of the world.
+        drift: None if the effect of every update is known. Otherwise the variances that a step adds to the part learned
+            along a direction and to the level. The drift is then tracked, and directions are estimated from the
+            embeddings.
     """
 
     def __init__(self, world: World, settings: WorldSettings, drift: tuple[float, float] | None = None) -> None:
@@ -113,11 +114,11 @@ class ModelKnown:
             self._factors = torch.cat([self._factors, moving], 1)
             steps = torch.tensor([drift[0]] * directions.shape[1] + [drift[1]], dtype=torch.float64)
             variance = torch.cat([variance, steps])
-            # All but a random walk: over a run it forgets a hundredth.
+            # Almost a random walk: over a run, it forgets a hundredth.
             self._retention = torch.cat([self._retention, torch.full_like(steps, 0.9999)])
         self._stationary = torch.where(self._retention < 1, variance / (1 - self._retention.square()), variance)
         self._filter = KalmanFilter(variance)
-        # Given the weights, a logit less its drift is offset - gain * (factors . weights) + N(0, variance).
+        # Given the weights, a logit minus its drift is offset - gain * (factors . weights) + N(0, variance).
         self._offset = torch.full((len(world),), settings.mean_logit, dtype=torch.float64)
         self._gain, self._displacement = torch.zeros(2, len(world), dtype=torch.float64)
         self._variance = torch.full((len(world),), settings.own_spread**2 + misread + 1e-12, dtype=torch.float64)
@@ -151,18 +152,18 @@ class ModelKnown:
 
 
 def read_factors(world: World, settings: WorldSettings) -> tuple[Tensor, float]:
-    """Return the factors as best read, linearly, from family and embedding, and the variance of what is misread."""
+    """Return the best linear estimate of the factors from family and embedding, and the variance of its error."""
     width = settings.dimensions
     members = (world.factors[:, width:] != 0).double()
     seen = torch.cat([world.prompts.embeddings.double(), members], 1)
-    # `gelsd` minds no columns that depend on each other.
+    # `gelsd` accepts linearly dependent columns.
     found = seen @ torch.linalg.lstsq(seen, world.factors[:, :width], driver="gelsd").solution
     misread = (world.factors[:, :width] - found).square().sum(1).mean()
     return torch.cat([found, world.factors[:, width:]], 1), float(misread)
 
 
 def drift_sizes(settings: SimulationSettings, seed: int) -> tuple[float, float]:
-    """Return the mean squares by which a step of training with even counts moves a direction's part and the level."""
+    """Return the mean squared change of a direction's part and of the level in a step with equal counts."""
     world = make_world(settings.world, seed)
     learner, stream = Learner(world, settings.learner, seed), PromptStream(len(world), seed)
     size = settings.prompts_per_step
@@ -183,7 +184,7 @@ def drift_sizes(settings: SimulationSettings, seed: int) -> tuple[float, float]:
 
 @dataclass
 class Tally:
-    """Sums of variances over steps, by regime: of first visits, and of later ones."""
+    """Sums of variances over steps, by regime: first visits and later visits."""
 
     first: float = 0.0
     later: float = 0.0
@@ -196,7 +197,7 @@ class Tally:
 
 
 def trace(settings: SimulationSettings, seed: int, outcomes_of: str) -> dict[str, Tally]:
-    """Train once, and return the variance that each source of counts would have had at each step's batch."""
+    """Train once, and return the variance of each source's counts on each step's batch."""
     world = make_world(settings.world, seed)
     learner, stream = Learner(world, settings.learner, seed), PromptStream(len(world), seed)
     names = [name for name in PREDICTORS if name != "oracle"]
@@ -236,7 +237,7 @@ def trace(settings: SimulationSettings, seed: int, outcomes_of: str) -> dict[str
 
 
 def shares(tallies: dict[str, Tally]) -> dict[str, dict[str, float]]:
-    """Return each source's share of the attainable reduction: of all steps, of first and of later visits."""
+    """Return each source's share of the attainable reduction: for all steps, first visits and later visits."""
 
     def share(name: str, pick: Any) -> float:
         even, best = pick(tallies["even counts"]), pick(tallies["truth"])
@@ -248,7 +249,7 @@ def shares(tallies: dict[str, Tally]) -> dict[str, dict[str, float]]:
 
 
 def measure(settings: SimulationSettings, seeds: int, outcomes_of: str) -> dict[str, Any]:
-    """Return the shares of every source with intervals, and the best predictor's share of what is knowable."""
+    """Return the shares of every source with intervals, and the best predictor's share of the bounds."""
     runs = [shares(trace(settings, seed, outcomes_of)) for seed in range(seeds)]
     found: dict[str, Any] = {}
     for name in runs[0]:

@@ -1,20 +1,20 @@
-"""What verl-vip adds to a training step.
+"""The time that verl-vip adds to a training step.
 
     python benchmarks/overhead.py session [--pool 17398 384000] [--batch 512] [--threads 2] [--json]
     python benchmarks/overhead.py run --folder runs/demo [--steps 12]
 
-`session` times one whole step of verl-vip in this process, part by part: the real session, embeddings read from the
-real cache on disk, the recipe's predictor and strategy, metrics, records on disk, and the advantages of every row.
-Only the sentence encoder is left out; it runs once a prompt. All prompts of the pool have been seen before. Pools take
-their steps in turns, so that what else the machine does falls on all of them. The fastest and the median step lie
-between two fits of the hyper-parameters; what a fit takes is in "slowest". Ratios are of medians.
+`session` times the parts of one whole step of verl-vip in this process: the real session, embeddings from the cache on
+disk, the recipe's predictor and strategy, metrics, records on disk, and the advantages of every row. Only the sentence
+encoder is left out, because it runs once per prompt. All prompts of the pool have been seen before. The pools take
+turns, so that other load on the machine affects all of them. The fastest and the median step are steps between two fits
+of the hyper-parameters; "slowest" includes a fit. Ratios are ratios of medians.
 
-`run` trains the demo twice on the same prompts and the same total, with stock verl's fixed count and its own
-estimator, and with verl-vip, and compares the steps by verl's own clock. The first step of each is left out, since it
-warms vLLM up. `make demo` makes the input. The stock replay buffer looks for finished rollouts every two seconds and
-verl-vip's more often, so that its step may well be the shorter one; what verl-vip costs is listed beside it.
+`run` trains the demo twice on the same prompts and the same total of rollouts: once with stock verl's fixed count and
+its own estimator, and once with verl-vip. It compares the steps by verl's own clock. The first step of each run is left
+out, because vLLM warms up in it. `make demo` prepares the input. The stock replay buffer looks for finished rollouts
+every two seconds and verl-vip's looks more often, so verl-vip's step may be shorter. Its cost is listed beside it.
 
-Absolute times depend on the machine, and on what else it does.
+Absolute times depend on the machine and its load.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def quantiles(values: Sequence[float]) -> str:
 
 
 def open_session(folder: Path, batch: int, overrides: list[str]) -> Any:
-    """Return a started session of the demo recipe over larger batches, whose encoder is random vectors."""
+    """Return a started session of the demo recipe with larger batches and random vectors as embeddings."""
     from hydra import compose, initialize_config_module
 
     from verl_vip.prediction.embedding import PromptEmbedder
@@ -82,7 +82,7 @@ def open_session(folder: Path, batch: int, overrides: list[str]) -> Any:
 
 
 def take_step(session: Any, step: int, prompts: Sequence[int]) -> dict[str, float]:
-    """Take one step over the given prompts of the pool; returns the seconds of its parts."""
+    """Take one step over the given prompts of the pool, and return the seconds of its parts."""
     from verl_vip.workers.advantage import row_advantages
     from verl_vip.workers.session.outcomes import Rollouts
 
@@ -122,7 +122,7 @@ class PoolSession:
         self.taken.append(take_step(self.session, self.step, random.sample(self.order, self.batch)))
 
     def milliseconds(self) -> dict[str, dict[str, float]]:
-        """Each part of a step, in the fastest, the median and the slowest."""
+        """Return the milliseconds of each part of a step: fastest, median and slowest."""
         found = {}
         for name in self.taken[0]:
             values = [1000 * step.get(name, 0.0) for step in self.taken]
@@ -158,7 +158,7 @@ def time_session(sizes: list[int], batch: int, steps: int, overrides: list[str],
 
 
 def train(folder: Path, name: str, steps: int, overrides: Sequence[str]) -> Path:
-    """Train the demo; returns its log."""
+    """Train the demo, and return its log."""
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
     log = target / "train.log"
@@ -184,7 +184,7 @@ def train(folder: Path, name: str, steps: int, overrides: Sequence[str]) -> Path
 
 
 def timings(log: Path, name: str) -> list[float]:
-    """Seconds of every step but the first, by verl's own clock."""
+    """Return the seconds of every step but the first, by verl's own clock."""
     found = re.findall(rf" timing_s/{name}:([\d.e+-]+)", log.read_text(errors="replace"))
     return [float(value) for value in found][1:]
 

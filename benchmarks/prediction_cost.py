@@ -1,12 +1,12 @@
-"""What a training step's predictions cost, in time and memory.
+"""Time and memory of a training step's predictions.
 
     python benchmarks/prediction_cost.py [--threads 2] [--json]
 
-Times `predict` and `observe` of one batch of 512 prompts after all prompts of the pool were seen, predictors in turns.
-The drifting Gaussian process fits its hyper-parameters every 16th step once a run is under way. Steps between two fits
-are given by their fastest, because what makes such a step slower is something else on the machine; "amortised" adds the
-mean fit divided by 16, and "worst" is the slowest step of all, fit included. Absolute times depend on the machine, and
-two threads are slower than one where other work keeps a core busy.
+Times `predict` and `observe` for a batch of 512 prompts, after all prompts of the pool have been seen. The predictors
+take turns. After the first steps of a run, the drifting Gaussian process fits its hyper-parameters every 16th step. The
+time of a step between two fits is the fastest one, because slower ones are due to other load on the machine.
+"amortised" adds the mean time of a fit divided by 16. "worst" is the slowest step, including the fit. Absolute times
+depend on the machine. If other work keeps a core busy, two threads are slower than one.
 """
 
 import argparse
@@ -23,20 +23,20 @@ from verl_vip.prediction.registry import build_predictor
 
 BATCH, WIDTH, ROLLOUTS = 512, 384, 8
 SMALL_POOL, LARGE_POOL = 17_398, 1_000_000
-#: Steps timed: two fits are among them.
+#: Number of timed steps, which include two fits.
 STEPS = 32
 REFIT_EVERY = 16
 RESULTS = Path(__file__).parent / "results" / "prediction_cost" / "results.json"
 
 
 class Batches:
-    """Random batches of a pool whose embeddings lie in 32 families; made on demand, so that they take no memory."""
+    """Random batches of a pool with 32 families of embeddings, made on demand to save memory."""
 
     def __init__(self, pool: int) -> None:
         self.pool = pool
         self.generator = torch.Generator().manual_seed(0)
         self.centres = torch.randn(32, WIDTH, generator=self.generator)
-        # A prompt's embedding is always the same, and no two of 32 * 4,099 rows share one.
+        # A prompt's embedding is always the same, and different in each of 32 * 4,099 rows.
         self.noise = torch.randn(4_099, WIDTH, generator=self.generator)
 
     def of(self, rows: list[int]) -> Prompts:
@@ -46,7 +46,7 @@ class Batches:
         return Prompts(tuple(f"{row:032x}" for row in rows), points)
 
     def random(self) -> Prompts:
-        """Return a batch of different prompts drawn at random."""
+        """Return a random batch of distinct prompts."""
         return self.of(torch.randperm(self.pool, generator=self.generator)[:BATCH].tolist())
 
 
@@ -56,7 +56,7 @@ def observe(predictor: Predictor, prompts: Prompts) -> None:
 
 
 def timed(predictor: Predictor, batches: Batches) -> dict[str, float]:
-    """Return the milliseconds of a step between fits, of one with its share of a fit, and of the slowest."""
+    """Return the milliseconds of a step between fits, of one with its share of a fit, and of the slowest step."""
     between, fits, worst = [], [], 0.0
     for _ in range(STEPS):
         prompts = batches.random()
@@ -85,7 +85,7 @@ def trained(name: str, pool: int) -> tuple[Predictor, list[float]]:
 
 
 def widened(predictor: Predictor, pool: int) -> Predictor:
-    """Return a copy that knows `pool` prompts, by repeating the rows of its table."""
+    """Return a copy with `pool` prompts, made by repeating the rows of its table."""
     state: dict[str, Any] = predictor.state_dict()
     table = state["values"]["table"]
     rows = torch.arange(pool) % len(table["ids"])
@@ -114,7 +114,7 @@ def main() -> None:
     for name, arm in arms.items():
         taken[name] = timed(*arm)
         print(f"  {name:<42}" + "".join(f"  {part} {value:7.1f}" for part, value in taken[name].items()), flush=True)
-    # On Linux, in KiB.
+    # In KiB on Linux.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print("fits during the first pass, in seconds: " + ", ".join(f"{fit:.2f}" for fit in fits))
     print(f"peak memory of all this: {peak:.2f} GiB")

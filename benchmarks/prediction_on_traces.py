@@ -1,23 +1,23 @@
-"""How well each predictor foresees what prompts earned in recorded training runs.
+"""Accuracy of each predictor on recorded training runs.
 
     python benchmarks/prediction_on_traces.py [TRACE ...]
 
-Replays `benchmarks/traces/*.jsonl.gz` (see the README there) through every predictor: each step is predicted and then
-observed, as in training. Recordings of verl and of the in-process loop are judged apart, and in each the visits to
-prompts never seen before and later visits.
+Replays `benchmarks/traces/*.jsonl.gz` (see the README there) through every predictor. As in training, each step is
+predicted and then observed. Recordings of verl and of the in-process loop are reported separately, and so are first
+visits to a prompt and later visits.
 
-The true probabilities are unknown; what was sampled is not, and no prediction could know it.
+The true probabilities are unknown. The scores use the sampled rewards, which the predictor has not seen yet.
 
-- Brier score and log loss are of the rollouts of the predicted visit. Their floors, what the truth would cost, are
-  estimated from the same rollouts without any model: k (n - k) / (n (n - 1)) is an unbiased estimate of p (1 - p);
-  k/n (psi(n) - psi(k)) and the same for failures is one of the first n - 1 terms of the series of the entropy of p
-  (Montgomery-Smith & Schurmann 2005), so that the log loss's floor is not below it.
-- The variance left is of the counts that follow from the predictions of a step, relative to that of even counts, with
-  the unbiased estimate in place of p (1 - p): counts do not depend on the rollouts that it is made of, so the
-  estimated variance is unbiased too. "Hindsight" sets counts by half of the visit's own rollouts and is judged by the
-  other half: what knowing four outcomes of this very visit is worth.
-- Intervals are 95 %, from 1,000 bootstrap samples of prompts (scores) or of steps (variance), and those of differences
-  from our predictor are paired.
+- Brier score and log loss are computed on the rollouts of the predicted visit. Their floors, the scores of the true
+  probabilities, are estimated from the same rollouts without a model. k (n - k) / (n (n - 1)) is an unbiased estimate
+  of p (1 - p). k/n (psi(n) - psi(k)), plus the same for failures, is an unbiased estimate of the first n - 1 terms of
+  the series of the entropy of p (Montgomery-Smith & Schurmann 2005); the floor of the log loss is at least that.
+- "variance left" is the variance of the counts that follow from a step's predictions, relative to that of equal counts,
+  with the unbiased estimate in place of p (1 - p). The counts do not depend on the rollouts of this estimate, so the
+  estimated variance is unbiased too. "hindsight" sets the counts by half of the visit's own rollouts and is scored on
+  the other half: it shows the value of knowing four outcomes of the visit.
+- Intervals are 95 %, from 1,000 bootstrap samples of prompts (scores) or steps (variance). Those of differences from
+  our predictor are paired.
 """
 
 import argparse
@@ -67,7 +67,7 @@ class TraceStep:
 
 
 def read_trace(path: Path, embedder: PromptEmbedder) -> list[TraceStep]:
-    """Read a trace, and note which visits are to prompts that were seen before."""
+    """Read a trace, and mark the visits to prompts that were seen before."""
     visits = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
     texts = list({visit["prompt"]: None for visit in visits})
     ids = {text: prompt_id(text) for text in texts}
@@ -87,7 +87,7 @@ def read_trace(path: Path, embedder: PromptEmbedder) -> list[TraceStep]:
 
 @dataclass
 class Visits:
-    """What was predicted and sampled, one entry a visit, over all traces of a regime."""
+    """Predictions and outcomes over all traces of a regime, with one entry for each visit."""
 
     prompt: Tensor
     mean: dict[str, Tensor]
@@ -103,7 +103,7 @@ def unbiased_variance(successes: Tensor, trials: Tensor) -> Tensor:
 
 
 def even_and_chosen(weights: dict[str, Tensor], estimate: Tensor, total: int) -> dict[str, float]:
-    """Return the estimated summed variance of even counts and of the counts that each source's weights ask for."""
+    """Return the estimated summed variance of equal counts and of the counts from each source's weights."""
     size = len(estimate)
     even = torch.full((size,), total // size)
     even[: total % size] += 1
@@ -119,7 +119,7 @@ def even_and_chosen(weights: dict[str, Tensor], estimate: Tensor, total: int) ->
 
 
 def hindsight(step: TraceStep, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Split each visit's rollouts in halves; return weights from the first and the estimate from the second."""
+    """Split each visit's rollouts into halves, and return weights from the first and the estimate from the second."""
     width = int(step.trials.max())
     order = torch.rand(len(step.trials), width, generator=generator, dtype=torch.float64)
     won = torch.arange(width) < step.successes[:, None]
@@ -132,7 +132,7 @@ def hindsight(step: TraceStep, generator: torch.Generator) -> tuple[Tensor, Tens
 
 
 def replay(traces: list[list[TraceStep]]) -> dict[str, Visits]:
-    """Predict and observe every trace with fresh predictors; return the visits of each regime."""
+    """Predict and observe every trace with fresh predictors, and return the visits of each regime."""
     generator = torch.Generator().manual_seed(0)
     rows: dict[str, list[tuple[Tensor, dict[str, Tensor], Tensor, Tensor, Tensor]]] = {"first visits": [], "later": []}
     variances: dict[str, list[dict[str, float]]] = {"first visits": [], "later": []}
@@ -173,7 +173,7 @@ def _joined(
 
 
 def resampled(groups: Tensor, values: Tensor, generator: torch.Generator) -> Tensor:
-    """Return `RESAMPLES` bootstrap means of values `... x N`, whole groups drawn together."""
+    """Return `RESAMPLES` bootstrap means of values `... x N`; groups are drawn as a whole."""
     size = int(groups.max()) + 1
     sums = torch.zeros(size, values.shape[-1] if values.ndim > 1 else 1, dtype=torch.float64)
     sums.index_add_(0, groups, values if values.ndim > 1 else values[:, None])
@@ -250,7 +250,7 @@ def show(regime: str, result: dict[str, Any]) -> None:
 
 
 def source_of(path: Path) -> str:
-    """Return what was recorded, by the file's name; see `traces/README.md`."""
+    """Return the source of a recording from its file name; see `traces/README.md`."""
     return SOURCES[1] if path.name.startswith("torch-") else SOURCES[0]
 
 

@@ -1,19 +1,18 @@
-"""How well each predictor foresees drifting success probabilities, on simulated prompts.
+"""Accuracy of each predictor on simulated prompts with drifting success probabilities.
 
     python benchmarks/prediction_quality.py [--seeds 5] [--json]
 
-A pool of prompts lies in families in embedding space. A prompt's logit is the sum of its family's, a smooth
-function of its embedding and a part of its own; each family improves at its own pace, with a jump at some time,
-and each prompt wanders by itself. Every prompt is sampled once an epoch with 8 rollouts; each is predicted just
-before it is sampled. In the first epoch no prompt was seen before. Printed, per epoch, each with a 95 % interval over
-seeds:
+The prompts of a pool form families in embedding space. A prompt's logit is the sum of its family's part, a smooth
+function of its embedding and its own part. Each family improves at its own rate, with one jump, and each prompt follows
+its own random walk. Every prompt is sampled once per epoch with 8 rollouts and predicted just before. In the first
+epoch, all prompts are new. For each epoch, the script prints, with 95 % intervals over seeds:
 
-- the log loss beyond that of the true probability, in nats a rollout;
-- the regret of the allocation: by how much the summed RLOO variance of the counts that follow from the predictions,
-  3 to 24 rollouts a prompt and 8 on average, exceeds that of the counts that the true probabilities ask for, in
-  percent. "even counts" are 8 for every prompt.
+- the excess log loss over that of the true probability, in nats per rollout;
+- the regret of the allocation: the excess of the summed RLOO variance with counts from the predictions over that with
+  counts from the true probabilities, in percent. Each prompt gets 3 to 24 rollouts, 8 on average. "even counts" are 8
+  for every prompt.
 
-The JSON has the mean squared error and differences from our predictor, paired by seed, as well.
+The JSON also has the mean squared error, and differences from our predictor paired by seed.
 """
 
 import argparse
@@ -55,7 +54,7 @@ PREDICTORS: dict[str, Callable[[], Predictor]] = {
 
 @dataclass(frozen=True)
 class Scenario:
-    """What the simulated pool is like: standard deviations of the parts of the logit, and its drift."""
+    """Settings of the simulated pool: standard deviations of the parts of the logit, and the drift."""
 
     start: float = -1.5
     families: int = 24
@@ -99,12 +98,12 @@ class DriftingPool:
         self.walk, self.wandered, self.time = scenario.walk, torch.zeros(POOL, dtype=torch.float64), 0
 
     def probabilities(self) -> Tensor:
-        """Return the `POOL` true success probabilities of now."""
+        """Return the `POOL` current true success probabilities."""
         learned = self.pace * self.time + self.jump * torch.sigmoid((self.time - self.when) / 4)
         return torch.sigmoid(self.fixed + self.wandered + learned[self.family])
 
     def advance(self) -> None:
-        """Let one training step pass."""
+        """Advance by one training step."""
         self.time += 1
         self.wandered += self.walk * self._normal(POOL)
 
@@ -116,7 +115,7 @@ class DriftingPool:
 
 
 def excess(mean: Tensor, truth: Tensor) -> tuple[float, float]:
-    """Return the log loss beyond the truth's and the squared error, averaged over a batch."""
+    """Return the excess log loss over that of the truth, and the squared error, averaged over a batch."""
 
     def loss(p: Tensor) -> Tensor:
         p = p.clamp(1e-3, 1 - 1e-3)
@@ -126,17 +125,17 @@ def excess(mean: Tensor, truth: Tensor) -> tuple[float, float]:
 
 
 def variance(truth: Tensor, weight: Tensor) -> float:
-    """Return the summed variance, at the true probabilities, of the counts that these weights ask for."""
+    """Return the summed variance, at the true probabilities, of the counts from these weights."""
     counts = allocate(None, ROLLOUTS * len(truth), lower=LOWER, upper=UPPER, weight=weight.clamp_min(0))
     return variance_of_counts(truth, counts, "rloo")
 
 
 def run(scenario: Scenario, seed: int) -> dict[str, Tensor]:
-    """Return an `EPOCHS x 3` tensor of scores for each predictor; of even counts, only the regret is a number."""
+    """Return an `EPOCHS x 3` tensor of scores for each predictor; equal counts only have a regret."""
     pool = DriftingPool(scenario, seed)
     order = torch.Generator().manual_seed(1000 + seed)
     predictors = {name: build() for name, build in PREDICTORS.items()}
-    # Of each batch: excess log loss, squared error, and the summed variance.
+    # For each batch: excess log loss, squared error and summed variance.
     scores: dict[str, list[list[tuple[float, float, float]]]] = {name: [] for name in [*predictors, EVEN, "truth"]}
     for _ in range(EPOCHS):
         for rows_of_epoch in scores.values():
@@ -162,14 +161,14 @@ def run(scenario: Scenario, seed: int) -> dict[str, Tensor]:
 
 
 def summarise(runs: list[dict[str, Tensor]]) -> dict[str, Any]:
-    """Return each predictor's scores by epoch with intervals over seeds, and their excess over the default's."""
+    """Return each predictor's scores by epoch with intervals over seeds, and their differences from the default."""
     found: dict[str, Any] = {}
     for name in runs[0]:
         found[name] = {}
         for column, score in enumerate(SCORES):
             if name == EVEN and column < 2:
                 continue
-            # By epoch, one value a seed.
+            # By epoch, with one value for each seed.
             values, default = (
                 [[float(scores[which][epoch, column]) for scores in runs] for epoch in range(EPOCHS)]
                 for which in (name, DEFAULT)
@@ -182,7 +181,7 @@ def summarise(runs: list[dict[str, Tensor]]) -> dict[str, Any]:
 
 
 def show(title: str, found: dict[str, Any]) -> None:
-    """Print a scenario's scores; a star marks where the default is better and the difference's interval excludes 0."""
+    """Print a scenario's scores. A star marks a difference in favour of the default whose interval excludes 0."""
     print(f"\n{title}\n{'':26}excess log loss, epochs 1 to {EPOCHS}{'':34}regret, %")
     for name, scores in found.items():
         cells = []

@@ -1,12 +1,12 @@
-"""Records what prompts earn while real verl trains on them, with equal counts.
+"""Records the rewards of prompts while verl trains on them with equal counts.
 
     python benchmarks/record_traces.py --kind epochs --seed 0 --folder runs/traces
 
 Trains the demo's model with the recipe `demo` (verl, vLLM, FSDP2) and writes `benchmarks/traces/KIND-SEED.jsonl.gz`.
-Of kind "epochs", 378 prompts are seen four times; of kind "stream", no prompt is seen twice. Every prompt gets 8
-rollouts at each visit, so that what is recorded does not depend on any prediction. An interrupted recording goes on
-from its last checkpoint when it is started again. Needs the CPU environment; `benchmarks/prediction_on_traces.py`,
-which replays the traces, does not.
+In an "epochs" recording, 378 prompts are seen four times; in a "stream" recording, no prompt is seen twice. Every
+prompt gets 8 rollouts at each visit, so the recording does not depend on any prediction. An interrupted recording
+continues from its last checkpoint when it is started again. It needs the CPU environment;
+`benchmarks/prediction_on_traces.py`, which replays the traces, does not.
 """
 
 import argparse
@@ -31,7 +31,7 @@ TRACES = Path(__file__).parent / "traces"
 
 @dataclass(frozen=True)
 class Kind:
-    """How many prompts each family has at each difficulty, and how many steps of 32 prompts are taken."""
+    """The number of prompts of each family at each difficulty, and the number of steps of 32 prompts."""
 
     train_per_cell: int
     steps: int
@@ -44,7 +44,7 @@ def train(kind: Kind, seed: int, folder: Path, models: Path) -> Path:
     """Train, and return the run's folder.
 
     Raises:
-        SystemExit: If verl fails; what it printed is shown.
+        SystemExit: If verl fails; the end of its output is printed before.
     """
     write_dataset(folder / "data", DatasetSettings(train_per_cell=kind.train_per_cell, seed=seed))
     build_base_model(models / "model")
@@ -67,7 +67,7 @@ def train(kind: Kind, seed: int, folder: Path, models: Path) -> Path:
 
 
 def write_trace(run_folder: Path, data: Path, target: Path) -> int:
-    """Write one line for each visit, in the order of training, and return their number."""
+    """Write one line for each visit, in the order of training, and return the number of lines."""
     texts = {
         prompt_id(row["prompt"]): (prompt_text(row["prompt"]), row["data_source"])
         for row in pq.read_table(data / "train.parquet").to_pylist()
@@ -79,7 +79,7 @@ def write_trace(run_folder: Path, data: Path, target: Path) -> int:
             text, family = texts[name]
             visit = {"step": step.step, "family": family, "prompt": text, "successes": round(won, 6), "trials": tried}
             lines.append(json.dumps(visit))
-    # A fixed time stamp: equal traces are equal files.
+    # A fixed time stamp, so that equal traces are equal files.
     target.write_bytes(gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0))
     return len(lines)
 

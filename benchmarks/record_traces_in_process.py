@@ -1,11 +1,11 @@
-"""Records what prompts earn while the demo's model is trained in one PyTorch process, without verl.
+"""Records the rewards of prompts while the demo's model is trained in one PyTorch process, without verl.
 
     python benchmarks/record_traces_in_process.py --kind epochs --seed 0 --model runs/demo/model
 
-The same base model, prompts, rewards, batch, temperature, learning rate and estimator (RLOO, equal counts of 8, one
-AdamW step a batch, gradient clipped at 1) as the recipe `demo`, in a loop of its own: success drifts as a language
-model's does, and no Ray, vLLM or FSDP is started. What it is not is verl; `record_traces.py` records that.
-Writes `benchmarks/traces/torch-KIND-SEED.jsonl.gz`, in the form of `record_traces.py`.
+The base model, prompts, rewards, batch size, temperature, learning rate and estimator are those of the recipe `demo`
+(RLOO, equal counts of 8, one AdamW step per batch, gradient clipped at 1). The success probabilities are those of a
+real language model, but the training loop is our own, without Ray, vLLM and FSDP. `record_traces.py` records verl.
+Writes `benchmarks/traces/torch-KIND-SEED.jsonl.gz`, in the format of `record_traces.py`.
 """
 
 import argparse
@@ -32,7 +32,7 @@ TRACES = Path(__file__).parent / "traces"
 
 
 def batches(rows: list[dict[str, Any]], seed: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield batches in a new order each epoch; what is left of an epoch is dropped, as verl's dataloader does."""
+    """Yield batches in a new order each epoch, without an epoch's incomplete last batch, as verl's dataloader does."""
     random = Random(seed)
     while True:
         order = random.sample(rows, len(rows))
@@ -44,8 +44,8 @@ class Trainer:
     """A policy and its optimiser.
 
     Args:
-        folder: The base model.
-        seed: Of sampling.
+        folder: The folder of the base model.
+        seed: Seed of sampling.
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
@@ -55,7 +55,7 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=3e-4, weight_decay=0.01)
 
     def step(self, rows: list[dict[str, Any]]) -> Tensor:
-        """Sample, score and take one step; return a `B x 8` tensor of rewards."""
+        """Sample and score rollouts, take one step, and return a `B x 8` tensor of rewards."""
         inputs = self._tokenizer.apply_chat_template(
             [row["prompt"] for row in rows],
             add_generation_prompt=True,

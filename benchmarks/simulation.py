@@ -1,12 +1,12 @@
-"""What does each strategy buy? All of them on simulated prompts, without a language model, on one thread.
+"""All strategies on simulated prompts, without a language model, on one thread.
 
-Every strategy runs with the predictor "beta_table", on the same data sets, and VIP with every other predictor too;
-"oracle" is told the truth. Three further questions: how well success probabilities must be known for a given share
-of the attainable variance reduction, what the share is in easier and harder worlds, and how it grows with the
-visits that a prompt gets while the policy moves more slowly; the default world has three.
+Every strategy runs with the predictor "beta_table" on the same data sets, and VIP with every other predictor too. The
+"oracle" knows the true success probabilities. The script also measures three dependencies of the share of the
+attainable variance reduction: on the error of the success probabilities, on the difficulty of the simulated world, and
+on the number of visits to a prompt while the policy changes more slowly. The default world has three visits.
 
-All arms have one learning rate, which is tuned for none of them, and the model of learning is a model: read shares
-and rollouts without signal as measurements, success as an illustration.
+All arms have the same learning rate, which is not tuned for any of them, and the learner is a simple model. The shares
+and the rollouts without signal are measurements; the success rates are only illustrations.
 
     python benchmarks/simulation.py [--seeds 5] [--plots DIR]
 """
@@ -38,7 +38,7 @@ WORLDS = {
     "embeddings tell all of the difficulty": WorldSettings(own_spread=0.0),
     "embeddings tell little": WorldSettings(family_spread=0.7, related_spread=0.7, own_spread=2.0),
 }
-#: Visits of a prompt: prompts of the data set, steps, learning rate of the simulated policy.
+#: By visits to a prompt: prompts of the data set, steps, learning rate of the simulated policy.
 VISITS = {24: (256, 96, 0.5), 100: (256, 400, 0.1), 200: (128, 400, 0.05), 400: (64, 400, 0.05)}
 
 
@@ -51,7 +51,7 @@ def all_arms() -> list[Arm]:
 
 
 def share_by_error(settings: SimulationSettings, batches: int = 200) -> dict[str, float]:
-    """Return the share of the attainable variance reduction if success logits are known up to normal errors."""
+    """Return the share of the attainable variance reduction if the logits of success have normal errors."""
     generator = torch.Generator().manual_seed(0)
     logits = make_world(settings.world, 0).start_logits
     budget, size = settings.budget, settings.prompts_per_step
@@ -77,7 +77,7 @@ def share_by_error(settings: SimulationSettings, batches: int = 200) -> dict[str
 
 
 def share_elsewhere(others: dict[str, SimulationSettings], seeds: int) -> dict[str, Any]:
-    """Return the share that VIP with the best predictor gets under other settings, mean and half width."""
+    """Return the mean and half width of the share of VIP with the best predictor under other settings."""
     shares = {}
     for name, settings in others.items():
         (summary,) = compare([Arm("vip", BEST)], settings, seeds)
@@ -90,7 +90,7 @@ def share_elsewhere(others: dict[str, SimulationSettings], seeds: int) -> dict[s
 
 
 def visited_more(settings: SimulationSettings) -> dict[str, SimulationSettings]:
-    """Return settings under which every prompt is seen more often, by the number of visits."""
+    """Return settings with more visits to every prompt, by the number of visits."""
     return {
         f"{visits} visits": replace(
             settings,

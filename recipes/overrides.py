@@ -18,8 +18,8 @@ def override(key: str, value: str | int | Sequence[str]) -> str:
         value: A text, a whole number, or a list of texts.
 
     Raises:
-        ConfigError: If a text contains `${`. verl resolves its config in place, so even a quoted `${` becomes an
-            interpolation by the time verl uses the value.
+        ConfigError: If a text is `???`, is not valid Unicode, or contains `${`. verl resolves its config in place, so
+            even a quoted `${` becomes an interpolation by the time verl uses the value.
     """
     if isinstance(value, int):
         return f"{key}={value}"

@@ -54,7 +54,7 @@ class RecipeRun:
             folder: The folder of the job's files.
 
         Raises:
-            ConfigError: If a text of `place` contains `${`.
+            ConfigError: If a text of `place` cannot be written as an override.
             InvalidInputError: If the name or the folder is not valid for a job.
         """
         settings = {

@@ -1,10 +1,10 @@
-"""How many rollouts does each way to spend them need for the same accuracy?
+"""Rollouts that each arm needs for the same accuracy.
 
-    python -m benchmarks.learning tune      # every arm's settings, on the tuning task set
-    python -m benchmarks.learning run       # all arms as tuned, five seeds, on the report task set
-    python -m benchmarks.learning report    # the figures and pictures, from what has finished
+    python -m benchmarks.learning tune      # choose every arm's settings on the tuning task set
+    python -m benchmarks.learning run       # run all arms as tuned with five seeds on the report task set
+    python -m benchmarks.learning report    # write the figures and pictures of the finished runs
 
-`--bench` takes another of the benchmarks. All can be interrupted and started again. One core, no GPU.
+`--bench` chooses another bench. All commands can be interrupted and started again. They need one core and no GPU.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     torch.set_num_threads(1)
     bench = BENCHES[options.bench]
     if options.stage == "report":
-        # What was run with settings that further tuning did not confirm is left out.
+        # Runs with settings that further tuning did not confirm are left out.
         planned = {identity(job.key()) for job in tuned_jobs(bench, options.seeds, options.arms)}
         runs = read_results(RESULTS / f"{bench.files}/runs.jsonl")
         print(table(write([run for run in runs if identity(run["job"]) in planned], bench, RESULTS)))
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _tune(bench: Bench, options: argparse.Namespace) -> None:
-    """Run all candidates with the first seed, then the finalists with the others."""
+    """Run all candidates with the first seed, then the finalists with the other seeds."""
     path = RESULTS / f"{bench.files}/tuning.jsonl"
     candidates = {
         name: found

@@ -1,10 +1,9 @@
 """From learning curves to ratios with intervals.
 
-How a target is read off: a curve is the exact mean success of the held-out prompts every few hundred rollouts, so
-it has no evaluation noise; what remains is that single updates go up and down. Each curve is smoothed by the mean
-of each point and its two neighbours; the first crossing of the target is interpolated linearly. A run that never gets
-there counts as if it had at its last point: that flatters its arm, and the number of such runs is given beside each
-figure.
+A curve is the exact mean success probability on the held-out prompts, every few hundred rollouts. It has no evaluation
+noise, but single updates go up and down. Each point is therefore averaged with its two neighbours, and the first
+crossing of the target is interpolated linearly. A run that misses the target counts as if it reached it at its last
+point. That favours its arm, so the number of such runs is given beside each figure.
 """
 
 from collections.abc import Sequence
@@ -21,13 +20,13 @@ _DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Curves:
-    """The runs of one arm on the same seeds as the other arms'.
+    """The runs of one arm, with the same seeds as those of the other arms.
 
     Attributes:
-        name: The arm's.
-        learning_rate: That of all its runs.
-        seeds: One a run, ascending.
-        runs: One list of points a run, as `loop.CurvePoint` has them.
+        name: The name of the arm.
+        learning_rate: The learning rate of all its runs.
+        seeds: The seed of each run, in ascending order.
+        runs: The points of each run, with the fields of `loop.CurvePoint`.
     """
 
     name: str
@@ -36,7 +35,7 @@ class Curves:
     runs: list[list[dict[str, Any]]]
 
     def column(self, run: int, name: str) -> Floats:
-        """Return one quantity of a run's points; "all_tokens" are those of prompts and answers together."""
+        """Return one quantity of a run's points; "all_tokens" counts the tokens of prompts and answers."""
         points = self.runs[run]
         if name == "all_tokens":
             return np.array([point["prompt_tokens"] + point["answer_tokens"] for point in points], dtype=np.float64)
@@ -68,7 +67,7 @@ def group_runs(records: Sequence[dict[str, Any]]) -> dict[str, Curves]:
 
 
 def smooth(accuracy: Floats) -> Floats:
-    """Return the running mean over three points; the first stays, and the last is averaged over two."""
+    """Return the running mean over three points; the first is unchanged, and the last is averaged over two."""
     padded = np.concatenate([[np.nan], accuracy, [np.nan]])
     mean = np.nanmean(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)
     mean[0] = accuracy[0]
@@ -76,7 +75,7 @@ def smooth(accuracy: Floats) -> Floats:
 
 
 def spent_at(accuracy: Floats, spent: Floats, target: float) -> tuple[float, bool]:
-    """Return what was spent when the smoothed curve first reached the target, and whether it did."""
+    """Return the amount spent when the smoothed curve first reached the target, and whether it did."""
     height = smooth(accuracy)
     reached = np.flatnonzero(height >= target)
     if not len(reached):
@@ -89,7 +88,7 @@ def spent_at(accuracy: Floats, spent: Floats, target: float) -> tuple[float, boo
 
 
 def spent_per_seed(curves: Curves, target: float, quantity: str) -> tuple[Floats, int]:
-    """Return what each run spent until the target, and how many runs did not reach it."""
+    """Return the amount that each run spent until the target, and the number of runs that missed it."""
     found = [
         spent_at(curves.column(k, "accuracy"), curves.column(k, quantity), target) for k in range(len(curves.runs))
     ]
@@ -97,7 +96,7 @@ def spent_per_seed(curves: Curves, target: float, quantity: str) -> tuple[Floats
 
 
 def accuracy_per_seed(curves: Curves, rollouts: float) -> Floats:
-    """Return each run's accuracy after so many rollouts, interpolated on its smoothed curve."""
+    """Return each run's accuracy after a number of rollouts, interpolated on its smoothed curve."""
     return np.array(
         [
             np.interp(rollouts, curves.column(k, "rollouts"), smooth(curves.column(k, "accuracy")))
@@ -107,7 +106,7 @@ def accuracy_per_seed(curves: Curves, rollouts: float) -> Floats:
 
 
 def paired_ratio(top: Floats, bottom: Floats) -> Interval:
-    """Return mean(top) / mean(bottom) with a percentile interval over resampled seeds, both drawn together."""
+    """Return mean(top) / mean(bottom) with a percentile interval over resampled seeds, paired by seed."""
     draws = np.random.default_rng(0).integers(len(top), size=(_DRAWS, len(top)))
     ratios = top[draws].mean(1) / bottom[draws].mean(1)
     low, high = np.percentile(ratios, [2.5, 97.5])

@@ -1,4 +1,4 @@
-"""What is compared: each arm is a strategy, an advantage estimator and a predictor."""
+"""The arms of a comparison: each is a strategy, an advantage estimator and a predictor."""
 
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -11,19 +11,19 @@ from verl_vip.strategies.gradient_variance import GradientVariance
 
 @dataclass(frozen=True)
 class TrainingArm:
-    """One way to train.
+    """A training method.
 
     Attributes:
-        name: What it goes by.
+        name: The name of the arm.
         strategy: Name in the library's registry.
         predictor: Name in the library's registry.
-        estimator: Advantages.
-        prompts: Nominal prompts a step; the strategy's `pool_ratio` multiplies it.
+        estimator: The advantage estimator.
+        prompts: Nominal prompts per step; the strategy's `pool_ratio` multiplies it.
         rollouts: The hard budget of a step.
         lower: Least rollouts of a prompt that gets any.
         upper: Most rollouts of a prompt.
-        strategy_settings: The strategy's own.
-        predictor_settings: The predictor's own.
+        strategy_settings: Keyword arguments of the strategy.
+        predictor_settings: Keyword arguments of the predictor.
     """
 
     name: str

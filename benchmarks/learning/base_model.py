@@ -1,4 +1,4 @@
-"""The language models that learning starts from, one for each task set, built once."""
+"""The base models, one for each task set, which are built once."""
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,20 +14,20 @@ from verl_vip.recipes.demo.supervised import Example, TrainSettings, train
 from verl_vip.recipes.demo.supervision import wrong_answers
 from verl_vip.recipes.demo.tokenizer import build_tokenizer, instruction_words
 
-#: Raise this when the code changes what is trained.
+#: Raise this when a change of the code changes the base models.
 _VERSION = 1
 
 
 @dataclass(frozen=True)
 class WithFreeLetters(Example):
-    """A task with random ones of `letters`, other ones each time: `free` before the answer, `trailing` after it."""
+    """A task with random letters from `letters` around the answer: `free` before it and `trailing` after it."""
 
     free: int
     trailing: int
     letters: list[int]
 
     def draw(self, rng: Random, *, only_right: bool) -> tuple[list[int], list[int]]:
-        """Return the prompt and what to teach this time."""
+        """Return the prompt and a drawn text to teach."""
         prompt, answer = super().draw(rng, only_right=only_right)
         before, after = (rng.choices(self.letters, k=number) for number in (self.free, self.trailing))
         return prompt, [*before, *answer[:-1], *after, answer[-1]]
@@ -35,7 +35,7 @@ class WithFreeLetters(Example):
 
 @dataclass(frozen=True)
 class BaseSettings:
-    """Size and supervised training. As in the demo: right answers first, then mixed with wrong ones at fixed rates."""
+    """Size and supervised training: as in the demo, right answers first, then a mix with wrong ones at fixed rates."""
 
     hidden_size: int = 64
     intermediate_size: int = 128
@@ -43,19 +43,19 @@ class BaseSettings:
     training: TrainSettings = field(default_factory=lambda: TrainSettings(tasks_per_cell=600))
 
 
-#: Longer answers are learned more slowly: by the numbers of free and of trailing letters, steps with right answers and
-#: with mixed ones.
+#: By the numbers of free and of trailing letters: steps with right answers, and steps with mixed ones. Longer answers
+#: need more.
 _STEPS = {(0, 0): (1000, 500), (6, 0): (1500, 600), (32, 0): (2500, 1000), (0, 8): (1500, 700), (0, 32): (1500, 700)}
 
 
 def settings_of(task_set: TaskSet) -> BaseSettings:
-    """Return the size and training of a task set's base model."""
+    """Return the settings of a task set's base model."""
     right, mixed = _STEPS[task_set.free, task_set.trailing]
     return BaseSettings(training=replace(BaseSettings().training, right_steps=right, mixed_steps=mixed))
 
 
 def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings) -> bool:
-    """Train the base model of a task set into `folder`, unless it is there; returns whether it was trained."""
+    """Train the base model of a task set into `folder` unless it exists, and return whether it was trained."""
 
     def build(output: Path) -> None:
         training = settings.training
@@ -70,7 +70,7 @@ def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings) -> bool:
             prompt = [user, *tokenizer(task.prompt)["input_ids"], assistant]
             rate = task_set.right_rate[task.family][task.difficulty - 1]
             ended = [[*ids, tokenizer.eos_token_id] for ids in answers]
-            if task.family in task_set.beyond:  # teaching what cannot be known would only disturb the skills
+            if task.family in task_set.beyond:  # teaching answers that cannot be known would only disturb the skills
                 ended, rate = ended[1:], 0.5
             examples.append(WithFreeLetters(prompt, ended, rate, task_set.free, task_set.trailing, letters))
         heads = settings.hidden_size // 32
@@ -105,7 +105,7 @@ def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings) -> bool:
 
 
 def base_folder(root: Path, task_set: str) -> Path:
-    """Return the folder of a task set's base model, built if need be."""
+    """Return the folder of a task set's base model, which is built if it does not exist."""
     owner = TASK_SETS[TASK_SETS[task_set].base or task_set]
     folder = root / f"base-{owner.name}"
     build_base(folder, owner, settings_of(owner))

@@ -1,7 +1,7 @@
-"""A benchmark: two task sets, what is compared on them, and how the comparison is read.
+"""A bench: two task sets, the compared arms, and the targets.
 
-Every arm is tuned in the same way, the baseline and `prioritized` included: on the tuning task set, over rollouts a
-step and learning rates, with the same seeds (`tuning.choose` has the rule). Nothing is tuned on the report task set.
+Every arm, including the baseline and `prioritized`, is tuned in the same way: on the tuning task set, over rollouts per
+step and learning rates, with the same seeds (see `tuning.choose`). Nothing is tuned on the report task set.
 """
 
 from collections.abc import Mapping
@@ -21,29 +21,29 @@ Derived = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Bench:
-    """A benchmark.
+    """A bench.
 
     Attributes:
-        name: What it goes by.
+        name: The name of the bench.
         files: The folder of its result files.
-        tuning_set: The task set that settings are chosen on.
-        report_set: The task set that is reported.
-        grids: What each arm is chosen from, with learning rates, in the order of tuning.
-        tuning_targets: Accuracies whose cost settings are chosen by.
-        target: Accuracy whose cost is reported.
-        other_targets: Where else the ratio of rollouts is taken.
+        tuning_set: The task set for choosing settings.
+        report_set: The task set for reported results.
+        grids: Candidate settings and learning rates of each arm, in the order of tuning.
+        tuning_targets: Accuracies of the tuning rule.
+        target: The accuracy of the reported ratios.
+        other_targets: Further accuracies with ratios.
         tuning_rollouts: Length of a tuning run.
         report_rollouts: Length of a reported run.
         evaluate_every: Rollouts between points of a curve.
-        stop_at: Runs end at this accuracy.
-        reference: The arm that ratios are to: the strongest uniform baseline.
-        first: Arms that are reported first, with all seeds.
-        shown: Arms whose curves are drawn.
-        labels: Names for the pictures, where the arm's own will not do.
-        derived: Further reported arms: from which chosen one, and what differs.
-        tuning_seeds: How many.
-        finalists: How many candidates of an arm, the best with the first seed, are run with further seeds; None for
-            all of them.
+        stop_at: Accuracy at which a run ends.
+        reference: The strongest uniform baseline, against which ratios are taken.
+        first: Arms that are run first, with all seeds.
+        shown: Arms whose curves are plotted.
+        labels: Names in the pictures, where they differ from the arm's name.
+        derived: Further reported arms: the chosen arm that each starts from, and the parts that differ.
+        tuning_seeds: Number of tuning seeds.
+        finalists: Number of candidates of an arm, the best with the first seed, that are run with further seeds; None
+            for all of them.
     """
 
     name: str
@@ -67,17 +67,17 @@ class Bench:
     finalists: int | None = None
 
     def candidates(self) -> dict[str, list[list[RunPlan]]]:
-        """Return for each arm its candidate settings, each as its runs on the tuning set, one a seed."""
+        """Return the candidate settings of each arm, each as a list of tuning runs, one for each seed."""
         return {
             name: [[self._tuning_job(arm, rate, seed) for seed in range(self.tuning_seeds)] for arm, rate in grid]
             for name, grid in self.grids.items()
         }
 
     def report_jobs(self, seeds: int, chosen: Mapping[str, Choice]) -> list[RunPlan]:
-        """Return the runs on the report task set: the `first` arms, then the others, all of one seed before the next.
+        """Return the runs on the report task set: the `first` arms, then the others, seed by seed.
 
         Args:
-            seeds: How many.
+            seeds: Number of seeds.
             chosen: Each arm as it was tuned.
         """
         arms = dict(chosen)
@@ -99,7 +99,7 @@ class Bench:
 
 
 def evenly(estimator: Estimator) -> dict[str, Any]:
-    """Return what makes a drawing arm one that serves every prompt alike: for `Bench.derived`."""
+    """Return the changes that make an arm with a draw sample every prompt alike, for `Bench.derived`."""
     return {"strategy": "uniform", "predictor": "moving_average", "estimator": estimator, "strategy_settings": {}}
 
 
@@ -109,12 +109,12 @@ def at(rates: tuple[float, ...], *arms: TrainingArm) -> tuple[Setting, ...]:
 
 
 def sizes(name: str, group: int, rollouts: tuple[int, ...] = (32, 64), **others: Any) -> tuple[TrainingArm, ...]:
-    """Return an arm at several step sizes with so many rollouts a prompt on average."""
+    """Return an arm at several step sizes, with a given mean number of rollouts per prompt."""
     return tuple(TrainingArm(name, prompts=total // group, rollouts=total, **others) for total in rollouts)
 
 
 def drawn(name: str, estimator: Estimator, rollouts: tuple[int, ...], **settings: Any) -> tuple[TrainingArm, ...]:
-    """Return one rollout each of prompts drawn by what they can teach."""
+    """Return an arm with one rollout of each prompt, drawn by its expected reward variance."""
     return sizes(
         name, 1, rollouts, strategy="prioritized", predictor="drifting_gp", estimator=estimator,
         strategy_settings=settings,
@@ -124,17 +124,17 @@ def drawn(name: str, estimator: Estimator, rollouts: tuple[int, ...], **settings
 def vip(
     name: str, predictor: str = "gaussian_process", rollouts: tuple[int, ...] = (32, 64), group: int = 4
 ) -> tuple[TrainingArm, ...]:
-    """Return a strategy that spreads the budget over all prompts of a batch."""
+    """Return an arm with a strategy that divides the budget over all prompts of a batch."""
     return sizes(name, group, rollouts, strategy=name, predictor=predictor, lower=2, upper=4 * group)
 
 
 def peer(name: str, group: int, rollouts: tuple[int, ...] = (32, 64), **settings: Any) -> tuple[TrainingArm, ...]:
-    """Return a strategy that needs no predictor."""
+    """Return an arm with a strategy that needs no predictor."""
     return sizes(name, group, rollouts, strategy=name, strategy_settings=settings)
 
 
 def peers(rates: tuple[float, ...], rollouts: tuple[int, ...]) -> dict[str, tuple[Setting, ...]]:
-    """Return the grids of the strategies that others have published, and of VIP with its predictions permuted."""
+    """Return the grids of the published strategies of others, and of VIP with permuted counts."""
     arms = {
         "dapo": peer("dapo", 4, rollouts, group_size=4),
         "knapsack": sizes("knapsack", 4, rollouts, strategy="knapsack", predictor="last_seen", lower=2),

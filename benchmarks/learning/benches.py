@@ -1,4 +1,4 @@
-"""The benchmarks by name, where their results lie, and what to run of them."""
+"""The benches by name, the folder of their results, and their runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +14,13 @@ from benchmarks.learning.working import WORKING
 from benchmarks.learning.working_long import WORKING_LONG
 
 BENCHES = {bench.name: bench for bench in (WORKING, WORKING_LONG, LOPSIDED, MIXTURE, MIXTURE_FIRST, SHORT_ANSWERS)}
-#: Where no other is asked for.
+#: The default bench.
 MAIN = MIXTURE
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "learning"
 
 
 def tuned_jobs(bench: Bench, seeds: int, arms: Sequence[str] | None = None) -> list[RunPlan]:
-    """Return the runs of the wanted arms, or of all, as they were tuned.
+    """Return the runs of the given arms, or of all arms, as they were tuned.
 
     Raises:
         SystemExit: If an arm has not been tuned.

@@ -1,11 +1,11 @@
-"""How noisy one rollout's gradient is under each baseline, on the policies that the learning benchmark trains.
+"""Variance of one rollout's gradient under each baseline, on the policies of the learning benchmark.
 
     python -m benchmarks.learning.gradient_noise
 
-For prompts of the tuning task set, answers are sampled and the score (the gradient of the log probability) of each
-different one is computed. With a baseline b, the gradient (r - b) s of one rollout varies around its prompt's by `a`;
-prompts' gradients vary around their mean by `V`. A step of C rollouts on different prompts has variance (V + a) / C.
-One core, some minutes.
+For prompts of the tuning task set, answers are sampled, and the score (the gradient of the log probability) of each
+distinct answer is computed. With a baseline b, the gradient (r - b) s of one rollout has variance `a` around its
+prompt's gradient. The gradients of prompts have variance `V` around their mean. A step of C rollouts on different
+prompts has variance (V + a) / C. It takes some minutes on one core.
 """
 
 import argparse
@@ -26,20 +26,20 @@ from benchmarks.learning.world import TaskWorld, load_world
 from verl_vip.advantages.predicted_baseline import least_variance_baseline
 
 PROMPTS, ANSWERS = 72, 100
-#: How far the policy is trained for the second half of the figures.
+#: Rollouts of training before the second half of the figures.
 ROLLOUTS = 2_048
 EDGES = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.999)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Some answers to one prompt, the different ones once each.
+    """The distinct answers among samples of one prompt.
 
     Attributes:
-        size: `A`, the squared norm of each one's score.
-        share: `A`, how often each came.
+        size: `A`, the squared norm of each answer's score.
+        share: `A`, the frequency of each answer.
         reward: `A`, 0 or 1.
-        gradient: `P`, estimated from all of them with their mean reward as baseline.
+        gradient: `P`, estimated from all answers with their mean reward as baseline.
     """
 
     size: Tensor
@@ -58,7 +58,7 @@ class Answers:
 
     @property
     def squared_gradient(self) -> float:
-        """The squared norm of the gradient, less what the noise of `ANSWERS` answers adds to it."""
+        """The squared norm of the gradient, corrected for the noise of `ANSWERS` answers."""
         return (float(self.gradient.square().sum()) - self.second_moment(self.success) / ANSWERS) / (1 - 1 / ANSWERS)
 
     def noise(self, baseline: Tensor) -> float:
@@ -67,13 +67,13 @@ class Answers:
 
     @property
     def best(self) -> Tensor:
-        """The baseline of least noise, E[|s|^2 r] / E[|s|^2]."""
+        """The baseline of least variance, E[|s|^2 r] / E[|s|^2]."""
         weight = self.share * self.size
         return (weight * self.reward).sum() / weight.sum().clamp_min(1e-12)
 
 
 def answers_of(policy: Policy, world: TaskWorld, generator: torch.Generator, given: int = 0) -> list[Answers]:
-    """Sample answers to some prompts, and compute the score of each different one after its first `given` tokens."""
+    """Sample answers to prompts, and compute the score of each distinct one after its first `given` tokens."""
     prompts = world.train.select(torch.randperm(len(world.prompts), generator=generator)[:PROMPTS])
     drawn = sample(policy, prompts, torch.full((PROMPTS,), ANSWERS), generator)
     found = []
@@ -101,7 +101,7 @@ def judge(found: list[Answers]) -> dict[str, object]:
     """Return `V`, the mean `a` under each baseline, and the best baseline in bins of p."""
     success = torch.stack([each.success for each in found])
     gradients = torch.stack([each.gradient for each in found])
-    # The noise of each prompt's gradient shows in the variance between them, and is taken out.
+    # The variance between prompts includes the noise of each prompt's gradient, which is subtracted.
     between = float(gradients.var(0).sum()) - sum(each.noise(each.success) for each in found) / len(found) / ANSWERS
     baselines = {"p": success, "0": torch.zeros_like(success), "p(1-p)/(1+p)": least_variance_baseline(success, 1.0)}
     for coupling in (0.3, 0.5, 0.65, 0.8):
@@ -121,7 +121,7 @@ def judge(found: list[Answers]) -> dict[str, object]:
 
 
 def _score_sizes(found: list[Answers]) -> dict[str, float]:
-    """Return the mean squared norm of the scores of right and of wrong answers, on prompts that have both."""
+    """Return the mean squared norm of the scores of right and of wrong answers, on prompts with both."""
     mixed = [each for each in found if 0 < each.success < 1]
     right = [(each.share * each.size * each.reward).sum() / each.success for each in mixed]
     wrong = [(each.share * each.size * (1 - each.reward)).sum() / (1 - each.success) for each in mixed]

@@ -1,8 +1,8 @@
-"""One training run in process: the library's strategy, predictor and advantages around a small policy.
+"""One training run in this process, with the library's strategy, predictor and advantages, and a small policy.
 
-Every step is one on-policy AdamW step, as verl makes it with one mini-batch a step: gradients clipped at 1, weight
-decay 0.01. Accuracy is exact: each held-out prompt has one right answer, and the policy gives its probability, so
-the curve has no evaluation noise but the choice of prompts.
+Every step is one on-policy AdamW step, as in verl with one mini-batch per step: gradients are clipped at 1, and weight
+decay is 0.01. Accuracy is exact: each held-out prompt has one right answer, and the policy gives its probability. The
+only evaluation noise is the choice of prompts.
 """
 
 import json
@@ -28,23 +28,23 @@ from verl_vip.strategies.contract import Strategy
 from verl_vip.strategies.registry import build_strategy
 from verl_vip.strategies.step import Step
 
-#: How often free letters are drawn for each prompt when its success is computed (`rollouts.success`). What they are
-#: matters so little that one draw leaves accuracy with a standard deviation of .002.
+#: Draws of free letters for each prompt when its success probability is computed (`rollouts.success`). With one draw,
+#: accuracy has a standard deviation of only .002.
 DRAWS = 1
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One run to make.
+    """The plan of one run.
 
     Attributes:
-        arm: What is compared.
-        task_set: "tuning" or "report".
-        learning_rate: AdamW's.
-        seed: Of prompt order and sampling; the base model is the same for all.
-        max_rollouts: Where the run ends.
-        evaluate_every: SampledAnswers between two points of the curve.
-        stop_at: The run ends earlier once two points in a row have this accuracy.
+        arm: The arm.
+        task_set: The name of the task set.
+        learning_rate: AdamW's learning rate.
+        seed: Seed of prompt order and sampling; the base model is the same for all seeds.
+        max_rollouts: Length of the run.
+        evaluate_every: Rollouts between two points of the curve.
+        stop_at: The run ends earlier once two consecutive points have this accuracy.
     """
 
     arm: TrainingArm
@@ -56,7 +56,7 @@ class RunPlan:
     stop_at: float
 
     def key(self) -> dict[str, Any]:
-        """Return all that the result depends on, as JSON can hold it."""
+        """Return everything that the result depends on, in a form that JSON can represent."""
         return asdict(self)
 
 
@@ -66,13 +66,13 @@ def accuracy(policy: Policy, world: TaskWorld) -> float:
 
 
 def identity(key: Mapping[str, Any]) -> str:
-    """Return a job's key, or what JSON made of it, as text to compare by."""
+    """Return a job's key, before or after JSON, as text for comparison."""
     return json.dumps(key, sort_keys=True)
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Where a run stands: what it has spent so far, and the mean success probability on held-out prompts."""
+    """A point of a run: the amounts spent so far, and the mean success probability on held-out prompts."""
 
     steps: int
     rollouts: int
@@ -90,21 +90,21 @@ class Clock:
 
     @contextmanager
     def measure(self, part: str) -> Iterator[None]:
-        """Add what the block takes to `part`."""
+        """Add the time of the block to `part`."""
         began = time.thread_time()
         yield
         self.seconds[part] += time.thread_time() - began
 
 
 class Run:
-    """A run under way.
+    """A run in progress.
 
     Args:
-        job: What to run.
-        world: The prompts and base model of the job's task set.
+        job: The plan of the run.
+        world: The prompts and base model of the plan's task set.
 
     Attributes:
-        policy: As trained so far.
+        policy: The current policy.
         rewards: The mean reward of each step's rollouts.
     """
 
@@ -124,7 +124,7 @@ class Run:
         self._spent = {"steps": 0, "rollouts": 0, "prompt_tokens": 0, "answer_tokens": 0}
 
     def train(self) -> list[CurvePoint]:
-        """Train to the end and return the learning curve, its first point before training."""
+        """Train to the end and return the learning curve; its first point is before training."""
         curve = [self._point()]
         while self._spent["rollouts"] < self._job.max_rollouts and not self._has_arrived(curve):
             before = self._spent["rollouts"] // self._job.evaluate_every
@@ -135,7 +135,7 @@ class Run:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Processor seconds of each part, evaluation left out."""
+        """Processor seconds of each part, without evaluation."""
         return self._clock.seconds
 
     def _has_arrived(self, curve: list[CurvePoint]) -> bool:
@@ -170,7 +170,7 @@ class Run:
         self._spent["answer_tokens"] += int(rollouts.lengths.sum())
 
     def _play(self, step: Step, tokens: PromptTokens) -> SampledAnswers:
-        """Sample what the strategy asks for; return all rollouts, prompt by prompt."""
+        """Sample the rollouts that the strategy requests, and return them prompt by prompt."""
         parts = []
         while (counts := step.counts) is not None:
             with self._clock.measure("sample"):
@@ -180,7 +180,7 @@ class Run:
         return SampledAnswers.join(parts)
 
     def _update(self, tokens: PromptTokens, rollouts: SampledAnswers, coefficient: Tensor) -> None:
-        used = coefficient.nonzero()[:, 0]  # what counts for nothing need not be computed
+        used = coefficient.nonzero()[:, 0]  # rollouts with weight zero are not computed
         if not len(used):
             return
         log_p = log_probability(

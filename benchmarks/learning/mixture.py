@@ -1,4 +1,4 @@
-"""The fourth benchmark: a pool mixed from sources of which most are too easy or cannot be learned; much free text."""
+"""The bench `mixture`: a pool of three sources, two of them too easy or impossible to learn, and long free text."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,12 +8,13 @@ from benchmarks.learning.update import Estimator
 from benchmarks.learning.working import REINFORCE
 
 _RATES = (5e-4, 1e-3)
-#: Twelve candidates for each that is served, since a sixth of the pool can teach; a quarter of the draw is even.
+#: Twelve candidates for each sampled prompt, because a sixth of the pool gives a gradient, and a quarter of the draw
+#: even.
 _MIXED: dict[str, Any] = {"exponent": 2.0, "pool_ratio": 12.0, "even_share": 0.25}
 
 
 def _peers(rates: tuple[float, ...], rollouts: tuple[int, ...]) -> dict[str, tuple[Setting, ...]]:
-    """Return the grids of what others have published, those that choose from a pool among them."""
+    """Return the grids of the published strategies of others, including those that choose from a pool."""
     mopps = {"strategy": "mopps", "predictor": "beta_table", "strategy_settings": {"group_size": 4}}
     return {
         **peers(rates, rollouts),
@@ -36,7 +37,7 @@ MIXTURE = Bench(
             *at((2.5e-4,), *sizes("uniform_reinforce", 1, (8, 16, 32), estimator=REINFORCE)),
             *at((5e-4,), *sizes("uniform_reinforce", 1, (16, 32, 64), estimator=REINFORCE)),
             *at((1e-3,), *sizes("uniform_reinforce", 1, (32, 64, 128), estimator=REINFORCE)),
-            # After the above: around the best of them, which was at the edge.
+            # Added around the best setting above, which was at the edge of the grid.
             *at((5e-4,), *sizes("uniform_reinforce", 1, (8,), estimator=REINFORCE)),
             *at((2.5e-4,), *sizes("uniform_reinforce", 1, (4,), estimator=REINFORCE)),
         ),
@@ -51,32 +52,32 @@ MIXTURE = Bench(
             *at((5e-4,), *drawn("prioritized", REINFORCE, (32,), **{**_MIXED, "pool_ratio": 24.0})),
             *at((5e-4,), *drawn("prioritized", REINFORCE, (32,), **{**_MIXED, "even_share": 0.1})),
         ),
-        # Hardly any gets to the targets of tuning in time; where none does, the most accurate at the end is taken.
+        # Few runs reach the tuning targets in time. If none does, the setting with the best final accuracy is chosen.
         "uniform_rloo": (
             *at((2.5e-4, 5e-4, 1e-3), *sizes("uniform_rloo", 2, (32,))),
             *at((2.5e-4, 5e-4, 1e-3), *sizes("uniform_rloo", 4, (64,))),
             *at((5e-4,), *sizes("uniform_rloo", 8, (64,))),
         ),
-        # Around the rates that suit RLOO with groups of four.
+        # Around the best rates for RLOO with groups of four.
         **_joined(_peers((1.25e-4, 2.5e-4, 5e-4), (64,)), _peers((2.5e-4,), (32,)), _peers((5e-4,), (128,))),
-        # Reported beside what tuning chose: close to it there, and a step of another size.
+        # Settings with other step sizes that were close in tuning, and are reported too.
         "uniform_64": at((5e-4,), *sizes("uniform_64", 1, (64,), estimator=REINFORCE)),
         "uniform_128": at((1e-3,), *sizes("uniform_128", 1, (128,), estimator=REINFORCE)),
         "uniform_32": at((5e-4,), *sizes("uniform_32", 1, (32,), estimator=REINFORCE)),
-        # As the first base models had it tuned, and the preset as it is.
+        # The setting tuned for the first base models, and the preset.
         "prioritized_32": at((5e-4,), *drawn("prioritized_32", REINFORCE, (32,), **{**_MIXED, "exponent": 4.0})),
         "prioritized_exponent_2": at((5e-4,), *drawn("prioritized_exponent_2", REINFORCE, (32,), **_MIXED)),
     },
-    # What uniform settings reach on average after a third, two thirds and all of a run.
+    # The mean accuracy of uniform settings after a third, two thirds and all of a run.
     tuning_targets=(0.7, 0.71),
-    # By the rule of the log, from the uniform runs of the report set and before any run of `prioritized`.
+    # Set by the rule in the log, from the uniform runs on the report set, before any run of `prioritized`.
     target=0.67,
     other_targets=(0.62, 0.64, 0.66, 0.68),
     tuning_rollouts=6_144,
     report_rollouts=6_144,
     evaluate_every=256,
     stop_at=0.9,
-    # The strongest of the uniform settings on the report set itself, to the disadvantage of `prioritized`.
+    # The strongest uniform setting on the report set itself, which works against `prioritized`.
     reference="uniform_64",
     first=("uniform_reinforce", "uniform_64", "uniform_128", "uniform_32", "prioritized", "prioritized_32"),
     shown=("uniform_64", "uniform_rloo", "prioritized", "oracle"),
@@ -102,7 +103,7 @@ MIXTURE = Bench(
 _UNTUNED = _peers((2.5e-4,), (64,))
 _LATER = ("uniform_32", "prioritized_32")
 
-#: The same from the first base models, which another processor trained; peers were not tuned.
+#: The same with the first base models, which were trained on another processor. Peers were not tuned.
 MIXTURE_FIRST = replace(
     MIXTURE,
     name="mixture_first",

@@ -14,9 +14,9 @@ _POINTS = 60
 
 
 def plot_curves(curves: Sequence[Curves], labels: Mapping[str, str], highlight: str, target: float, ax: Axes) -> None:
-    """Draw accuracy against rollouts, the mean over seeds with its 95 % bootstrap interval as a band.
+    """Plot accuracy against rollouts: the mean over seeds, with its 95 % bootstrap interval as a band.
 
-    Runs end when they have learned enough; each arm is drawn as far as its shortest run goes.
+    Runs can end early at a high accuracy, so each arm is plotted up to the end of its shortest run.
     """
     ends = [min(curve.column(k, "rollouts")[-1] for k in range(len(curve.runs))) for curve in curves]
     end = max(ends)
@@ -42,7 +42,7 @@ def plot_curves(curves: Sequence[Curves], labels: Mapping[str, str], highlight: 
     ax.set_xlabel("rollouts sampled, pilots and discards included")
     ax.set_ylabel("accuracy on held-out prompts")
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-    ax.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))  # whole percents
+    ax.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))  # whole percentages
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 
@@ -50,7 +50,7 @@ def plot_curves(curves: Sequence[Curves], labels: Mapping[str, str], highlight: 
 def plot_ratios(
     ratios: Mapping[str, Interval], labels: Mapping[str, str], highlight: str, label: str, ax: Axes
 ) -> None:
-    """Draw each arm's ratio with its interval, the largest at the top; 1 is the tuned uniform baseline."""
+    """Plot each arm's ratio with its interval, the largest at the top; 1 is the reference."""
     order = sorted(ratios, key=lambda name: ratios[name].mean)
     ax.axvline(1, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
     for row, name in enumerate(order):

@@ -1,7 +1,7 @@
-"""A Qwen2 model in plain PyTorch, for models so small that a library's overhead would be most of the time.
+"""A Qwen2 model in plain PyTorch, for models so small that a library's overhead would dominate.
 
-Weights are those of `Qwen2ForCausalLM`, and so are the numbers that come out (a test compares them). Axes: B rows,
-T tokens, H heads, K key-value heads, E width of a head, D hidden size, V vocabulary.
+Weights and outputs are those of `Qwen2ForCausalLM` (a test compares them). Axes: B rows, T tokens, H heads, K key-value
+heads, E width of a head, D hidden size, V vocabulary.
 """
 
 import json
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Shape:
-    """What the weights do not tell."""
+    """Parts of the configuration that the weights do not determine."""
 
     layers: int
     heads: int
@@ -27,7 +27,7 @@ class Shape:
 
 @dataclass
 class Cache:
-    """Keys and values of what was read so far, one `B x K x T x E` tensor a layer, and each row's length."""
+    """Keys and values of the tokens read so far, one `B x K x T x E` tensor per layer, and each row's length."""
 
     keys: list[Tensor]
     values: list[Tensor]
@@ -35,12 +35,12 @@ class Cache:
 
 
 class Policy:
-    """The model: named weights, and what they compute.
+    """The model.
 
     Args:
-        shape: As the model's configuration has it.
-        weights: By Qwen2's names without the leading "model.".
-        max_length: Positions for which rotations are prepared.
+        shape: The shape in the model's configuration.
+        weights: Weights by Qwen2's names, without the leading "model.".
+        max_length: Number of positions with precomputed rotations.
     """
 
     def __init__(self, shape: Shape, weights: dict[str, Tensor], max_length: int = 128) -> None:
@@ -53,7 +53,7 @@ class Policy:
 
     @classmethod
     def load(cls, folder: Path) -> "Policy":
-        """Load what `save_pretrained` wrote."""
+        """Load a model that `save_pretrained` wrote."""
         config = json.loads((folder / "config.json").read_text())
         rope = config.get("rope_parameters") or config
         shape = Shape(
@@ -74,8 +74,8 @@ class Policy:
         """Return final hidden states, `B x T x D`, of tokens `B x T` padded on the right.
 
         Args:
-            tokens: Sequences from their first token on; what stands after a row's end changes nothing before it.
-            cache: If given, keys and values are put there.
+            tokens: Whole sequences. Tokens after the end of a row do not affect the states before it.
+            cache: If given, keys and values are stored there.
         """
         length = tokens.shape[1]
         cos, sin = self._cos[:length], self._sin[:length]
@@ -92,7 +92,7 @@ class Policy:
         return self._norm(x, "norm.weight")
 
     def step(self, tokens: Tensor, cache: Cache) -> Tensor:
-        """Read one token a row, put it into the cache, and return final hidden states, `B x 1 x D`."""
+        """Read one token per row, add it to the cache, and return final hidden states, `B x 1 x D`."""
         rows = torch.arange(len(tokens))
         at = cache.lengths
         cos, sin = self._cos[at][:, None, None], self._sin[at][:, None, None]
@@ -116,7 +116,7 @@ class Policy:
         return functional.linear(hidden, self.weights["embed_tokens.weight"])
 
     def new_cache(self, lengths: Tensor, room: int) -> Cache:
-        """Return an empty cache for rows of these lengths and `room` positions in all."""
+        """Return an empty cache for rows of these lengths, with `room` positions in total."""
         width = self._cos.shape[1]
         size = (len(lengths), self.shape.kv_heads, room, width)
         layers = range(self.shape.layers)

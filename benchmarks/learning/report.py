@@ -1,4 +1,4 @@
-"""Writes a benchmark's figures, table and pictures from finished runs."""
+"""Writes a bench's figures, table and pictures from finished runs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from benchmarks.learning.bench import Bench
 from benchmarks.learning.plots import plot_curves, plot_ratios
 from verl_vip.reporting.style import draw, save_png
 
-#: What others compare with: a second reference.
+#: The usual baseline of the literature, a second reference.
 RLOO = "uniform_rloo"
 PRIORITIZED = "prioritized"
 #: Arms with fewer seeds are left out.
@@ -28,7 +28,7 @@ LEAST_SEEDS = 3
 
 
 def paired(curve: Curves, base: Curves) -> tuple[Curves, Curves]:
-    """Return an arm and the baseline on the seeds that both have."""
+    """Return an arm and the baseline, restricted to their common seeds."""
     shared = sorted(set(curve.seeds) & set(base.seeds))
 
     def on_shared(one: Curves) -> Curves:
@@ -38,11 +38,11 @@ def paired(curve: Curves, base: Curves) -> tuple[Curves, Curves]:
 
 
 def compare(curves: Mapping[str, Curves], bench: Bench) -> dict[str, Any]:
-    """Compare every arm with the uniform one, each on the seeds that both have.
+    """Compare every arm with the bench's reference, on their common seeds.
 
     Args:
-        curves: All arms, the bench's reference among them.
-        bench: The benchmark.
+        curves: All arms, including the bench's reference.
+        bench: The bench.
     """
     target, reference = bench.target, curves[bench.reference]
     budget = float(spent_per_seed(reference, target, "rollouts")[0].mean())
@@ -84,8 +84,8 @@ def write(records: Sequence[dict[str, Any]], bench: Bench, folder: Path) -> dict
 
     Args:
         records: Finished jobs of the reported task set.
-        bench: The benchmark.
-        folder: Where the results of all benches lie.
+        bench: The bench.
+        folder: The folder of all benches' results.
     """
     curves = {name: curve for name, curve in group_runs(records).items() if len(curve.seeds) >= LEAST_SEEDS}
     if bench.reference not in curves:
@@ -139,10 +139,10 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def against_strongest(curves: Mapping[str, Curves], target: float) -> dict[str, Any]:
-    """Return the uniform arm with the fewest rollouts to a target, and the ratio of `prioritized` to it.
+    """Return the uniform arm with the fewest rollouts to a target, and the ratio of these to those of `prioritized`.
 
     Args:
-        curves: By arm, `prioritized` and at least one whose name begins with "uniform".
+        curves: Curves by arm, with `prioritized` and at least one arm whose name starts with "uniform".
         target: An accuracy.
     """
     spent = {

@@ -1,4 +1,4 @@
-"""Sampling answers, scoring them, and the gradient of what was sampled."""
+"""Samples and scores answers, and computes their log probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from benchmarks.learning.policy import Policy
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """Tokenised prompts, and the tokens of the right answer, its end token included, or the stop that ends it.
+    """Tokenised prompts, and the tokens of the right answers with their end token or stop.
 
     Attributes:
         tokens: `Q x P` int64, padded on the right.
@@ -20,8 +20,8 @@ class PromptTokens:
         answer_lengths: `Q` int64.
         pad: Padding token.
         end: End token.
-        free: How many tokens of free choice come before the answer.
-        trailing: How many come after it; whatever follows the answer's stop is right.
+        free: Number of free tokens before the answer.
+        trailing: Number of free tokens after the answer; any text after the answer's stop is accepted.
     """
 
     tokens: Tensor
@@ -35,7 +35,7 @@ class PromptTokens:
 
     @property
     def longest(self) -> int:
-        """Most tokens of what is right, those of free choice and the end token counted."""
+        """The largest length of a right answer, with its free tokens and its end token."""
         return self.free + self.answers.shape[1]
 
     def select(self, rows: Tensor) -> "PromptTokens":
@@ -51,8 +51,8 @@ class SampledAnswers:
     Attributes:
         prompt: `N` int64, the prompt's row.
         tokens: `N x R` int64 with the end token, padding after it.
-        lengths: `N` int64, of `tokens`, the end token counted.
-        rewards: `N` float64, one for exactly the right answer after the free tokens.
+        lengths: `N` int64, the lengths of `tokens` with the end token.
+        rewards: `N` float64, 1 for exactly the right answer after the free tokens.
     """
 
     prompt: Tensor
@@ -62,7 +62,7 @@ class SampledAnswers:
 
     @classmethod
     def join(cls, rounds: "Sequence[SampledAnswers]") -> "SampledAnswers":
-        """Put the rounds of a step together, prompt by prompt, in the order sampled."""
+        """Join the rounds of a step, prompt by prompt, in the order of sampling."""
         prompt = torch.cat([part.prompt for part in rounds])
         order = prompt.argsort(stable=True)
         tokens, lengths, rewards = (
@@ -72,7 +72,7 @@ class SampledAnswers:
 
 
 def sample(policy: Policy, prompts: PromptTokens, counts: Tensor, generator: torch.Generator) -> SampledAnswers:
-    """Sample `counts[q]` answers of prompt q at temperature 1, up to two tokens longer than the right one."""
+    """Sample `counts[q]` answers to prompt q at temperature 1, at most two tokens longer than the right one."""
     prompt, tokens, lengths = _write(policy, prompts, counts, generator, prompts.longest + prompts.trailing + 2)
     same = tokens[:, prompts.free : prompts.longest] == prompts.answers[prompt]
     if prompts.trailing:
@@ -86,9 +86,10 @@ def sample(policy: Policy, prompts: PromptTokens, counts: Tensor, generator: tor
 def _write(
     policy: Policy, prompts: PromptTokens, counts: Tensor, generator: torch.Generator, limit: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Write `counts[q]` answers of at most `limit` tokens to prompt q; return prompt, tokens and lengths of each.
+    """Generate `counts[q]` answers of at most `limit` tokens to prompt q; each prompt is read only once.
 
-    Each prompt is read once, whatever its count.
+    Returns:
+        The prompt, the tokens and the length of each answer.
     """
     served = counts.nonzero()[:, 0]
     some = prompts.select(served)
@@ -118,15 +119,15 @@ def _write(
 def log_probability(
     policy: Policy, prompts: PromptTokens, rows: Tensor, answers: Tensor, lengths: Tensor, given: int = 0
 ) -> Tensor:
-    """Return the log probability of each answer given its prompt, and given its own first tokens.
+    """Return the log probability of each answer, given its prompt and its own first tokens.
 
     Args:
         policy: The model.
         prompts: `Q` prompts.
         rows: `N` int64, the prompt of each answer.
         answers: `N x R` int64, padded on the right.
-        lengths: `N` int64, of the answers.
-        given: How many tokens of each answer are taken as given.
+        lengths: `N` int64, the lengths of the answers.
+        given: Number of tokens of each answer that are conditioned on.
     """
     starts = prompts.lengths[rows]
     width = int(lengths.max())
@@ -148,8 +149,8 @@ def log_probability(
 def success(policy: Policy, prompts: PromptTokens, samples: int = 1, seed: int = 0) -> Tensor:
     """Return the probability that a sampled answer is right, `Q` float64.
 
-    Given the free tokens it is exact, since one answer is right then. Where there are any it is the mean over `samples`
-    draws of them, with the same random numbers for the same seed, whatever the policy.
+    Given the free tokens, only one answer is right, and its probability is exact. If there are free tokens, the result
+    is the mean over `samples` draws of them. The same seed gives the same random numbers, whatever the policy.
     """
     rows = torch.arange(len(prompts.lengths))
     answers, lengths = prompts.answers, prompts.answer_lengths

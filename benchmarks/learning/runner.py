@@ -1,4 +1,4 @@
-"""Runs jobs one after the other; each finished one is a line of JSON, and nothing is run twice."""
+"""Runs jobs and appends each result as a line of JSON; finished jobs are not run again."""
 
 import json
 import multiprocessing
@@ -12,12 +12,12 @@ from typing import Any
 from benchmarks.learning.loop import Run, RunPlan, accuracy, identity
 from benchmarks.learning.world import TaskWorld, load_world
 
-#: Another base model differs by more than this in accuracy before training, the same one by less.
+#: Two runs whose accuracy before training differs by more than this started from different base models.
 _SAME_START = 1e-4
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """Return the finished jobs of a file; a last line that a kill cut short is left out."""
+    """Return the finished jobs of a file, without an incomplete last line."""
     if not path.exists():
         return []
     lines = path.read_text().split("\n")[:-1]
@@ -27,18 +27,18 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 def run_jobs(
     jobs: Sequence[RunPlan], results: Path, cache: Path, *, workers: int = 1, minutes: float = float("inf")
 ) -> None:
-    """Run what is not finished yet, the earlier jobs first, and append each result to `results`.
+    """Run the unfinished jobs in order, and append each result to `results`.
 
     Args:
-        jobs: What to run.
+        jobs: The jobs.
         results: A file of JSON lines.
         cache: Folder of base models and embeddings.
-        workers: Processes; forked once everything is loaded, so that further ones cost little.
-        minutes: No job is started later than this.
+        workers: Number of processes. They are forked after everything is loaded, so that more of them cost little.
+        minutes: No job starts after this many minutes.
 
     Raises:
-        RuntimeError: If a worker failed; what others finished is kept.
-        SystemExit: If finished runs began from another base model.
+        RuntimeError: If a worker failed; the results of the others are kept.
+        SystemExit: If finished runs started from another base model.
     """
     _drop_cut_line(results)
     records = read_results(results)
@@ -49,7 +49,7 @@ def run_jobs(
         _check_start(records, task_set, accuracy(world.policy(), world), results)
     deadline = time.monotonic() + 60 * minutes
     context = multiprocessing.get_context("fork")
-    turn = context.Value("l", 0)  # which job is next; the list itself is inherited
+    turn = context.Value("l", 0)  # index of the next job; the list itself is inherited
     arguments = (missing, turn, worlds, results, deadline)
     processes = [context.Process(target=_work, args=arguments) for _ in range(workers)]
     for process in processes:
@@ -61,7 +61,7 @@ def run_jobs(
 
 
 def _check_start(records: Sequence[Mapping[str, Any]], task_set: str, start: float, results: Path) -> None:
-    """Refuse to mix runs from two base models: training one elsewhere rounds differently, and gives another."""
+    """Refuse to mix runs from two base models; another processor rounds differently and trains another one."""
     for record in records:
         begun = record["curve"][0]["accuracy"]
         if record["job"]["task_set"] == task_set and abs(begun - start) > _SAME_START:
@@ -87,7 +87,7 @@ def _work(jobs: Sequence[RunPlan], turn: Any, worlds: dict[str, TaskWorld], resu
 
 
 def _append(path: Path, line: str) -> None:
-    """Append in one system call, so that workers that share the file do not mix their lines."""
+    """Append in one system call, so that workers do not mix their lines in the shared file."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(descriptor, line.encode())
@@ -96,7 +96,7 @@ def _append(path: Path, line: str) -> None:
 
 
 def _drop_cut_line(path: Path) -> None:
-    """Cut off what a kill left of an unfinished line, so that the next one starts afresh."""
+    """Remove the incomplete line that a kill left, so that the next result starts on a new line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         text = path.read_text()

@@ -1,11 +1,11 @@
-"""How does the gain on the mixture depend on the share of its pool that can teach, and on the length of free text?
+"""The gain on the mixture, by the share of prompts that give a gradient and by the length of free text.
 
-    python -m benchmarks.learning.sensitivity run --workers 2     # 5 seeds; interrupted, it goes on where it was
+    python -m benchmarks.learning.sensitivity run --workers 2     # 5 seeds; continues if it was interrupted
     python -m benchmarks.learning.sensitivity report
 
-Settings and target are the mixture's, nothing is tuned for a pool; only the shorter text, whose base model starts
-elsewhere, has a target of its own. Each pool's reference is the uniform setting that needs the fewest rollouts there.
-The mixture itself is read from its own runs.
+Settings and target are those of the bench `mixture`; nothing is tuned for a pool. Only the pool with shorter text,
+whose base model starts at another accuracy, has a target of its own. Each pool's reference is the uniform setting with
+the fewest rollouts. The figures of the mixture itself come from its own runs.
 """
 
 import argparse
@@ -30,27 +30,27 @@ from benchmarks.learning.world import draw_tasks
 from verl_vip.reporting.style import INK, SERIES, draw, save_png
 
 ARMS = ("uniform_64", "uniform_reinforce", PRIORITIZED)
-#: The pool with shorter text, and its target: by the mixture's rule it would be .9, where runs end.
+#: The pool with shorter text, and its target. By the mixture's rule, the target would be .9, where runs end.
 SHORT, SHORT_TARGET = "mixture_report_short", 0.88
-#: Where fewest prompts can teach, runs are longer.
+#: Longer runs for the pool with the smallest share of prompts that give a gradient.
 SPARSE, SPARSE_ROLLOUTS = mixture_with(*OTHER_COPIES[0]), 12_288
 RUNS = RESULTS / "sensitivity" / "runs.jsonl"
-#: Of the mixture's own runs.
+#: Number of seeds of the mixture's own runs.
 MIXTURE_SEEDS = 12
 
 
 @dataclass(frozen=True)
 class Pool:
-    """A pool and what it gave.
+    """A pool and its result.
 
     Attributes:
-        name: Its task set.
-        prompts: How many.
-        can_teach: The share of prompts that are neither of the easy source nor of the one that cannot be known.
-        free_letters: Letters of free choice in an answer.
+        name: The name of its task set.
+        prompts: Number of prompts.
+        can_teach: The share of prompts that are neither from the easy source nor from the one that cannot be learned.
+        free_letters: Number of free letters in an answer.
         start: Accuracy of the base model on the held-out prompts.
-        target: The accuracy whose cost is compared.
-        gain: What `against_strongest` returns.
+        target: The target accuracy.
+        gain: The result of `against_strongest`.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Pool:
 
 
 def jobs(seeds: int) -> list[RunPlan]:
-    """Return the runs on all pools but the mixture itself, all of one seed before the next."""
+    """Return the runs on all pools except the mixture itself, seed by seed."""
     pools, tuned = [SHORT, *(mixture_with(*copies) for copies in OTHER_COPIES)], tuned_jobs(MIXTURE, seeds, ARMS)
     return [
         replace(
@@ -81,7 +81,7 @@ def jobs(seeds: int) -> list[RunPlan]:
 
 
 def read_off(records: Sequence[Mapping[str, Any]]) -> list[Pool]:
-    """Return what finished runs say of each pool that all arms have run on, long texts and small shares first."""
+    """Return the result of each pool on which all arms have finished, long texts and small shares first."""
     by_pool: dict[str, list[Any]] = {}
     for record in records:
         by_pool.setdefault(record["job"]["task_set"], []).append(record)
@@ -91,7 +91,7 @@ def read_off(records: Sequence[Mapping[str, Any]]) -> list[Pool]:
         if set(curves) < set(ARMS):
             continue
         train, _ = draw_tasks(name)
-        # Those with copies of their own are the easy ones and those that cannot be known.
+        # Families with copies are the easy ones and those that cannot be learned.
         share = sum(task.family not in TASK_SETS[name].copies for task in train) / len(train)
         start = float(curves[PRIORITIZED].column(0, "accuracy")[0])
         target = SHORT_TARGET if name == SHORT else MIXTURE.target
@@ -102,7 +102,7 @@ def read_off(records: Sequence[Mapping[str, Any]]) -> list[Pool]:
 
 
 def plot(pools: Sequence[Pool], ax: Axes) -> None:
-    """Draw the gain against the share that can teach, one line for each length of free text."""
+    """Plot the gain against the share of prompts that give a gradient, with one line for each length of free text."""
     ax.axhline(1, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
     for place, letters in enumerate(sorted({pool.free_letters for pool in pools}, reverse=True)):
         line = [pool for pool in pools if pool.free_letters == letters]

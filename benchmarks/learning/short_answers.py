@@ -1,4 +1,4 @@
-"""The first benchmark: answers of a few letters, of which one is right."""
+"""The bench `short_answers`: answers of a few letters, with one right answer."""
 
 from dataclasses import replace
 
@@ -47,17 +47,17 @@ SHORT_ANSWERS = Bench(
             "dapo": peer("dapo", 4, group_size=4),
         }
     ),
-    # The tuning set starts higher than the report set: uniform takes about as long to .75 and .80 there as to .70 here.
+    # The tuning set starts higher than the report set: uniform takes about as long to .75 and .80 on it as to .70 here.
     tuning_targets=(0.7, 0.75, 0.8),
-    # Set to what the uniform runs reach on the report set, before others were looked at.
+    # Set to the accuracy of the uniform runs on the report set, before any other run was seen.
     target=0.7,
     other_targets=(0.6, 0.65, 0.75, 0.8),
     tuning_rollouts=3_072,
     report_rollouts=4_096,
     evaluate_every=128,
     stop_at=0.85,
-    # The tuning rule chose twice its rate ("uniform"), which is worse on the report set; the reference was changed to
-    # this one after both had been seen, to the disadvantage of `prioritized`.
+    # The tuning rule chose twice this rate ("uniform"), which is worse on the report set. The reference was changed to
+    # this setting after both had been seen, which works against `prioritized`.
     reference="uniform_as_prioritized",
     first=("uniform", "uniform_as_prioritized", "uniform_rloo", "prioritized", "oracle"),
     shown=("uniform_as_prioritized", "uniform_rloo", "uniform", "prioritized", "oracle"),
@@ -69,9 +69,9 @@ SHORT_ANSWERS = Bench(
     derived={
         # `prioritized` with the truth in place of the prediction.
         "oracle": ("prioritized", {"predictor": "oracle"}),
-        # The rule may have chosen badly for uniform: the step size and rate of `prioritized`, beside its own.
+        # The rule may have chosen badly for uniform, so it also runs with the step size and rate of `prioritized`.
         "uniform_as_prioritized": ("prioritized", evenly(_REINFORCE)),
-        # At equal counts it is RLOO up to a factor, which AdamW takes out.
+        # At equal counts it is RLOO up to a factor, which AdamW cancels.
         "uniform_dr_grpo": ("uniform_rloo", {"estimator": Estimator("dr_grpo")}),
     },
 )

@@ -1,11 +1,12 @@
-"""String tasks in four kinds, each in two sets with no family in common: one to tune strategies on, one to report.
+"""String tasks for four benches. Each bench has two sets without a common family: one for tuning and one for reporting.
 
-In the first kind an answer is the right one and nothing else. In the second ("working") letters of free choice come
-before it, as reasoning comes before an answer: answers are longer, 26^6 of them are right, and most of what a policy
-writes has nothing to do with the reward. There most prompts are nearly always solved or nearly never, as in the field
-(`LOG.md` has the figures). In the third ("lopsided") 32 letters come before it, and training prompts are like a dataset
-that nobody filtered: families that the base model has solved, or was never taught, have three times the others'. In
-the fourth ("mixture") the letters follow the answer, and most prompts are of solved families or cannot be known.
+- `short_answers`: the response is the right answer and nothing else.
+- `working` and `working_long`: six free letters come before the answer, as reasoning does. Responses are longer, 26^6
+  of them are right, and most of the text does not affect the reward. Most prompts are almost always or almost never
+  solved, as in practice (see `LOG.md`).
+- `lopsided`: 32 free letters come before the answer, and the training prompts resemble an unfiltered data set. Families
+  that the base model has solved or was never taught have three times as many prompts as the others.
+- `mixture`: the free letters follow the answer, and most prompts are from solved families or cannot be learned.
 """
 
 import hashlib
@@ -55,23 +56,23 @@ _REPORT: dict[str, tuple[str, Rule]] = {
     "previous_letter": ("Shift these {size} letters to the one before in the alphabet", lambda s: _shifted(s, -1)),
 }
 _LENGTHS = (3, 4, 5)
-#: How many letters of free choice there may be, as prompts put it.
+#: Possible numbers of free letters, as written in prompts.
 _FREE_WORDS = {6: "six", 8: "eight", 32: "thirty-two"}
 
 
 @dataclass(frozen=True)
 class TaskSet:
-    """Families, and how often the base model is taught each one's right answer.
+    """Families, and the rates at which the base model is taught their right answers.
 
     Attributes:
-        name: Unique.
-        families: Each with one difficulty a length.
-        right_rate: By family name, one rate a difficulty.
-        free: Letters of free choice before the answer.
-        trailing: Letters of free choice after the answer, which a stop ends then.
-        copies: How many times the others' training prompts a family has, where it has more.
-        beyond: Families whose right answers nobody can know. They are trained on, and not evaluated.
-        base: The set whose base model it starts from, where that is another.
+        name: Unique name.
+        families: Families with one difficulty for each length.
+        right_rate: By family name, one rate for each difficulty.
+        free: Free letters before the answer.
+        trailing: Free letters after the answer, which then ends with a stop.
+        copies: By family name, a factor on the number of training prompts.
+        beyond: Families whose right answers cannot be known. They are trained on, but not evaluated.
+        base: The set whose base model is used, if it is another one.
     """
 
     name: str
@@ -84,7 +85,7 @@ class TaskSet:
     base: str = ""
 
     def draw(self, per_cell: int, seed: int) -> list[Task]:
-        """Return `per_cell` different tasks of each family and difficulty."""
+        """Return `per_cell` distinct tasks of each family and difficulty."""
         return [
             task
             for family in self.families
@@ -94,7 +95,7 @@ class TaskSet:
 
 
 def written(answer: str, task_set: TaskSet) -> str:
-    """Return an answer as it is written in a task set: with a stop where letters of free choice follow it."""
+    """Return an answer as a task set writes it: with a stop if free letters follow."""
     return f"{answer}." if task_set.trailing else answer
 
 
@@ -112,7 +113,7 @@ def _family(name: str, wording: str, rule: Rule, free: int, trailing: int) -> Fa
 
 
 def _even_rates(rules: dict[str, tuple[str, Rule]], seed: int) -> dict[str, tuple[float, ...]]:
-    """Return rates spread evenly in logits, in random order; longer strings are rarer right."""
+    """Return rates evenly spaced in logits, in random order. Longer strings have lower rates."""
     order = sorted(rules)
     Random(seed).shuffle(order)
     rates = {}
@@ -124,7 +125,7 @@ def _even_rates(rules: dict[str, tuple[str, Rule]], seed: int) -> dict[str, tupl
 
 _HIGHEST, _LOWEST, _SPREAD = 3.5, -1.8, 0.6
 
-#: Most at one end or the other.
+#: Most rates are near 0 or 1.
 _SPLIT_RATES = (
     (0.995, 0.99, 0.98),
     (0.995, 0.99, 0.98),
@@ -139,7 +140,7 @@ _SPLIT_RATES = (
     (0.10, 0.05, 0.03),
     (0.08, 0.04, 0.03),
 )
-#: Whose rates these are, the most often right first: skills that a small model learns soon lead, and the others are
+#: The families with these rates, highest rate first. Skills that a small model learns early come first; the others are
 #: in no order.
 _SPLIT_TUNING = (
     "repeat", "first_thrice", "second", "last_two", "ends", "without_last",
@@ -152,7 +153,7 @@ _SPLIT_REPORT = (
 _FREE = 6
 
 _SOLVED, _NEVER = (0.995, 0.99, 0.98), (0.0, 0.0, 0.0)
-#: Five families solved, four in between, three never taught.
+#: Five solved families, four in between, and three that are never taught.
 _LOPSIDED_RATES = (
     *(_SOLVED,) * 5,
     (0.90, 0.80, 0.65),
@@ -161,7 +162,7 @@ _LOPSIDED_RATES = (
     (0.50, 0.40, 0.30),
     *(_NEVER,) * 3,
 )
-#: In this order. Those in between are what a small model can do well once and badly another time.
+#: The families with these rates, in order. Those in between vary most between base models.
 _LOPSIDED_TUNING = (
     "repeat", "first_thrice", "second", "last_two", "ends",
     "without_last", "every_second", "rotate", "swap_ends",
@@ -178,13 +179,13 @@ _LONG = 32
 def _lopsided(name: str, rules: dict[str, tuple[str, Rule]], order: tuple[str, ...]) -> TaskSet:
     rates = dict(zip(order, _LOPSIDED_RATES, strict=True))
     copies = {family: 3 for family, rate in rates.items() if rate in (_SOLVED, _NEVER)}
-    # In the families' order, since the base model's fingerprint holds the rates.
+    # In the families' order, because the base model's fingerprint contains the rates.
     rates = {family: rates[family] for family in rules}
     return TaskSet(name, _families(rules, _LONG), rates, _LONG, copies=copies)
 
 
 def _secret(salt: str) -> Rule:
-    """Return a rule that cannot be learned: as many letters as it is given, by a hash of them."""
+    """Return a rule that cannot be learned: the answer is a hash of the letters, with the same length."""
 
     def letters_for(letters: str) -> str:
         digest = hashlib.sha256(f"{salt}/{letters}".encode()).digest()
@@ -193,7 +194,7 @@ def _secret(salt: str) -> Rule:
     return letters_for
 
 
-#: In the order of `_MIXTURE_RATES`; what is not here is left out.
+#: The families in the order of `_MIXTURE_RATES`; the others are left out.
 _MIXTURE_TUNING = (
     "repeat", "first_thrice", "second",
     "last_two", "ends", "without_last", "every_second", "rotate", "swap_ends", "sort",
@@ -210,7 +211,7 @@ _SECRETS_REPORT: dict[str, tuple[str, Rule]] = {
     "plate": ("Recall which number plate belongs to these {size} letters", _secret("plate")),
     "password": ("Find the password that was hidden behind these {size} letters", _secret("password")),
 }
-#: Three families solved, seven in between.
+#: Three solved families and seven in between.
 _MIXTURE_RATES = (
     *(_SOLVED,) * 3,
     (0.95, 0.90, 0.80),
@@ -221,9 +222,9 @@ _MIXTURE_RATES = (
     (0.70, 0.60, 0.50),
     (0.65, 0.55, 0.45),
 )
-#: Copies of each of the first two, which the base models have solved, and of each that cannot be known.
+#: Copies of each of the first two families, which the base models have solved, and of each that cannot be learned.
 _MIXTURE_COPIES = (10, 8)
-#: The same in other pools for the report set's base model, from nearly all decided to those in between alone.
+#: The same for other pools with the report set's base model, from almost all prompts decided to none.
 OTHER_COPIES = ((21, 17), (4, 4), (1, 1), (0, 0))
 
 
@@ -243,7 +244,7 @@ def _mixture(
 
 
 def mixture_with(easy: int, beyond: int) -> str:
-    """Return the name of the mixture with so many copies of easy families and of those that cannot be known."""
+    """Return the name of the mixture with these numbers of copies of easy families and of those beyond learning."""
     return f"mixture_report_{easy}_{beyond}"
 
 

@@ -1,9 +1,9 @@
 """Chooses each arm's settings from finished runs on the tuning task set.
 
-The rule, written before any of these runs: the least geometric mean, over seeds and over the benchmark's tuning
-targets, of rollouts until the target; a run that misses one counts there as its end. Settings that tie, since none of
-their runs gets to any target, are ordered by accuracy at the end. Where a benchmark has finalists, those are the best
-of an arm by its first seed, and only they are run with, and judged on, the others.
+The rule was fixed before any of these runs. The chosen settings have the least geometric mean of rollouts to the
+target, over seeds and the bench's tuning targets. A run that misses a target counts with its length. If no run of
+several settings reaches any target, they are ordered by final accuracy. If a bench has finalists, these are an arm's
+best settings with the first seed, and only they are run and compared with the other seeds.
 """
 
 import math
@@ -17,16 +17,16 @@ from benchmarks.learning.analysis import spent_at
 from benchmarks.learning.arms import TrainingArm
 from benchmarks.learning.loop import RunPlan, identity
 
-#: What accuracy at the end weighs: enough to part ties, and nothing else.
+#: Weight of the final accuracy, which only breaks ties.
 _TIE_BREAK = 1e-6
 
-#: The runs of one candidate setting, one a seed.
+#: The runs of one candidate setting, one for each seed.
 Candidate = Sequence[RunPlan]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An arm with its learning rate, the score it was chosen for (rollouts, less is better), and over which seeds."""
+    """An arm with its learning rate, its score (rollouts, lower is better), and the seeds of the score."""
 
     arm: TrainingArm
     learning_rate: float
@@ -35,11 +35,11 @@ class Choice:
 
 
 class Scores:
-    """What each finished run is judged by: mean log of rollouts until the tuning targets, less is better.
+    """Scores of finished runs: the mean log of rollouts to the tuning targets; lower is better.
 
     Args:
         records: Finished runs.
-        targets: Accuracies.
+        targets: The tuning targets.
     """
 
     def __init__(self, records: Sequence[dict[str, Any]], targets: Sequence[float]) -> None:
@@ -51,7 +51,7 @@ class Scores:
 
 
 def finalists(candidates: Sequence[Candidate], scores: Scores, count: int) -> list[Candidate]:
-    """Return the candidates with the `count` best scores of their first seeds; none unless all have run."""
+    """Return the candidates with the `count` best scores with the first seed, or none if some have not run."""
     first = [scores.of(candidate[:1]) for candidate in candidates]
     if not all(first):
         return []
@@ -62,12 +62,12 @@ def finalists(candidates: Sequence[Candidate], scores: Scores, count: int) -> li
 def choose(
     candidates: Mapping[str, Sequence[Candidate]], scores: Scores, *, final: int | None = None
 ) -> dict[str, Choice]:
-    """Return the best candidate of each arm, judged on the seeds that all its candidates, or finalists, have finished.
+    """Return the best candidate of each arm, on the seeds that all its candidates or finalists have finished.
 
     Args:
-        candidates: By arm. An only candidate needs no runs.
-        scores: Of the finished runs.
-        final: How many finalists an arm has; None for all candidates.
+        candidates: Candidates by arm. A single candidate needs no runs.
+        scores: Scores of the finished runs.
+        final: Number of finalists of an arm; None for all candidates.
 
     Raises:
         SystemExit: If the candidates of an arm have no finished seed in common.
@@ -89,7 +89,7 @@ def choose(
 
 
 def score(curve: Sequence[Mapping[str, Any]], targets: Sequence[float]) -> float:
-    """Return the mean log of rollouts until each of the targets, larger by a trace the lower the run ends."""
+    """Return the mean log of rollouts to the targets, plus a tiny penalty for a low final accuracy."""
     accuracy = np.array([point["accuracy"] for point in curve], dtype=np.float64)
     spent = np.array([point["rollouts"] for point in curve], dtype=np.float64)
     cost = np.mean([np.log(max(spent_at(accuracy, spent, target)[0], 1.0)) for target in targets])

@@ -1,4 +1,4 @@
-"""From rewards to what each rollout's log probability is multiplied by in the loss."""
+"""Computes the factor of each rollout's log probability in the loss from its reward."""
 
 from dataclasses import dataclass
 
@@ -17,16 +17,16 @@ from verl_vip.strategies.outcomes import Outcomes
 
 @dataclass(frozen=True)
 class Estimator:
-    """How advantages are computed.
+    """Settings of an advantage estimator.
 
     Attributes:
-        kind: A key of the library's `ADVANTAGES`, of which "reinforce" is what verl's own GRPO gives groups of one;
-            "grpo" for verl's own, divided by the group's deviation; or "batch_mean", the reward less the mean of all
-            other rollouts of the step, of whichever prompts.
-        utility: What is ascended; its slope at the predicted probability weighs each prompt.
+        kind: A key of the library's `ADVANTAGES`; "reinforce" equals verl's GRPO with groups of one. Or "grpo" for
+            verl's GRPO, divided by the group's standard deviation. Or "batch_mean", the reward minus the mean of all
+            other rollouts of the step.
+        utility: The utility that is ascended; its slope at the predicted probability weights each prompt.
         utility_floor: See `utility_slope`.
-        strongest: Most rollouts that a prediction is worth against the group's own.
-        score_coupling: Of the predicted baseline.
+        strongest: The most rollouts that a prediction counts for against the group's own.
+        score_coupling: The coupling of the predicted baseline.
     """
 
     kind: str = "rloo"
@@ -37,18 +37,18 @@ class Estimator:
 
 
 def coefficients(outcomes: Outcomes, prediction: Prediction, selection: Selection, estimator: Estimator) -> Tensor:
-    """Return `N` float64 factors: the update's gradient is the sum of factor times gradient of log probability.
+    """Return `N` float64 factors. The update's gradient is the sum of factor times gradient of the log probability.
 
-    Every prompt with kept rollouts has the same weight, but for the selection's and the utility's.
+    All prompts with kept rollouts have the same weight, apart from the weights of the selection and the utility.
 
     Args:
-        outcomes: `B` reward tensors, all rounds together, `N` rewards in total.
-        prediction: Of the `B` prompts, made before sampling.
-        selection: What the strategy returned.
-        estimator: How advantages are computed.
+        outcomes: `B` reward tensors with all rounds, `N` rewards in total.
+        prediction: The prediction of the `B` prompts before sampling.
+        selection: The selection that the strategy returned.
+        estimator: The advantage estimator.
 
     Raises:
-        InvalidInputError: If "grpo" or "batch_mean" is to centre on rollouts that are not kept.
+        InvalidInputError: If "grpo" or "batch_mean" would have to centre on rollouts that are not kept.
     """
     own = {"grpo": _grpo, "batch_mean": _batch_mean}
     selected = SelectedRollouts.of(selection, outcomes)
@@ -77,6 +77,6 @@ def _grpo(batch: GroupedRewards) -> Tensor:
 
 
 def _batch_mean(batch: GroupedRewards) -> Tensor:
-    """Return r less the mean of the others, whatever their prompt; a lone rollout gets zero."""
+    """Return r minus the mean of all other rollouts of the step; a single rollout gets zero."""
     others = (batch.rewards.sum() - batch.rewards) / max(len(batch.rewards) - 1, 1)
     return batch.rewards - others if len(batch.rewards) > 1 else torch.zeros_like(batch.rewards)

@@ -1,11 +1,11 @@
-"""Do verl runs of an arm learn as the in-process loop does? Compares what `verl_runs` has logged with new runs here.
+"""Agreement of verl with the in-process loop: compares the logs of `verl_runs` with new runs of the loop.
 
     python -m benchmarks.learning.verl_agreement
 
-Both start from the report set's base model with the same settings; prompts come in another order. What is compared is
-the mean reward of the rollouts that each step samples, which verl logs. The mean of an arm's verl runs, mostly one, is
-set against the spread of many runs of the loop. Writes `verl.json` and its picture to the results; `--bench`
-takes another benchmark's.
+Both start from the report set's base model with the same settings, but the order of prompts differs. The script
+compares the mean reward of each step's rollouts, which verl logs. The mean over an arm's verl runs, mostly a single
+one, is compared with the spread of many runs of the loop. Writes `verl.json` and its picture to the results. `--bench`
+chooses another bench.
 """
 
 import argparse
@@ -32,10 +32,10 @@ from verl_vip.reporting.style import SERIES, draw, save_png
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "learning"
 SEEDS = 20
-#: Fewer steps than this say nothing.
+#: The least number of steps for a comparison.
 LEAST_STEPS = 5
 _DRAWN: dict[str, Any] = {"strategy": "prioritized", "predictor": "drifting_gp"}
-#: The loop's version of each arm that verl can run, by bench.
+#: By bench, the loop's settings of each arm of `verl_runs`.
 LOOP: dict[str, dict[str, dict[str, Any]]] = {
     "short_answers": {
         "uniform": {"estimator": Estimator("reinforce")},
@@ -77,9 +77,9 @@ LOOP: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def verl_rewards(logs: Sequence[Path]) -> NDArray[np.float64]:
-    """Return the mean reward of each step in verl's logs, `runs x steps`, as many steps as all of them have.
+    """Return the mean reward of each step in verl's logs, `runs x steps`, for the steps that all of them have.
 
-    A last line that a kill cut short is left out.
+    An incomplete last line is left out.
     """
     runs = [[json.loads(line) for line in log.read_text().split("\n")[:-1]] for log in logs]
     steps = min(map(len, runs), default=0)
@@ -99,13 +99,14 @@ def loop_rewards(bench: Bench, arm: str, world: TaskWorld, steps: int) -> NDArra
 
 
 def compare(verl: NDArray[np.float64], loop: NDArray[np.float64]) -> dict[str, Any]:
-    """Return the mean reward over both halves of the steps, verl's beside mean and standard deviation of the loop's.
+    """Return verl's mean reward, and the mean and standard deviation of the loop's, in both halves of the steps.
 
-    The deviation is that of one run; `z` is the mean verl run's distance in what a mean of so many would have.
+    The standard deviation is that of one run. `z` is the distance of verl's mean from the loop's mean, in standard
+    deviations of a mean over the same number of runs.
 
     Args:
         verl: Mean reward of each step, `runs x steps`.
-        loop: Likewise.
+        loop: The same for the loop.
     """
     runs, steps = verl.shape
     half = steps // 2
@@ -121,7 +122,7 @@ def compare(verl: NDArray[np.float64], loop: NDArray[np.float64]) -> dict[str, A
 
 
 def plot(arms: Mapping[str, Mapping[str, Any]], ax: Axes) -> None:
-    """Draw the loop's mean and 95 % of its seeds at each step, and verl's run as dots."""
+    """Plot the loop's mean and 95 % of its seeds at each step, and verl's run as dots."""
     for colour, (name, found) in zip(SERIES, arms.items(), strict=False):
         steps = np.arange(1, found["steps"] + 1)
         ax.fill_between(steps, *found["band"], color=colour, alpha=0.12, linewidth=0)
@@ -131,7 +132,7 @@ def plot(arms: Mapping[str, Mapping[str, Any]], ax: Axes) -> None:
     ax.set_xlabel("step")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel("mean reward of the step")
-    ax.set_ylim(0, 1.1 + 0.15 * len(arms))  # room for the legend
+    ax.set_ylim(0, 1.1 + 0.15 * len(arms))  # space for the legend
     ax.set_yticks(np.linspace(0, 1, 6))
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     ax.legend(loc="upper left", ncols=2)
@@ -146,7 +147,7 @@ def main() -> None:
     bench = BENCHES[options.bench]
     world = load_world(options.cache, bench.report_set)
     path = RESULTS / f"{bench.files}/verl.json"
-    found = json.loads(path.read_text()) if path.exists() else {}  # an arm whose log is not here keeps its figures
+    found = json.loads(path.read_text()) if path.exists() else {}  # an arm without a log keeps its figures
     for arm in ARMS[bench.name]:
         verl = verl_rewards(sorted((options.cache / "verl" / bench.name).glob(f"{arm}-seed*.jsonl")))
         if verl.size and verl.shape[1] >= LEAST_STEPS:

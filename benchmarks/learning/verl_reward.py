@@ -1,4 +1,4 @@
-"""The reward of the benchmarks for verl: one for exactly the right answer, whatever is written freely around it."""
+"""The benches' reward function for verl: 1 for exactly the right answer, whatever the free letters are."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ def compute_score(
     extra_info: dict[str, Any],
     **_: Any,
 ) -> float:
-    """Return 1.0 or 0.0; see `verl_vip.recipes.demo.reward` for what verl hands over.
+    """Return 1.0 or 0.0; see `verl_vip.recipes.demo.reward` for verl's arguments.
 
     Args:
-        data_source: The task family; every family is graded alike.
+        data_source: The task family. All families are graded in the same way.
         solution_str: The decoded response, without special tokens.
         ground_truth: The answer.
-        extra_info: `free`, how many letters come first; `trailing`, whether letters follow the answer and its stop.
+        extra_info: `free`, the number of letters before the answer; `trailing`, whether letters follow its stop.
     """
     written, right = "".join(solution_str.split())[extra_info["free"] :], "".join(ground_truth.split())
     return float(written.startswith(f"{right}.") if extra_info["trailing"] else written == right)

@@ -1,9 +1,9 @@
-"""Arms of the learning benchmark under real verl, on the same base model and prompts, to check the loop against.
+"""Runs arms of the learning benchmark in verl, with the same base model and prompts, to validate the loop.
 
     python -m benchmarks.learning.verl_runs uniform --steps 60
 
-`--bench short_answers` does the same for the first benchmark. Needs the `cpu` extra. An arm that draws from a pool has
-the pool as verl's batch, and its budget serves a part of it. Accuracy is sampled here, four answers a held-out prompt.
+`--bench short_answers` chooses another bench. It needs the `cpu` extra. For an arm that draws from a pool, verl's batch
+is the pool, and the budget covers a part of it. Accuracy is sampled here, with four answers to each held-out prompt.
 """
 
 import argparse
@@ -30,7 +30,7 @@ _STOCK = [
     "algorithm.adv_estimator=grpo",
 ]
 _COUPLED = ["vip=predicted_baseline", "vip.lower=1", "vip.strategy=prioritized", "+vip.strategy_settings.exponent=1.0"]
-#: `vip=prioritized` as it was when it ran here.
+#: The preset `vip=prioritized` at the time of these runs.
 _DRAWN = [
     "vip=prioritized",
     "vip.lower=1",
@@ -38,8 +38,8 @@ _DRAWN = [
     "vip.utility_floor=0.2",
     "vip.strategy_settings.even_share=0.0",
 ]
-#: By bench: prompts of verl's batch, prompts of an optimiser step, rollouts a prompt, learning rate, and what else
-#: differs. verl's own GRPO gives groups of one their reward as the advantage: REINFORCE without a baseline.
+#: By bench: prompts of verl's batch, prompts of an optimiser step, rollouts per prompt, learning rate, and other
+#: overrides. verl's GRPO uses the reward of a group of one as its advantage: REINFORCE without a baseline.
 ARMS: dict[str, dict[str, tuple[int, int, int, float, list[str]]]] = {
     "short_answers": {
         "uniform": (16, 16, 1, 1e-3, _STOCK),
@@ -71,7 +71,7 @@ ARMS: dict[str, dict[str, tuple[int, int, int, float, list[str]]]] = {
 
 
 def write_inputs(folder: Path, task_set: str) -> None:
-    """Write `data/train.parquet` and `data/validation.parquet` of a task set, in verl's form."""
+    """Write `data/train.parquet` and `data/validation.parquet` of a task set, in verl's format."""
     train, held_out = draw_tasks(task_set)
     rows = [row(task, index) for index, task in enumerate(train + held_out)]
     for each in rows:
@@ -84,9 +84,9 @@ def write_inputs(folder: Path, task_set: str) -> None:
 
 
 def overrides(bench: str, arm: str, folder: Path, model: Path, steps: int, seed: int) -> list[str]:
-    """Return the Hydra overrides of the demo recipe that make one run of an arm."""
+    """Return the Hydra overrides of the demo recipe for one run of an arm."""
     batch, prompts, group, rate, others = ARMS[bench][arm]
-    # An answer has at most eleven tokens, its end included, beside the free letters.
+    # An answer has at most eleven tokens including its end, plus the free letters.
     task_set = TASK_SETS[BENCHES[bench].report_set]
     longest = max(18, task_set.free + task_set.trailing + 12)
     return [

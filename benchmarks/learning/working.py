@@ -1,4 +1,4 @@
-"""The second benchmark: answers after letters of free choice, most prompts nearly solved or nearly hopeless."""
+"""The bench `working`: free letters before the answer, and most prompts almost always or almost never solved."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from benchmarks.learning.update import Estimator
 _RATES = (5e-4, 1e-3)
 _WIDE = (5e-4, 1e-3, 2e-3)
 REINFORCE = Estimator("reinforce")
-#: What a rare success teaches counts for more, and needs a prediction to be known as rare.
+#: A larger weight for rare successes, which only a prediction can identify.
 ARCSINE = replace(REINFORCE, utility="arcsine", utility_floor=0.2)
 _PREDICTED = Estimator("predicted_baseline")
 _DECISION = replace(_PREDICTED, score_coupling=1.0)
@@ -35,7 +35,7 @@ WORKING = Bench(
             *at(_RATES, *drawn("prioritized", REINFORCE, (16,), exponent=2.0, pool_ratio=6.0)),
             *at(_RATES, *drawn("prioritized", ARCSINE, (16,), exponent=2.0, pool_ratio=6.0)),
             *at(_RATES, *drawn("prioritized", _DECISION, (16,), exponent=1.0)),
-            # After the above had been seen, on the tuning set: around the best of them.
+            # Added around the best settings above, after their runs on the tuning set.
             *at((7e-4,), *drawn("prioritized", ARCSINE, (16,), exponent=2.0, pool_ratio=6.0)),
             *at(
                 (1e-3,),
@@ -58,8 +58,8 @@ WORKING = Bench(
     report_rollouts=4_096,
     evaluate_every=256,
     stop_at=0.9,
-    # The strongest of four uniform settings on the report set itself, to the disadvantage of `prioritized`: that of the
-    # rule ("uniform_reinforce"), that of `prioritized`, and two that were close on the tuning set.
+    # The strongest of four uniform settings on the report set itself, which works against `prioritized`: the rule's
+    # choice ("uniform_reinforce"), the step and rate of `prioritized`, and two that were close on the tuning set.
     reference="uniform_8",
     first=(
         "uniform_reinforce",

@@ -1,4 +1,4 @@
-"""The second benchmark's prompts, trained four times as long: few are left to learn, and predictors have had time."""
+"""The bench `working_long`: the prompts of `working`, trained four times as long."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,12 +10,12 @@ from verl_vip.advantages.utility import UtilityName
 
 
 def _rare(utility: UtilityName, floor: float = 0.02) -> Estimator:
-    """Return REINFORCE in which a success counts for more the rarer it was predicted to be."""
+    """Return REINFORCE with larger weights for successes that were predicted to be rarer."""
     return replace(REINFORCE, utility=utility, utility_floor=floor)
 
 
 _LOG = _rare("log_success")
-#: Six candidates for each that is served; a quarter of the draw is even, so that what falls back is seen.
+#: Six candidates for each sampled prompt. A quarter of the draw is even, so that prompts that get worse are noticed.
 _MIXED: dict[str, Any] = {"exponent": 2.0, "pool_ratio": 6.0, "even_share": 0.25}
 
 WORKING_LONG = Bench(
@@ -35,7 +35,7 @@ WORKING_LONG = Bench(
             *at((5e-4,), *drawn("prioritized", ARCSINE, (16,), exponent=1.0)),
             *at((5e-4,), *drawn("prioritized", ARCSINE, (16,), exponent=2.0, pool_ratio=6.0)),
             *at((1e-3,), *drawn("prioritized", ARCSINE, (32, 64), exponent=2.0, pool_ratio=6.0)),
-            # After the above had been reported: rare successes count for more, and part of the draw is even.
+            # Added after the settings above were reported: larger weights for rare successes, and a partly even draw.
             *at((5e-4,), *drawn("prioritized", _LOG, (16,), **_MIXED)),
             *at((5e-4,), *drawn("prioritized", _rare("log_success", 0.1), (16,), **_MIXED)),
             *at((5e-4,), *drawn("prioritized", _rare("sqrt_success"), (16,), **_MIXED)),
@@ -45,12 +45,12 @@ WORKING_LONG = Bench(
             *at((1e-3,), *drawn("prioritized", _LOG, (32, 64), **_MIXED)),
             *at((1e-3,), *drawn("prioritized", _rare("sqrt_success"), (32,), **_MIXED)),
         ),
-        # Reported beside what tuning chose: each was best or close at some length or target.
+        # Settings that were best or close at some length or target, and are reported too.
         "uniform_8": at((5e-4,), *sizes("uniform_8", 1, (8,), estimator=REINFORCE)),
         "uniform_16": at((5e-4,), *sizes("uniform_16", 1, (16,), estimator=REINFORCE)),
         "uniform_32": at((1e-3,), *sizes("uniform_32", 1, (32,), estimator=REINFORCE)),
         "uniform_64": at((1e-3,), *sizes("uniform_64", 1, (64,), estimator=REINFORCE)),
-        # As tuned for the shorter runs.
+        # As tuned for the bench `working`.
         "uniform_rloo_16": at((1e-3,), *sizes("uniform_rloo_16", 2, (16,))),
         "dapo": at((1e-3,), *peer("dapo", 4, (16,), group_size=4)),
         "knapsack": at((5e-4,), *sizes("knapsack", 4, (16,), strategy="knapsack", predictor="last_seen", lower=2)),
@@ -61,7 +61,7 @@ WORKING_LONG = Bench(
         "pilot_commit": at((1e-3,), *peer("pilot_commit", 4, (64,), pilot=2, commit=6)),
         "pods": at((5e-4,), *peer("pods", 8, (16,))),
         "random_permutation": at((1e-3,), *vip("random_permutation", "drifting_gp", rollouts=(16,))),
-        # What the first round chose and reported.
+        # The settings that the first round chose and reported.
         "prioritized_first_round": at(
             (1e-3,), *drawn("prioritized_first_round", ARCSINE, (32,), exponent=2.0, pool_ratio=6.0)
         ),
@@ -73,7 +73,7 @@ WORKING_LONG = Bench(
     report_rollouts=16_384,
     evaluate_every=512,
     stop_at=0.9,
-    # The strongest of five uniform settings on the report set itself, to the disadvantage of `prioritized`.
+    # The strongest of five uniform settings on the report set itself, which works against `prioritized`.
     reference="uniform_64",
     first=("uniform_reinforce", "uniform_8", "uniform_16", "uniform_64", "prioritized", "oracle"),
     shown=("uniform_64", "uniform_rloo", "prioritized", "oracle"),

@@ -1,4 +1,4 @@
-"""A task set made ready: prompts with tokens, identities and embeddings, for training and for evaluation."""
+"""A loaded task set: training and evaluation prompts with tokens, identities and embeddings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,12 @@ _HELD_OUT_PER_CELL = 6
 
 @dataclass(frozen=True)
 class TaskWorld:
-    """What all runs on a task set share.
+    """The data and base model that all runs on a task set share.
 
     Attributes:
-        folder: The base model's.
+        folder: The folder of the base model.
         train: Tokens of the training prompts.
-        prompts: Their identities and embeddings.
+        prompts: Identities and embeddings of the training prompts.
         held_out: Tokens of the evaluation prompts; none is a training prompt.
         cells: Family and difficulty of each evaluation prompt.
     """
@@ -39,12 +39,12 @@ class TaskWorld:
     cells: list[tuple[str, int]]
 
     def policy(self) -> Policy:
-        """Return the base model, fresh."""
+        """Return a new copy of the base model."""
         return Policy.load(self.folder)
 
 
 def draw_tasks(name: str) -> tuple[list[Task], list[Task]]:
-    """Return a set's training tasks, shuffled, and held-out tasks, by family and difficulty. They share no prompt."""
+    """Return a set's shuffled training tasks, and its held-out tasks by family and difficulty. They share no prompt."""
     task_set, train, held_out = TASK_SETS[name], list[Task](), list[Task]()
     for family in task_set.families:
         count = _TRAIN_PER_CELL * task_set.copies.get(family.name, 1)
@@ -58,7 +58,7 @@ def draw_tasks(name: str) -> tuple[list[Task], list[Task]]:
 
 
 def load_world(root: Path, task_set: str) -> TaskWorld:
-    """Load, and where need be build, everything under the folder `root`."""
+    """Load everything from the folder `root`, and build missing parts."""
     folder = base_folder(root, task_set)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     train, held_out = draw_tasks(task_set)
