@@ -1,9 +1,9 @@
-"""Write the pages that come from the code and from result files, so that nothing in them is typed by hand.
+"""Write the pages that are generated from the code and from result files.
 
     python docs/generate.py            # write docs/settings.md, docs/strategies.md, docs/benchmarks.md, README's table
-    python docs/generate.py --check    # exit with 1 if one of them is not what the code says
+    python docs/generate.py --check    # exit with 1 if one of them is out of date
 
-`make docs` does the first.
+`make docs` runs the first command.
 """
 
 import ast
@@ -30,7 +30,7 @@ _NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
 
 
 def settings_page() -> str:
-    """Return the table of the `vip` group, from the attributes of `VipConfig` and the texts below them."""
+    """Return the page of the `vip` group, from the attributes of `VipConfig` and their docstrings."""
     texts = _attribute_texts(verl_vip.config, "VipConfig")
     parts = [
         "# Settings\n\nEach is a key of the `vip` group: `vip.upper=64` on the command line overrides it. "
@@ -46,7 +46,7 @@ def settings_page() -> str:
 
 
 def strategies_page() -> str:
-    """Return what the registries hold: each strategy and predictor with its source, text and settings."""
+    """Return the page of all registered strategies and predictors, with their descriptions and settings."""
     parts = [
         "# Strategies and predictors\n\n"
         "`vip.strategy` names a strategy, and `vip.strategy_settings` its arguments; `vip.predictor` and "
@@ -62,7 +62,7 @@ def strategies_page() -> str:
 
 
 def benchmarks_page() -> str:
-    """Return the figures of `benchmarks/results`, with the command that makes each."""
+    """Return the page of the figures in `benchmarks/results`, with the command that makes each."""
     return _NOTE + "".join(
         [
             "# Benchmarks\n\nEvery figure here is read from a file that a script of `benchmarks/` wrote. Intervals are "
@@ -77,7 +77,7 @@ def benchmarks_page() -> str:
 
 
 def readme() -> str:
-    """Return the README with its table of figures made anew."""
+    """Return the README with an updated table of figures."""
     before, _, rest = (HERE.parent / "README.md").read_text().partition(_BEGIN)
     _, _, after = rest.partition(_END)
     return f"{before}{_BEGIN}\n{_figures()}{_END}{after}"
@@ -92,7 +92,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Write or check the pages; returns the exit status."""
+    """Write or check the pages, and return the exit status."""
     stale = []
     for name, page in PAGES.items():
         path, text = HERE.parent / name, page()
@@ -118,12 +118,12 @@ def _attribute_texts(module: Any, name: str) -> dict[str, str]:
 
 
 def _anchor(kind: str, name: str) -> str:
-    # MkDocs numbers the second heading of a text.
+    # MkDocs numbers a repeated heading.
     return f"{name}_1" if kind == "predictor" and name in STRATEGIES else name
 
 
 def _summary(kind: str, name: str, registry: Mapping[str, str]) -> str:
-    """Return one line on what a name stands for."""
+    """Return a one-line description of a strategy or predictor."""
     if kind == "strategy" and (fixed := FIXED.get(name)):
         (other,) = (one for one, place in registry.items() if place == registry[name] and one not in FIXED)
         settings = " and ".join(f"`{key}={value!r}`" for key, value in fixed.items())
