@@ -1,6 +1,7 @@
 # Every target sets up what it needs first, works from a clean clone, and can be run again.
 PYTHON ?= python3.11
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8))) # tests side by side
+PAIR := -n $(shell n=$(JOBS); echo $$((n < 2 ? n : 2))) --dist loadfile # a training wants a core and 4 GB
 ARGS ?= # Hydra overrides for the demo, e.g. ARGS="vip.strategy=uniform"
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,9 +19,9 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(READY)
 	@$(BIN)/python -m verl_vip.recipes.demo $(ARGS)
 
-# The quick tests side by side, then those that start clusters, servers and trainings, one at a time.
+# The quick tests, then those that start clusters, servers and trainings, two at a time.
 test: quick
-	$(BIN)/python -m pytest -m "heavy and not slow"
+	$(BIN)/python -m pytest -m "heavy and not slow" $(PAIR)
 
 # The tests that start no cluster, server or training.
 quick: $(READY)
@@ -28,7 +29,7 @@ quick: $(READY)
 
 # What make test leaves out: long faults, kills by the hundred, other releases of verl.
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(PAIR)
 
 # Lint, format, types, and whether the generated pages are what the code says.
 check: $(READY)

@@ -7,7 +7,7 @@ import pytest
 from verl_vip.records.records import read_run
 from verl_vip.records.settings import shown_settings
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_a_finished_run_takes_further_steps_and_no_other_settings(killed_and_resumed, launcher, tmp_path):

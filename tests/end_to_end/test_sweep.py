@@ -13,7 +13,7 @@ from verl_vip.execution.files import is_locked, read_entry
 from verl_vip.recipes.overrides import override
 from verl_vip.records.records import read_run
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def test_a_sweep_that_is_stopped_runs_no_trial_twice(launcher, tmp_path):

@@ -6,7 +6,7 @@ from ray.cluster_utils import Cluster
 
 from verl_vip.records.records import read_run
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 BUDGET = 8 * 8
 #: A job goes on waiting for a dead node at most so long, in seconds.

@@ -96,6 +96,7 @@ def test_a_killed_keeper_is_an_attempt_lost(parameters, tmp_path, start_flow, wa
     assert [step.step for step in read_run(folder).steps] == list(range(1, 9))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_after_it_the_run_goes_on(parameters, small_disk, start_flow):
     chosen = parameters("steps=8", "seconds=0.05", "kilobytes=300", name="full", root=str(small_disk))
     folder = small_disk / "full"

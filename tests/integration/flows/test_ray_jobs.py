@@ -276,6 +276,7 @@ ray.get(work.remote())
 """
 
 
+@pytest.mark.slow
 class TestFaults:
     pytestmark = on_a_cluster
 
@@ -342,6 +343,7 @@ def network(cluster, hold_port):
 
 
 @pytest.mark.usefixtures("server")
+@pytest.mark.slow
 class TestFlows:
     pytestmark = on_a_cluster
 
@@ -399,6 +401,7 @@ class TestFlows:
 
 
 @pytest.mark.heavy
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_head_that_dies_takes_the_job_along_and_a_new_cluster_goes_on(
     parameters, ray_folder, tmp_path, wait_for, has_saved

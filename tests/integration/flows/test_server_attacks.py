@@ -197,6 +197,7 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this
 
 @needs_browser
 @pytest.mark.heavy
+@pytest.mark.slow
 def test_a_page_from_elsewhere_orders_a_server_with_prefects_defaults_about(server, tmp_path, wait_for):
     """What the attack is worth: without this, the next test would pass with a page that does nothing."""
     learned = browse(server, tmp_path / "marker", tmp_path / "profile", wait_for)

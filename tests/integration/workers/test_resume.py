@@ -110,7 +110,7 @@ def compare(tmp_path, settings):
         assert told(folder) == whole
 
 
-@pytest.mark.parametrize(("kills", "seed"), [(30, 1), pytest.param(100, 0, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize(("kills", "seed"), [(30, 1), pytest.param(100, 0, marks=pytest.mark.slow)])
 def test_kills_at_any_moment_lose_nothing_before_the_last_checkpoint(tmp_path, kills, seed):
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("killed_sessions.py")), str(tmp_path), str(kills), str(seed)],

@@ -37,6 +37,7 @@ def test_installed_releases_keep_the_contract_of_the_cpu_platform_and_of_samplin
 
 
 @pytest.mark.heavy
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_other_releases_break_what_is_known_to_break():
     script = ROOT / "environment" / "contract.py"
