@@ -16,6 +16,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from real_records import REAL_RUN_ROWS, new_prompts_section, real_run_cells, real_run_section
+from tables import percent, table
+
 import verl_vip.config
 from verl_vip.annotations import describe
 from verl_vip.by_name import locate
@@ -56,7 +59,7 @@ def strategies_page() -> str:
     for kind, registry in (("strategy", STRATEGIES), ("predictor", PREDICTORS)):
         heading = {"strategy": "Strategies", "predictor": "Predictors"}[kind]
         rows = [[f"[`{name}`](#{_anchor(kind, name)})", _summary(kind, name, registry)] for name in sorted(registry)]
-        parts += [f"\n## {heading}\n", _table([kind, "what it does"], rows)]
+        parts += [f"\n## {heading}\n", table([kind, "what it does"], rows)]
         parts += [_entry(kind, name, registry) for name in sorted(registry)]
     return _NOTE + "".join(parts)
 
@@ -68,6 +71,8 @@ def benchmarks_page() -> str:
             "# Benchmarks\n\nEvery figure here is read from a file that a script of `benchmarks/` wrote. Intervals are "
             "95\N{NO-BREAK SPACE}%.\n",
             _allocation(_read("allocation")),
+            real_run_section(_read("real_records")),
+            new_prompts_section(json.loads((RESULTS / "real_records" / "new_prompts.json").read_text())),
             _traces(_read("prediction_on_traces")),
             _cost(_read("prediction_cost")),
             _simulation(_read("simulation")),
@@ -163,31 +168,21 @@ def _read(name: str) -> Any:
     return json.loads((RESULTS / name / "results.json").read_text())
 
 
-def _percent(value: float, digits: int = 0) -> str:
-    return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 def _figures() -> str:
     regimes = _read("prediction_on_traces")["sources"]["verl"]["regimes"]
     known, new = (regimes[regime] for regime in ("later", "first visits"))
     exact = _read("allocation")["rloo"]["512"]
     cost = _read("prediction_cost")
     step = next(row["step"] for name, row in cost["ms"].items() if name.startswith("drifting_gp"))
+    real = [[what, *real_run_cells(_read("real_records"), era)] for what, era in REAL_RUN_ROWS]
     left = [
         [what, _share_left(scores["drifting_gp"]), f"equal counts; a Beta table leaves {_left(scores['beta_table'])} %"]
-        for what, scores in (
-            ("gradient variance left by counts from predictions, prompts seen before", known),
-            ("the same, new prompts", new),
-        )
+        for what, scores in (("the same in the demo, prompts seen before", known), ("in the demo, new prompts", new))
     ]
-    return _table(
+    return table(
         ["what", "how much", "against"],
         [
+            *real,
             *left,
             [
                 "exact counts for 512 prompts and 8,192 rollouts",
@@ -224,14 +219,14 @@ def _allocation(result: Any) -> str:
                     f"{int(size):,}",
                     f"{1000 * row['exact']['seconds']['median']:.1f} ms",
                     slsqp,
-                    f"+{_percent(row['uniform']['excess']['median'])}",
+                    f"+{percent(row['uniform']['excess']['median'])}",
                 ]
             )
     return (
         "\n## Exact counts\n\n`python benchmarks/allocation.py`. Success probabilities are known and drawn from "
         f"Beta(0.5, 0.9); 16 rollouts a prompt on average, 4 to 64 each; medians of {result['setting']['seeds']} draws "
         "on one thread. The last column is what equal counts cost where p is known; predictions gain less.\n"
-        + _table(
+        + table(
             ["variance of", "prompts", "exact counts", "SciPy's SLSQP: times as long", "equal counts' variance"], rows
         )
     )
@@ -250,7 +245,7 @@ def _traces(result: Any) -> str:
         for name, title in names.items():
             of_both = (found["regimes"][regime][name] for regime in ("first visits", "later"))
             rows.append([title, *(f"{_share_left(scores)} ({scores['log_loss']:.3f})" for scores in of_both)])
-        parts += [f"\n### Recorded with {source}\n", _table(["predictor", "new prompts", "prompts seen before"], rows)]
+        parts += [f"\n### Recorded with {source}\n", table(["predictor", "new prompts", "prompts seen before"], rows)]
     return "".join(parts)
 
 
@@ -259,7 +254,7 @@ def _cost(result: Any) -> str:
     return (
         f"\n## What a step's predictions cost\n\n`python benchmarks/prediction_cost.py --threads {result['threads']}`. "
         f"Predicting for and learning from {result['batch']} prompts. The worst step refits the hyper-parameters.\n"
-        + _table(["predictor and pool", "a step", "the worst step"], rows)
+        + table(["predictor and pool", "a step", "the worst step"], rows)
     )
 
 
@@ -270,7 +265,7 @@ def _simulation(result: Any) -> str:
         rows.append(
             [
                 f"`{arm['label']}`",
-                "" if share is None else f"{_percent(share['mean'])} ± {100 * share['half_width']:.0f}",
+                "" if share is None else f"{percent(share['mean'])} ± {100 * share['half_width']:.0f}",
                 "" if above is None else f"{100 * above['mean']:+.2f} ± {100 * above['half_width']:.2f}",
             ]
         )
@@ -279,7 +274,7 @@ def _simulation(result: Any) -> str:
         "share is of the variance reduction that known success probabilities would give; it is left out where a "
         "strategy does not serve every prompt. Success is the mean over the run, against equal counts, in points. "
         "Prompts and learner are simulated; there is no language model.\n"
-        + _table(["strategy", "share of attainable", "success"], rows)
+        + table(["strategy", "share of attainable", "success"], rows)
     )
 
 
@@ -302,7 +297,7 @@ def _learning() -> str:
         "    drawing the twelve task families evenly, without any prediction, came within 1.06 [0.91, 1.25] and 1.13\n"
         "    [0.98, 1.29] of `prioritized` (four runs each). The intervals are over seeds of one base model, and too\n"
         "    narrow. Read the ratios as a gain over uniform sampling, not as the value of prediction.\n"
-        + _table(["bench", "target", "arm", "times fewer rollouts"], rows)
+        + table(["bench", "target", "arm", "times fewer rollouts"], rows)
     )
 
 

@@ -1,0 +1,142 @@
+"""The sections of the benchmarks page on public records of real models."""
+
+from typing import Any
+
+from tables import estimated, estimated_value, percent, table
+
+_ERAS = {"1-9": "first epoch (steps 1-9)", "10-19": "second (10-19)", "20-95": "steps 20-95", "96-500": "steps 96-500"}
+_LATE = "20-500"
+_TITLES = {
+    "drifting_gp": "`drifting_gp` (default)",
+    "beta_table": "`beta_table`",
+    "beta_table, best setting": "`beta_table`, best setting",
+    "last_seen": "`last_seen`",
+    "moving_average": "`moving_average`",
+    "ridge": "`ridge`",
+    "gaussian_process": "the paper's process, defaults",
+    "gaussian_process, best setting": "the paper's process, best setting",
+    "hindsight": "hindsight",
+}
+
+#: The rows of the README's table, and the steps that they are about.
+REAL_RUN_ROWS = (
+    ("gradient variance left by counts from predictions on a real GRPO run, from the third epoch on", _LATE),
+    ("the same, in its first epoch", "1-9"),
+)
+
+
+def real_run_cells(result: Any, era: str) -> list[str]:
+    """Return the last two cells of a row of the README's table."""
+    own, table_, tuned, best = (
+        result["eras"][era][name]["variance_left_rloo"]
+        for name in ("drifting_gp", "beta_table", "beta_table, best setting", "hindsight")
+    )
+    return [
+        estimated(own),
+        f"equal counts; a Beta table leaves {estimated_value(table_)}, tuned to this run {estimated_value(tuned)}, "
+        f"hindsight {estimated_value(best)}",
+    ]
+
+
+def real_run_section(result: Any) -> str:
+    """Return the section on the recorded run: variance left by epoch, scores from the third epoch on, choices."""
+    eras, setting, tuning = result["eras"], result["setting"], result["tuning"]
+    best = " and ".join(
+        f"`{name}` with {', '.join(f'`{key}={value!r}`' for key, value in found['best'].items()) or 'its defaults'}, "
+        f"of {len(found['trials'])} settings"
+        for name, found in tuning.items()
+    )
+    apart = max(
+        scores["placements"][1] - scores["placements"][0]
+        for scores in (eras[_LATE][name]["variance_left_rloo"] for name in _TITLES)
+    )
+    text = (
+        "\n## Predictors on a real model's run\n\n`python -m benchmarks.real_records --data DIR`. The public record of "
+        f"a GRPO run of Qwen2.5-Math-1.5B in verl, replayed: {setting['prompts']:,} prompts, {setting['visits']:,} "
+        f"groups of {setting['rollouts']} rollouts, {setting['steps']} steps of {setting['batch']} prompts. It is one "
+        "run with one seed. `benchmarks/real_records/record.py` says where its files are, and what is known about "
+        "them.\n\n"
+        "Variance left is RLOO's with the allocator's counts, 3 to 32 for a prompt, relative to equal counts. "
+        "Hindsight averages the eight visits before and the eight after; its reduction is called attainable. The steps "
+        f"of the visits are not recorded, so that figures are means over {setting['placements']} placements, which "
+        f"differ by at most {percent(apart, 1)} from step 20 on. Intervals are over prompts. The "
+        "best settings were chosen on another placement of the same run, which favours "
+        f"them: {best}. `drifting_gp` has its defaults.\n"
+    )
+    left = [[title, *(estimated(eras[era][name]["variance_left_rloo"]) for era in _ERAS)] for name, title in _rows()]
+    share = [
+        [_TITLES[name], *(estimated(eras[era][name]["share_rloo"], 0) for era in (*_ERAS, _LATE))]
+        for name in ("drifting_gp", "beta_table", "beta_table, best setting")
+    ]
+    return (
+        text
+        + table(["variance left", *_ERAS.values()], left)
+        + table(["share of the attainable", *_ERAS.values(), "steps 20-500"], share)
+        + _late_scores(eras[_LATE])
+        + _served(result["served"])
+    )
+
+
+def new_prompts_section(result: Any) -> str:
+    """Return the section on one epoch over prompts that are all new."""
+    scores, correlations = result["eras"]["all"], result["rank_correlation_with_the_rate"]
+    rows = [
+        [
+            "the true rate" if name == "hindsight" else title,
+            f"{correlations[name]:.2f}" if name in correlations else "",
+            estimated(scores[name]["variance_left_rloo"]),
+            f"{scores[name]['top_signal']['value']:.2f}",
+            estimated_value(scores[name]["moved"]),
+        ]
+        for name, title in _rows()
+        if name in scores
+    ]
+    return (
+        "\n## New prompts, from their text alone\n\n`python -m benchmarks.real_records --data DIR new_prompts`. One "
+        f"epoch over {result['prompts']:,} mathematics prompts in steps of {result['batch']}, each served once, with 8 "
+        "rollouts drawn from its success rate in 128 rollouts of Qwen2.5-Math-7B. The policy does not change. "
+        "The last column is the share of rollouts that the counts move from one prompt to another.\n"
+        + table(["predictor", "rank correlation with the rate", "variance left", "top signal", "moved"], rows)
+    )
+
+
+def _rows() -> list[tuple[str, str]]:
+    return list(_TITLES.items())
+
+
+def _late_scores(scores: Any) -> str:
+    rows = [
+        [
+            title,
+            f"{scores[name]['log_loss']['value']:.4f}",
+            f"{scores[name]['ece']:.3f}",
+            estimated_value(scores[name]["variance_left_dr_grpo"]),
+            estimated_value(scores[name]["variance_left_predicted_baseline"]),
+            f"{scores[name]['top_signal']['value']:.2f}",
+            estimated_value(scores[name]["top_mixed"], 0),
+        ]
+        for name, title in _rows()
+    ]
+    return (
+        f"\nFrom the third epoch on (steps 20-500), {estimated_value(scores['mixed'], 0)} of all groups have both "
+        "outcomes. The floor of the log loss, the entropy of hindsight's probabilities, is "
+        f"{scores['floor']['value']:.4f}. The top signal is the mean p(1-p) of the quarter of a batch for which the "
+        "predictor expects the most, relative to the batch's mean; the last column is about the same quarter. The "
+        "predicted baseline is compared with itself at equal counts.\n"
+        + table(["predictor", "log loss", "ECE", "Dr.GRPO", "predicted baseline", "top signal", "mixed groups"], rows)
+    )
+
+
+def _served(served: Any) -> str:
+    rows = []
+    for strategy, by_chooser in served.items():
+        name, comma, setting = strategy.partition(",")
+        for chooser, found in by_chooser.items():
+            cells = (f"{found[era]['signal']['value']:.2f}, {estimated_value(found[era]['mixed'], 0)}" for era in _ERAS)
+            rows.append([f"`{name}`{comma}{setting}", _TITLES.get(chooser, chooser), *cells])
+    return (
+        "\nStrategies that choose prompts, each from the recorded batches: the signal of what they serve relative to "
+        "the average, and the share of its groups with both outcomes. The predictors have observed all groups of the "
+        "run, also those that the strategy would not have served.\n"
+        + table(["strategy", "prediction", *_ERAS.values()], rows)
+    )
