@@ -1,7 +1,7 @@
 """Rollouts that each arm needs for the same accuracy.
 
     python -m benchmarks.learning tune      # choose every arm's settings on the tuning task set
-    python -m benchmarks.learning run       # run all arms as tuned with five seeds on the report task set
+    python -m benchmarks.learning run       # run all arms as tuned, with the bench's seeds, on the report task set
     python -m benchmarks.learning report    # write the figures and pictures of the finished runs
 
 `--bench` chooses another bench. All commands can be interrupted and started again. They need one core and no GPU.
@@ -25,22 +25,23 @@ def main() -> None:
     parser.add_argument("stage", choices=("tune", "run", "report"))
     parser.add_argument("--bench", choices=sorted(BENCHES), default=MAIN.name)
     parser.add_argument("--cache", type=Path, default=Path("runs/learning"), help="base models, embeddings, runs")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, help="of the reported runs; the bench's own number unless set")
     parser.add_argument("--arms", nargs="*", help="these only")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after so many minutes")
     parser.add_argument("--workers", type=int, default=1, help="runs at the same time, one core each")
     options = parser.parse_args()
     torch.set_num_threads(1)
     bench = BENCHES[options.bench]
+    seeds = bench.report_seeds if options.seeds is None else options.seeds
     if options.stage == "report":
         # Runs with settings that further tuning did not confirm are left out.
-        planned = {identity(job.key()) for job in tuned_jobs(bench, options.seeds, options.arms)}
+        planned = {identity(job.key()) for job in tuned_jobs(bench, seeds, options.arms)}
         runs = read_results(RESULTS / f"{bench.files}/runs.jsonl")
         print(table(write([run for run in runs if identity(run["job"]) in planned], bench, RESULTS)))
     elif options.stage == "tune":
         _tune(bench, options)
     else:
-        jobs = tuned_jobs(bench, options.seeds, options.arms)
+        jobs = tuned_jobs(bench, seeds, options.arms)
         path = RESULTS / f"{bench.files}/runs.jsonl"
         run_jobs(jobs, path, options.cache, workers=options.workers, minutes=options.minutes)
 

@@ -42,6 +42,7 @@ class Bench:
         labels: Names in the pictures, where they differ from the arm's name.
         derived: Further reported arms: the chosen arm that each starts from, and the parts that differ.
         tuning_seeds: Number of tuning seeds.
+        report_seeds: Number of seeds of the reported runs.
         finalists: Number of candidates of an arm, the best with the first seed, that are run with further seeds; None
             for all of them.
     """
@@ -64,6 +65,7 @@ class Bench:
     labels: Mapping[str, str] = field(default_factory=dict)
     derived: Mapping[str, Derived] = field(default_factory=dict)
     tuning_seeds: int = 3
+    report_seeds: int = 5
     finalists: int | None = None
 
     def candidates(self) -> dict[str, list[list[RunPlan]]]:

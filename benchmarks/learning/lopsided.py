@@ -94,5 +94,6 @@ LOPSIDED = Bench(
         "oracle_first_round": ("prioritized_first_round", {"predictor": "oracle"}),
     },
     tuning_seeds=3,
+    report_seeds=10,
     finalists=8,
 )

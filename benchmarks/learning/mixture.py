@@ -97,6 +97,7 @@ MIXTURE = Bench(
         "uniform_grpo": ("uniform_rloo", {"estimator": Estimator("grpo")}),
     },
     tuning_seeds=2,
+    report_seeds=12,
     finalists=3,
 )
 
@@ -107,6 +108,7 @@ _LATER = ("uniform_32", "prioritized_32")
 MIXTURE_FIRST = replace(
     MIXTURE,
     name="mixture_first",
+    report_seeds=8,
     files="mixture_first",
     grids={name: _UNTUNED.get(name, grid) for name, grid in MIXTURE.grids.items() if name not in _LATER},
     tuning_targets=(0.48, 0.5, 0.53),

@@ -92,5 +92,6 @@ WORKING = Bench(
         "uniform_grpo": ("uniform_rloo", {"estimator": Estimator("grpo")}),
     },
     tuning_seeds=5,
+    report_seeds=10,
     finalists=4,
 )

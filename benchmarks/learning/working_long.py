@@ -94,5 +94,6 @@ WORKING_LONG = Bench(
         "prioritized_without_even_share": ("prioritized", {"strategy_settings": {**_MIXED, "even_share": 0.0}}),
     },
     tuning_seeds=3,
+    report_seeds=20,
     finalists=4,
 )
