@@ -293,10 +293,9 @@ def _learning() -> str:
         "rollouts an arm needs than the strongest uniform setting found, on small models trained in one process; 1 is "
         "no gain. `oracle` knows p.\n\n"
         '!!! warning "Limits of these ratios"\n'
-        "    No ratio is against a [balanced draw](verl.md#first-what-needs-no-prediction). On the mixed pool,\n"
-        "    drawing the twelve task families evenly, without any prediction, came within 1.06 [0.91, 1.25] and 1.13\n"
-        "    [0.98, 1.29] of `prioritized` (four runs each). The intervals are over seeds of one base model, and too\n"
-        "    narrow. Read the ratios as a gain over uniform sampling, not as the value of prediction.\n"
+        "    No ratio is against a [balanced draw](verl.md#first-what-needs-no-prediction), which needs no prediction\n"
+        "    and may explain most of the gain on the mixed pool. The intervals are over seeds of one base model, and\n"
+        "    too narrow. Read the ratios as a gain over uniform sampling, not as the value of prediction.\n"
         + table(["bench", "target", "arm", "times fewer rollouts"], rows)
     )
 
