@@ -40,7 +40,7 @@ def intervals(scores: NDArray[np.float64], samples: int, rng: np.random.Generato
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--trials", type=int, default=2000, help="simulated benchmarks a case (default: %(default)s)")
+    parser.add_argument("--trials", type=int, default=2000, help="simulated benchmarks per case (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)

@@ -199,7 +199,7 @@ def finish(folder: Path, name: str, steps: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=48, help="training steps of each run; kills take two each")
+    parser.add_argument("--steps", type=int, default=48, help="training steps of each run; each kill needs two")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("runs/kill_resume"))
     arguments = parser.parse_args()

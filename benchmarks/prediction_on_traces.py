@@ -256,9 +256,11 @@ def source_of(path: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("traces", type=Path, nargs="*", help="default: all in benchmarks/traces")
-    parser.add_argument("--cache", type=Path, default=Path("~/.cache/verl_vip").expanduser(), help="of embeddings")
-    parser.add_argument("--no-result", action="store_true", help="print only")
+    parser.add_argument("traces", type=Path, nargs="*", help="traces to use (default: all in benchmarks/traces)")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("~/.cache/verl_vip").expanduser(), help="folder for embeddings"
+    )
+    parser.add_argument("--no-result", action="store_true", help="print the results without writing them")
     options = parser.parse_args()
     torch.set_num_threads(1)
     paths = options.traces or sorted((FOLDER / "traces").glob("*.jsonl.gz"))

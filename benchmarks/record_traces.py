@@ -87,9 +87,11 @@ def write_trace(run_folder: Path, data: Path, target: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=sorted(KINDS), required=True)
-    parser.add_argument("--seed", type=int, default=0, help="of the prompts and of their order")
-    parser.add_argument("--folder", type=Path, default=Path("runs/traces"), help="for models, checkpoints and records")
-    parser.add_argument("--as-is", action="store_true", help="train no further; write what has been recorded so far")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the prompts and of their order")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/traces"), help="folder for models, checkpoints and records"
+    )
+    parser.add_argument("--as-is", action="store_true", help="do not train; write what has been recorded so far")
     options = parser.parse_args()
     name = f"{options.kind}-{options.seed}"
     models = options.folder.resolve()

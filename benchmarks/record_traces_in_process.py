@@ -107,7 +107,7 @@ class Trainer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=sorted(KINDS), required=True)
-    parser.add_argument("--seed", type=int, default=0, help="of the prompts, their order and the sampling")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the prompts, their order and the sampling")
     parser.add_argument("--model", type=Path, default=Path("runs/demo/model"), help="the demo's base model")
     options = parser.parse_args()
     torch.set_num_threads(1)

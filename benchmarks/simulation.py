@@ -105,7 +105,9 @@ def visited_more(settings: SimulationSettings) -> dict[str, SimulationSettings]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--plots", type=Path, default=None, metavar="DIR", help="also write table and plots here")
+    parser.add_argument(
+        "--plots", type=Path, default=None, metavar="DIR", help="folder in which to write the table and the plots too"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)

@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> int:
             if "--check" not in arguments:
                 path.write_text(text)
     if stale and "--check" in arguments:
-        print(f"not what the code says: {', '.join(stale)}; run python docs/generate.py", file=sys.stderr)
+        print(f"out of date: {', '.join(stale)}; run python docs/generate.py", file=sys.stderr)
         return 1
     return 0
 

@@ -74,10 +74,12 @@ def read_password(file: Path) -> str:
     with os.fdopen(descriptor) as source:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            raise ConfigError(f"{file} is no password of yours alone (mode {found.st_mode & 0o777:o}); {remedy}")
+            raise ConfigError(
+                f"{file} must be a regular file that only you can read (mode {found.st_mode & 0o777:o}); {remedy}"
+            )
         text = source.read(1000).strip()
     if not _PASSWORD.fullmatch(text):
-        raise ConfigError(f"{file} holds no password; {remedy}")
+        raise ConfigError(f"{file} does not contain a valid password; {remedy}")
     return text
 
 

@@ -34,7 +34,7 @@ def show_progress(artifact: UUID | None, key: str, percent: float, text: str) ->
             return made
         update_progress_artifact(artifact, progress=percent, description=text)
     except _FAILURES as error:
-        _logger.warning("progress is not shown: %s", error)
+        _logger.warning("the progress cannot be shown: %s", error)
     return artifact
 
 
@@ -43,7 +43,7 @@ def show_markdown(key: str, markdown: str, text: str) -> None:
     try:
         create_markdown_artifact(markdown, key=key, description=text)
     except _FAILURES as error:
-        _logger.warning("%s is not shown: %s", key, error)
+        _logger.warning("%s cannot be shown: %s", key, error)
 
 
 def show_table(key: str, rows: Sequence[Mapping[str, Any]], text: str) -> None:
@@ -51,7 +51,7 @@ def show_table(key: str, rows: Sequence[Mapping[str, Any]], text: str) -> None:
     try:
         create_table_artifact([dict(row) for row in rows], key=key, description=text)
     except _FAILURES as error:
-        _logger.warning("%s is not shown: %s", key, error)
+        _logger.warning("%s cannot be shown: %s", key, error)
 
 
 def show_picture(key: str, png: Path, text: str) -> None:

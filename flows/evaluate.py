@@ -31,7 +31,7 @@ def stop_evaluation(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> 
         for step in run.pending():
             executor.stop(run.job(step))
     except VerlVipError as error:
-        logger.error("the flow is %s, but its job may go on: %s", state.name, error)
+        logger.error("the flow is %s, but its job may still be running: %s", state.name, error)
 
 
 @flow(
@@ -76,7 +76,7 @@ def evaluate(
     run = EvaluationRun(name, root, benchmarks, n, options or [], cluster, environment or {}, python, patience_s)
     logger = get_run_logger()
     if not follow and not run.run_folder.is_dir():
-        raise ConfigError(f"there is no run {name} in {root}.")
+        raise ConfigError(f"there is no run {name} in {root}; correct the name or the root.")
     failed: dict[int, str] = {}
     last_seen = time.monotonic()
     while True:
@@ -87,7 +87,7 @@ def evaluate(
             state = evaluate_checkpoint(run, step, return_state=True)
             if state.is_failed():
                 failed[step] = state.message or "failed"
-                logger.error("step %d is not evaluated: %s", step, failed[step])
+                logger.error("step %d could not be evaluated: %s", step, failed[step])
             else:
                 show_results(run)
         if not pending:
@@ -95,13 +95,15 @@ def evaluate(
                 break
             time.sleep(min(_LOOK_S, run.patience_s / 4))
     if failed:
-        raise JobError(f"{name}: {len(failed)} checkpoint(s) not evaluated, of steps {_listed(failed)}.")
+        raise JobError(
+            f"{name}: {len(failed)} checkpoint(s) could not be evaluated, of steps {_listed(failed)}; the log says why."
+        )
     passed_over = run.passed_over().describe_unusable()
     if not run.has_checkpoints():
         why = passed_over or "trainer.save_freq says when verl saves"
         raise JobError(f"{run.run_folder} has no complete checkpoint to evaluate: {why}.")
     if passed_over:
-        logger.warning("%s: passed over %s.", name, passed_over)
+        logger.warning("%s: skipped %s.", name, passed_over)
     logger.info("evaluated: %s", run.output)
     return str(run.output)
 
@@ -127,7 +129,7 @@ def evaluate_checkpoint(run: EvaluationRun, step: int) -> None:
         except JobError:
             if step in run.checkpoints().models:
                 raise
-            logger.warning("the checkpoint of step %d went while it was being evaluated.", step)
+            logger.warning("the checkpoint of step %d was removed while it was being evaluated.", step)
 
 
 def show_results(run: EvaluationRun) -> None:

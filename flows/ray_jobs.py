@@ -79,8 +79,8 @@ class RayExecutor:
             status = self._submit(job, 1 if status is None else status.attempt + 1)
         if status.fingerprint != job.fingerprint:
             raise ConfigError(
-                f"{job.name} is running already on {self.where} with other settings; "
-                "stop it, wait for it, or choose another name."
+                f"{job.name} is already running on {self.where} with other settings; stop it, wait for it, or choose "
+                "another name."
             )
         return status
 
@@ -108,7 +108,9 @@ class RayExecutor:
         deadline = time.monotonic() + _STOP_S
         while (details := self._latest(job)) is not None and _status(job, details).state.is_live:
             if time.monotonic() > deadline:
-                raise JobError(f"{details.submission_id} does not stop on {self.where}.")
+                raise JobError(
+                    f"{details.submission_id} does not stop on {self.where}; stop it there with `ray job stop`."
+                )
             # Repeated, because Ray may forget the request while the job is pending (ray#58353).
             with self._answering():
                 self._client.stop_job(details.submission_id)
@@ -148,13 +150,13 @@ class RayExecutor:
             yield
         except AuthenticationError as error:
             raise ConfigError(
-                f"{self.where} uses token authentication, and this process does not get in "
-                f"({error.message.splitlines()[0].rstrip('.')}): set RAY_AUTH_MODE=token, with the cluster's token in "
-                "~/.ray/auth_token, in RAY_AUTH_TOKEN, or in a file that RAY_AUTH_TOKEN_PATH names."
+                f"{self.where} uses token authentication and refused this process "
+                f"({error.message.splitlines()[0].rstrip('.')}): set RAY_AUTH_MODE=token, and give the cluster's "
+                "token in ~/.ray/auth_token, in RAY_AUTH_TOKEN, or in a file that RAY_AUTH_TOKEN_PATH names."
             ) from error
         except OSError as error:
             raise UnreachableError(
-                f"{self.where} does not answer; is the address the dashboard's, and the cluster up?"
+                f"{self.where} does not answer; check that the cluster is up and that the address is its dashboard's."
             ) from error
 
 

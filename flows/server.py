@@ -112,8 +112,8 @@ def password_of(port: int) -> str:
         password, shown = access.read_password(file), ""
     except FileNotFoundError:
         password = access.make_password(file)
-        shown = f" {password}" if sys.stdout.isatty() else ""
-    print(f"the server's password{shown or ' is not shown here'}; it is kept in {file}", flush=True)
+        shown = f" is {password}" if sys.stdout.isatty() else ""
+    print(f"the server's password{shown or ' is not shown here'}; it is stored in {file}", flush=True)
     return password
 
 
@@ -133,7 +133,9 @@ def wait_until_healthy(url: str, server: "subprocess.Popen[bytes]") -> None:
                     return
         except (URLError, OSError):
             time.sleep(0.5)
-    raise IntegrationError(f"the Prefect server is not up after {_START_S:.0f} s.")
+    raise IntegrationError(
+        f"the Prefect server did not start within {_START_S:.0f} s; server.log in the folder of runs says why."
+    )
 
 
 def register(environment: dict[str, str]) -> None:

@@ -39,7 +39,7 @@ def supervise(
         return
     latest = executor.status(job)
     if latest is not None and _had_its_run(latest, job):
-        emit(f"{job.name} has succeeded while nobody looked")
+        emit(f"{job.name} has already succeeded")
         mark_complete(job.folder, job.fingerprint)
         return
     found = latest is not None and latest.state.is_live
@@ -51,11 +51,11 @@ def supervise(
         mark_complete(job.folder, job.fingerprint)
         return
     if status.state is JobState.STOPPED:
-        raise JobError(f"{job.name} was stopped; start it again to go on from its last checkpoint.")
+        raise JobError(f"{job.name} was stopped; start it again to continue from its last checkpoint.")
     message = f"attempt {status.attempt} at {job.name} failed: {status.message or status.state}"
     if status.was_killed or progress() > reached:
         raise AttemptLostError(f"{message}.")
-    raise JobError(f"{message}, no further than before, so it is not tried again; the end of its log says why.")
+    raise JobError(f"{message}. It made no progress, so it is not tried again; the end of its log says why.")
 
 
 def _had_its_run(status: JobStatus, job: Job) -> bool:

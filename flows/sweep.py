@@ -39,7 +39,7 @@ def stop_trials(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> None
         for trial in SweepState.read(base).trials():
             executor.stop(trial.run(base).job())
     except VerlVipError as error:
-        logger.error("the sweep is %s, but jobs may go on: %s", state.name, error)
+        logger.error("the sweep is %s, but jobs may still be running: %s", state.name, error)
 
 
 @flow(
@@ -140,9 +140,13 @@ class SweepState:
             chosen = {Design(one["strategy"], one["budget"]): one["seeds"] for one in state["designs"]}
             same = state["fingerprint"] == _shared(base)
         except (ValueError, KeyError, TypeError) as error:
-            raise StateError(f"{file} is damaged ({error!r}); remove it: finished trials are found again.") from error
+            raise StateError(
+                f"{file} is damaged ({error!r}); remove it, and the finished trials will be found again."
+            ) from error
         if not same:
-            raise ConfigError(f"sweep {base.name} was begun with another recipe or overrides; choose another name.")
+            raise ConfigError(
+                f"sweep {base.name} was started with another recipe or other overrides; choose another name."
+            )
         return cls(base, chosen)
 
     def choose(self, design: Design, seeds: int) -> None:

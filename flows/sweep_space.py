@@ -100,9 +100,9 @@ class SweepPlan:
             build_strategy(strategy, "rloo")  # refuses unknown names
         for word in self.overrides:
             if (key := word.lstrip("+").partition("=")[0]) in _AXES:
-                raise ConfigError(f"{key} is what the sweep varies; leave {word} out and use {_AXES[key]}.")
+                raise ConfigError(f"{key} is set by the sweep; leave {word} out and use {_AXES[key]}.")
         if self.search == "botorch" and importlib.util.find_spec("botorch") is None:
-            raise ConfigError("the search botorch needs the package of that name; pip install 'verl-vip[flows]'.")
+            raise ConfigError("the search botorch needs the package botorch; pip install 'verl-vip[flows]'.")
 
     @property
     def grid(self) -> list[Design]:
@@ -157,7 +157,9 @@ def measure(run: TrainingRun) -> Measurement:
     """
     records = read_run(run.folder)
     if not records.validations:
-        raise InvalidInputError(f"{run.name} was never validated; set trainer.test_freq so that its last step is.")
+        raise InvalidInputError(
+            f"{run.name} was never validated; set trainer.test_freq so that its last step is validated."
+        )
     last = records.validations[-1]
     return Measurement(last.accuracy, last.num_problems)
 

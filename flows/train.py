@@ -29,7 +29,7 @@ def stop_training(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> No
         run = from_parameters(TrainingRun, flow_run.parameters)
         run.executor().stop(run.job())
     except VerlVipError as error:
-        logger.error("the flow is %s, but its job may go on: %s", state.name, error)
+        logger.error("the flow is %s, but its job may still be running: %s", state.name, error)
     else:
         logger.info("stopped the job of %s", run.name)
 
@@ -134,7 +134,7 @@ class TrainingView:
             self._news.poll()
         except VerlVipError as error:
             # If the artifacts fail, the job must still be watched.
-            get_run_logger().warning("the records are not shown: %s", error)
+            get_run_logger().warning("the records cannot be shown: %s", error)
             return None
         return self._news.records
 

@@ -60,7 +60,7 @@ class TrainingRun:
             raise ConfigError(f"root must be an absolute path, since other processes look there; got {self.root!r}.")
         for override in self.overrides:
             if ("=" not in override and not override.startswith("~")) or override.startswith("-"):
-                raise ConfigError(f"{override!r} is no override; write KEY=VALUE, +KEY=VALUE or ~KEY.")
+                raise ConfigError(f"{override!r} is not an override; write KEY=VALUE, +KEY=VALUE or ~KEY.")
             if override.lstrip("+").startswith(f"{_OWN}="):
                 raise ConfigError(f"{_OWN} follows from the run's root and name ({self.folder}); leave {override} out.")
         if self.cluster is not None:
@@ -144,8 +144,8 @@ def _require_files(config: Mapping[str, Any]) -> None:
         for path in value if isinstance(value, list) else [value]:
             if isinstance(path, str) and _is_local(key, path) and not os.path.exists(os.path.expanduser(path)):
                 raise ConfigError(
-                    f"{key} names {path}, which is not there; correct it, or make it first (`make demo` makes what the "
-                    "recipe demo reads, in demo_dir)."
+                    f"{key} names {path}, which does not exist; correct it, or create it first (`make demo` creates "
+                    "what the recipe demo reads, in demo_dir)."
                 )
 
 

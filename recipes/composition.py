@@ -104,7 +104,7 @@ def _require_vip(settings: dict[str, Any], estimator: Any) -> None:
 def _unparsed(text: str) -> str:
     key, equals, value = text.partition("=")
     if not equals or not key.strip("+~") or key.startswith("-"):
-        return f"{text!r} is no Hydra override; write KEY=VALUE, +KEY=VALUE or ~KEY."
+        return f"{text!r} is not a Hydra override; write KEY=VALUE, +KEY=VALUE or ~KEY."
     hint = shlex.quote(override(key, value))
     return f"Hydra cannot read the override {text!r}; if its value is text, quote it: {hint}."
 

@@ -31,13 +31,13 @@ def override(key: str, value: str | int | Sequence[str]) -> str:
 def _quoted(key: str, text: str) -> str:
     if "${" in text:
         raise ConfigError(
-            f"{key} cannot be {text!r}: verl reads ${{ as the beginning of an interpolation, however it is quoted; "
-            "choose a name without it."
+            f"{key} cannot be {text!r}: verl reads ${{ as the beginning of an interpolation, even in quotes; choose a "
+            "name without it."
         )
     if text == "???":
         raise ConfigError(f"{key} cannot be '???', which stands for a missing value in Hydra; choose another name.")
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ConfigError(f"{key} cannot be {text!r}, which is no valid text; choose another name.")
+        raise ConfigError(f"{key} cannot be {text!r}, which is not valid text; choose another name.")
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
     # Within quotes a backslash is literal, unless a quote follows, including the closing one.

@@ -14,9 +14,12 @@ from verl_vip.errors import ConfigError
 
 #: For each kind, the entry-point group in which other packages register theirs, and a description of the object.
 _KINDS = {
-    "strategy": ("verl_vip.strategies", "class that can be built from settings; name the class"),
-    "predictor": ("verl_vip.predictors", "class that can be built from settings; name the class"),
-    "algorithm.adv_estimator": ("verl_vip.advantages", "function; name a function of the grouped rewards"),
+    "strategy": ("verl_vip.strategies", "a class that can be built from settings; give the name of such a class"),
+    "predictor": ("verl_vip.predictors", "a class that can be built from settings; give the name of such a class"),
+    "algorithm.adv_estimator": (
+        "verl_vip.advantages",
+        "a function; give the name of a function that takes a GroupedRewards",
+    ),
 }
 _ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _PLACE = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
@@ -45,12 +48,14 @@ def locate(kind: str, name: str, known: Mapping[str, str]) -> Any:
         ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ConfigError(f"{kind} {name!r} is not there: {module} has no {attribute}; correct the name.")
+            raise ConfigError(
+                f"{kind} {name!r} does not exist: {module} has no attribute {attribute}; correct the name."
+            )
         found = getattr(found, part)
     try:
         inspect.signature(found)
     except (TypeError, ValueError) as error:  # not callable, or a class written in C
-        raise ConfigError(f"{kind} {name!r} is no {_KINDS[kind][1]}.") from error
+        raise ConfigError(f"{kind} {name!r} is not {_KINDS[kind][1]}.") from error
     return found
 
 

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors=errors)
     try:
         if any("\0" in word for word in words):  # only a calling program can pass one; a shell cannot
-            raise ConfigError("the words of a command cannot hold '\\x00', which no process takes.")
+            raise ConfigError("a command-line argument must not contain a NUL character; remove it.")
         options = _options(words)
         status: int = options.run(options)
         sys.stdout.flush()
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     if wrong := [word for word in arguments if word.startswith("-") and word.endswith("=--")]:
-        parser.error(f"{wrong[0]}: -- is no value")  # argparse would take it for an empty list
+        parser.error(f"{wrong[0]}: -- is not a value")  # argparse would take it for an empty list
     options, rest = parser.parse_known_args(arguments)
     # argparse takes the overrides up to the first option after them, and reports any others as unknown.
     if any(word.startswith("-") for word in rest) or (rest and "overrides" not in options):
@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"verl-vip {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    doctor = commands.add_parser("doctor", help="say what is installed, which hooks are there, and what to do")
+    doctor = commands.add_parser(
+        "doctor", help="check the installation and verl-vip's hooks in verl, and say how to fix what is wrong"
+    )
     doctor.set_defaults(run=_doctor)
 
     report = commands.add_parser("report", help="write a one-file HTML report of runs, sweeps and evaluations")
@@ -83,16 +85,24 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="a run folder, a folder of runs such as a sweep's, or an evaluation's output; any number and mixture",
+        help="a run folder, a folder of runs (such as a sweep's), or an evaluation's output; give as many as you like",
     )
-    report.add_argument("--output", type=Path, default=None, help="where to write it (default: RUN/report.html)")
+    report.add_argument(
+        "--output", type=Path, default=None, help="where to write the report (default: RUN/report.html)"
+    )
     report.set_defaults(run=_report)
 
     simulate = commands.add_parser("simulate", help="compare strategies on simulated prompts; needs no model")
-    simulate.add_argument("--strategies", default="uniform,vip,oracle", help="comma-separated (default: %(default)s)")
-    simulate.add_argument("--predictor", default="drifting_gp", help="of all strategies (default: %(default)s)")
-    simulate.add_argument("--seeds", type=int, default=5, help="runs of each strategy (default: %(default)s)")
-    simulate.add_argument("--output", type=Path, required=True, metavar="DIR", help="where table and plots go")
+    simulate.add_argument(
+        "--strategies", default="uniform,vip,oracle", help="comma-separated strategies (default: %(default)s)"
+    )
+    simulate.add_argument(
+        "--predictor", default="drifting_gp", help="the predictor that every strategy uses (default: %(default)s)"
+    )
+    simulate.add_argument("--seeds", type=int, default=5, help="number of runs of each strategy (default: %(default)s)")
+    simulate.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder for the table and the plots"
+    )
     simulate.set_defaults(run=_simulate)
 
     _add_evaluate(commands)
@@ -102,14 +112,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser(
-        "evaluate", help="sample and grade responses of models or verl checkpoints; goes on where it stopped"
+        "evaluate",
+        help="sample and grade responses of models or verl checkpoints; the same command resumes after a stop",
     )
     evaluate.add_argument(
         "models",
         nargs="+",
         metavar="[NAME=]MODEL",
-        help="a Hugging Face folder or OWNER/NAME, a verl checkpoint (global_step_N), or a run folder with some; "
-        "the others are compared with the first",
+        help=(
+            "a Hugging Face model (a folder, or OWNER/NAME on the Hub), a verl checkpoint (global_step_N), or a run "
+            "folder with checkpoints; the first model is the baseline of the others"
+        ),
     )
     evaluate.add_argument(
         "--benchmark",
@@ -117,25 +130,33 @@ def _add_evaluate(commands: Any) -> None:
         action="extend",
         required=True,
         metavar="[NAME=]BENCHMARK",
-        help="aime24, aime25, offline (a few problems of our own), or a .parquet or .jsonl file of problems",
+        help="aime24, aime25, offline (a few built-in problems), or a .parquet or .jsonl file of problems",
     )
-    evaluate.add_argument("--output", type=Path, required=True, metavar="DIR", help="where samples and report go")
-    evaluate.add_argument("--steps", default=None, help="of run folders: 6,12 (default: every complete checkpoint)")
+    evaluate.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder for the samples and the report"
+    )
+    evaluate.add_argument(
+        "--steps", default=None, help="steps of run folders, such as 6,12 (default: every complete checkpoint)"
+    )
     evaluate.add_argument(
         "--grader",
         default="integer",
         help="integer (the last boxed answer), exact (the whole text), or a verl reward function as FILE:FUNCTION or "
         "pkg://MODULE:FUNCTION (default: %(default)s)",
     )
-    evaluate.add_argument("--n", type=int, default=16, help="samples of each problem (default: %(default)s)")
+    evaluate.add_argument("--n", type=int, default=16, help="samples per problem (default: %(default)s)")
     evaluate.add_argument("--temperature", type=float, default=1.0, help="(default: %(default)s)")
     evaluate.add_argument("--top-p", type=float, default=1.0, help="(default: %(default)s)")
     evaluate.add_argument("--top-k", type=int, default=-1, help="(default: all tokens)")
-    evaluate.add_argument("--max-tokens", type=int, default=8192, help="of a response (default: %(default)s)")
-    evaluate.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    evaluate.add_argument("--instruction", default=None, help="follows a problem that comes as bare text")
     evaluate.add_argument(
-        "--no-chat-template", action="store_true", help="prompt with the text as it stands, for base models"
+        "--max-tokens", type=int, default=8192, help="longest response, in tokens (default: %(default)s)"
+    )
+    evaluate.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    evaluate.add_argument("--instruction", default=None, help="text to add after a problem that is plain text")
+    evaluate.add_argument(
+        "--no-chat-template",
+        action="store_true",
+        help="prompt with the plain text, without a chat template; for base models",
     )
     evaluate.add_argument(
         "--engine",
@@ -146,85 +167,111 @@ def _add_evaluate(commands: Any) -> None:
         help="arguments of vllm.LLM, such as tensor_parallel_size=4",
     )
     evaluate.add_argument(
-        "--engines", type=int, default=None, metavar="N", help="sample with N engines on Ray (default: one, no Ray)"
+        "--engines",
+        type=int,
+        default=None,
+        metavar="N",
+        help="sample with N engines on Ray (default: one engine, without Ray)",
     )
-    evaluate.add_argument("--ray-address", default=None, help="of a running cluster (default: a private one)")
+    evaluate.add_argument("--ray-address", default=None, help="address of a running Ray cluster (default: start one)")
     evaluate.add_argument(
         "--env",
         action="append",
         default=[],
         metavar="NAME[=VALUE]",
-        help="a variable for the engines of a running cluster; may be repeated. Others can read it in Ray's "
-        "runtime_env_agent.log, in ps and on the dashboard, so that secrets are refused: they belong into files on the "
-        "nodes, such as HF_TOKEN_PATH=/home/me/token",
+        help=(
+            "an environment variable for the engines of a running cluster; may be repeated. Others can read it in "
+            "Ray's runtime_env_agent.log, in ps and on the dashboard, so secrets are refused: put a secret into a "
+            "file on the nodes and pass its path, such as HF_TOKEN_PATH=/home/me/token"
+        ),
     )
     evaluate.set_defaults(run=_evaluate)
 
 
 def _add_flow_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    train = commands.add_parser("train", help="train a recipe as a job that is found again, retried and stopped")
+    train = commands.add_parser(
+        "train", help="train a recipe as a job; the same command finds a running job again, and a lost one is retried"
+    )
     _add_training_arguments(train)
     train.set_defaults(run=_train)
 
     evaluate = commands.add_parser(
-        "evaluate-run", help="evaluate each complete checkpoint of a run once, as jobs, during training or after"
+        "evaluate-run", help="evaluate every complete checkpoint of a run once, as jobs, during training or afterwards"
     )
-    evaluate.add_argument("name", help="the run's name, that is its folder in the root")
+    evaluate.add_argument("name", help="the run's name, which is the name of its folder in --root")
     _add_job_arguments(evaluate)
     _add_evaluation_arguments(evaluate)
-    evaluate.add_argument("--follow", action="store_true", help="go on as long as the run is being trained")
+    evaluate.add_argument(
+        "--follow", action="store_true", help="wait for new checkpoints as long as the run is training"
+    )
     evaluate.set_defaults(run=_evaluate_run)
 
-    pipeline = commands.add_parser("pipeline", help="train, evaluate every checkpoint, report")
+    pipeline = commands.add_parser("pipeline", help="train a recipe, evaluate every checkpoint and write the reports")
     _add_training_arguments(pipeline)
     _add_evaluation_arguments(pipeline)
     pipeline.set_defaults(run=_pipeline)
 
-    sweep = commands.add_parser("sweep", help="budgets x strategies x seeds, and which of them no other beats")
-    _add_training_arguments(sweep)
-    sweep.add_argument("--strategies", default="uniform,vip", help="comma-separated (default: %(default)s)")
-    sweep.add_argument("--budgets", default="4,8,16", help="rollouts a prompt on average (default: %(default)s)")
-    sweep.add_argument("--seeds", type=int, default=3, help="trials of each design (default: %(default)s)")
-    sweep.add_argument(
-        "--search", choices=("grid", "botorch"), default="grid", help="all designs, or those that promise most"
+    sweep = commands.add_parser(
+        "sweep", help="train with several strategies, budgets and seeds, and report the Pareto front"
     )
-    sweep.add_argument("--designs", type=int, default=None, help="with botorch, how many (default: all)")
-    sweep.add_argument("--concurrency", type=int, default=1, help="trials at a time (default: %(default)s)")
+    _add_training_arguments(sweep)
+    sweep.add_argument("--strategies", default="uniform,vip", help="comma-separated strategies (default: %(default)s)")
+    sweep.add_argument(
+        "--budgets", default="4,8,16", help="comma-separated average rollouts per prompt (default: %(default)s)"
+    )
+    sweep.add_argument("--seeds", type=int, default=3, help="number of seeds per design (default: %(default)s)")
+    sweep.add_argument(
+        "--search",
+        choices=("grid", "botorch"),
+        default="grid",
+        help="try every design, that is every strategy with every budget (grid), or only the most promising (botorch)",
+    )
+    sweep.add_argument("--designs", type=int, default=None, help="how many designs botorch tries (default: all)")
+    sweep.add_argument("--concurrency", type=int, default=1, help="trainings at the same time (default: %(default)s)")
     sweep.set_defaults(run=_sweep)
 
 
 def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a recipe of verl_vip.recipes, such as demo")
     parser.add_argument("overrides", nargs="*", default=[], metavar="OVERRIDE", help="Hydra overrides of the recipe")
-    parser.add_argument("--name", default=None, help="the run's name and folder (default: the recipe's)")
-    parser.add_argument("--retries", type=int, default=2, help="further attempts when one is lost (default: 2)")
+    parser.add_argument(
+        "--name", default=None, help="name of the run and of its folder in --root (default: the recipe's name)"
+    )
+    parser.add_argument("--retries", type=int, default=2, help="how often a lost job is started again (default: 2)")
     _add_job_arguments(parser)
 
 
 def _add_job_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
-    parser.add_argument("--cluster", default=None, metavar="URL", help="a Ray dashboard (default: this machine)")
+    parser.add_argument(
+        "--cluster",
+        default=None,
+        metavar="URL",
+        help="address of a Ray dashboard, whose cluster runs the jobs (default: run them on this machine)",
+    )
     parser.add_argument(
         "--env",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a variable for the job; may be repeated. With --cluster others can read it in Ray's "
-        "runtime_env_agent.log, in ps and on the dashboard, so that secrets are refused: they belong into files on the "
-        "nodes, such as HF_TOKEN_PATH=/home/me/token",
+        help=(
+            "an environment variable for the job; may be repeated. With --cluster, others can read it in Ray's "
+            "runtime_env_agent.log, in ps and on the dashboard, so secrets are refused: put a secret into a file on "
+            "the nodes and pass its path, such as HF_TOKEN_PATH=/home/me/token"
+        ),
     )
 
 
 def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--benchmark", action="append", required=True, help="as `verl-vip evaluate` takes it; may be repeated"
+        "--benchmark", action="append", required=True, help="a benchmark, as for `verl-vip evaluate`; may be repeated"
     )
-    parser.add_argument("--n", type=int, default=16, help="samples of each problem (default: %(default)s)")
+    parser.add_argument("--n", type=int, default=16, help="samples per problem (default: %(default)s)")
     parser.add_argument(
         "--options",
         default="",
         metavar="WORDS",
-        help="further words for `verl-vip evaluate`, in one argument: --options='--max-tokens 4096'",
+        help="further options of `verl-vip evaluate`, as one argument: --options='--max-tokens 4096'",
     )
 
 
@@ -298,7 +345,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             instruction=INSTRUCTION if options.instruction is None else options.instruction,
         )
     except KeyboardInterrupt:
-        print("verl-vip: stopped; the same command goes on where it was.", file=sys.stderr)
+        print("verl-vip: stopped; run the same command again to continue.", file=sys.stderr)
         return _INTERRUPTED
     print(report)
     return 0
@@ -390,15 +437,17 @@ def _job_options(words: Sequence[str]) -> argparse.Namespace:
         with redirect_stderr(told), redirect_stdout(told):
             return _options(["evaluate", "RUN", "--output", "DIR", "--benchmark", "FILE", *words])
     except SystemExit as error:
-        why = told.getvalue().strip().rpartition("error: ")[2] if error.code else "they ask for help"
-        raise ConfigError(f"--options are no words of `verl-vip evaluate`: {why}.") from error
+        why = told.getvalue().strip().rpartition("error: ")[2] if error.code else "leave out the request for help"
+        raise ConfigError(f"--options must be options of `verl-vip evaluate`: {why}.") from error
 
 
 def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise ConfigError(f"--options takes words as a shell does; got {text!r} ({error}).") from error
+        raise ConfigError(
+            f"--options must be words as in a shell ({error}); correct the quotes in {text!r}."
+        ) from error
 
 
 def _absolute(benchmark: str) -> str:

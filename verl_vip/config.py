@@ -116,8 +116,8 @@ class VipConfig:
             _require_range(f"vip.reward_range_by_source[{source!r}]", pair)
         if self.predictor == "oracle":
             raise ConfigError(
-                "vip.predictor=oracle tells what nobody knows of real prompts, and is for simulations; set "
-                "vip.predictor=drifting_gp."
+                "vip.predictor=oracle needs the true success probabilities, which are known only in a simulation; "
+                "set vip.predictor=drifting_gp."
             )
 
     def following(self, estimator: str) -> "VipConfig":

@@ -88,7 +88,7 @@ def open_lock(path: Path, create: bool = True, for_good: bool = False) -> Binary
 
 def _no_lock(path: Path) -> StateError:
     return StateError(
-        f"{path} is to be a lock file, and something else is in its place; look what it is and remove it."
+        f"{path} must be a lock file, but something else is in its place; check what it is and remove it."
     )
 
 

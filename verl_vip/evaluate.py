@@ -72,7 +72,9 @@ def evaluate(
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        raise StateError(f"no space is left for {output}; make some, and the same command goes on.") from error
+        raise StateError(
+            f"no space is left for {output}; free some space and run the same command again to continue."
+        ) from error
 
 
 def parse_steps(text: str | None) -> list[int] | None:

@@ -46,9 +46,9 @@ def parse_json_lines(lines: Iterable[bytes], appended: bool = False) -> Iterator
         try:
             value = json.loads(text.decode())
         except (ValueError, RecursionError) as error:
-            raise InvalidInputError(f"line {number} is no JSON ({error}).") from error
+            raise InvalidInputError(f"line {number} is not valid JSON ({error}).") from error
         if not isinstance(value, dict):
-            raise InvalidInputError(f"line {number} holds something else than one JSON object.")
+            raise InvalidInputError(f"line {number} is not a JSON object.")
         yield number, value
 
 

@@ -36,7 +36,9 @@ def require_name(name: str, kind: str, reserved: Collection[str] = (), longest: 
             f"at most {longest}, with a letter or digit first."
         )
     if name.casefold() in reserved:
-        raise InvalidInputError(f"{name!r} cannot name {kind}: results keep something else there; choose another name.")
+        raise InvalidInputError(
+            f"{name!r} cannot name {kind}, because results use this name for something else; choose another name."
+        )
 
 
 def name_from(text: str, kind: str) -> str:
@@ -51,7 +53,7 @@ def name_from(text: str, kind: str) -> str:
     """
     name = _OTHER_CHARACTERS.sub("-", text).lstrip("-._").rstrip("-.")
     if not 0 < len(name) <= LONGEST_NAME:
-        raise InvalidInputError(f"{reprlib.repr(text)} gives {kind} no usable name; put one before it: NAME=PATH.")
+        raise InvalidInputError(f"{reprlib.repr(text)} gives {kind} no valid name; put a name in front: NAME=PATH.")
     return name
 
 

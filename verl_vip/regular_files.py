@@ -19,7 +19,7 @@ def open_regular(path: Path) -> BinaryIO:
     file = open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")  # noqa: SIM115 (the caller closes it)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise StateError(f"{path} is no regular file; remove it.")
+        raise StateError(f"{path} is not a regular file; remove it.")
     return file
 
 

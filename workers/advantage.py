@@ -59,8 +59,8 @@ def row_advantages(
         group = torch.tensor([terms.position[uids[row]] for row in real], dtype=torch.int64)
     except KeyError as error:
         raise IntegrationError(
-            f"the update contains rows of prompt {error.args[0]!r}, which is not in the observed batch; is "
-            "trainer.v1.sampler.custom_sampler set to verl_vip's Observer?"
+            f"the update contains rows of prompt {error.args[0]!r}, which is not in the observed batch; check that "
+            "trainer.v1.sampler.custom_sampler is set to verl_vip's Observer."
         ) from error
     batch = GroupedRewards(
         rewards[real].double(),

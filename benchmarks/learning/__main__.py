@@ -24,10 +24,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("tune", "run", "report"))
     parser.add_argument("--bench", choices=sorted(BENCHES), default=MAIN.name)
-    parser.add_argument("--cache", type=Path, default=Path("runs/learning"), help="base models, embeddings, runs")
-    parser.add_argument("--seeds", type=int, help="of the reported runs; the bench's own number unless set")
-    parser.add_argument("--arms", nargs="*", help="these only")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after so many minutes")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("runs/learning"), help="folder for base models, embeddings and runs"
+    )
+    parser.add_argument("--seeds", type=int, help="number of seeds of the reported runs (default: the bench's own)")
+    parser.add_argument("--arms", nargs="*", help="run these arms only")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no run after this many minutes")
     parser.add_argument("--workers", type=int, default=1, help="runs at the same time, one core each")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -130,7 +130,9 @@ def _score_sizes(found: list[Answers]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, default=Path("runs/learning"), help="base models and embeddings")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("runs/learning"), help="folder for base models and embeddings"
+    )
     parser.add_argument("--bench", choices=sorted(BENCHES), default="working")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -57,7 +57,7 @@ def run_jobs(
     for process in processes:
         process.join()
     if any(process.exitcode for process in processes):
-        raise RuntimeError("a worker failed; its message is above. Start the command again to run what is missing.")
+        raise RuntimeError("a worker failed; its message is above. Run the command again to run what is missing.")
 
 
 def _check_start(records: Sequence[Mapping[str, Any]], task_set: str, start: float, results: Path) -> None:
@@ -66,8 +66,8 @@ def _check_start(records: Sequence[Mapping[str, Any]], task_set: str, start: flo
         begun = record["curve"][0]["accuracy"]
         if record["job"]["task_set"] == task_set and abs(begun - start) > _SAME_START:
             raise SystemExit(
-                f"{results} has runs on {task_set} from another base model, of accuracy {begun:.4f}, where the one "
-                f"here has {start:.4f}: another processor trains another one. Move the file away to start afresh."
+                f"{results} has runs on {task_set} from a base model of accuracy {begun:.4f}, but the one here has "
+                f"{start:.4f}, because it was trained on another processor. Move the file away to start afresh."
             )
 
 

@@ -125,7 +125,9 @@ def plot(pools: Sequence[Pool], ax: Axes) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("run", "report"))
-    parser.add_argument("--cache", type=Path, default=Path("runs/learning"), help="base models, embeddings, runs")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("runs/learning"), help="folder for base models, embeddings and runs"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1, help="runs at the same time, one core each")
     options = parser.parse_args()

@@ -53,7 +53,9 @@ def coefficients(outcomes: Outcomes, prediction: Prediction, selection: Selectio
     own = {"grpo": _grpo, "batch_mean": _batch_mean}
     selected = SelectedRollouts.of(selection, outcomes)
     if selected.unused is not None and estimator.kind in own:
-        raise InvalidInputError(f"{estimator.kind} centres on what is kept; choose a strategy that does, or rloo.")
+        raise InvalidInputError(
+            f"{estimator.kind} centres on the kept rollouts; choose a strategy that does too, or rloo."
+        )
     kept = GroupedRewards(
         selected.rewards,
         selected.group,

@@ -148,9 +148,13 @@ def show(eras: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", choices=("run", "new_prompts"), default="run")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the downloaded records")
-    parser.add_argument("--placements", type=int, default=4, help="or repetitions, of new_prompts")
-    parser.add_argument("--cache", type=Path, default=Path("~/.cache/verl_vip").expanduser(), help="of embeddings")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the downloaded records")
+    parser.add_argument(
+        "--placements", type=int, default=4, help="number of placements; for new_prompts, of repetitions"
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=Path("~/.cache/verl_vip").expanduser(), help="folder for embeddings"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     try:

@@ -89,7 +89,7 @@ class Training:
             mark_complete(self.run_folder, job.fingerprint)
             return 0
         print("\n".join(self._last_lines), file=sys.stderr)
-        print(f"verl {status.message or status.state}; its whole log is {self.log_path}", file=sys.stderr)
+        print(f"verl {status.message or status.state}; the full log is {self.log_path}", file=sys.stderr)
         return 1
 
     def _show(self, news: RunNews) -> None:

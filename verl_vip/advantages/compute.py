@@ -51,8 +51,8 @@ def find_estimator(name: str) -> AdvantageEstimator:
         takes_rewards = False
     if not takes_rewards:
         raise ConfigError(
-            f"{ESTIMATOR_SETTING} {name!r} is no function of one argument, the GroupedRewards of a batch, that returns "
-            "an advantage for each; name one."
+            f"{ESTIMATOR_SETTING} {name!r} must be a function that takes a GroupedRewards and returns an advantage "
+            "for each reward; give the name of such a function."
         )
     estimator: AdvantageEstimator = found
     return estimator

@@ -52,7 +52,8 @@ class GroupedRewards:
             )
         if self.belief is not None and len(self.belief.mean) != self.num_groups:
             raise InvalidInputError(
-                f"the belief is of {len(self.belief.mean)} prompts, and there are {self.num_groups}."
+                f"the belief is for {len(self.belief.mean)} prompts, but there are {self.num_groups}; give both the "
+                "same prompts."
             )
 
     @cached_property

@@ -38,7 +38,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         if self.keep is None and (self.rollout_weight is not None or self.baseline != "kept"):
-            raise InvalidInputError("rollout weights and a baseline over all that was sampled need keep; give it too.")
+            raise InvalidInputError("rollout_weight and baseline='sampled' need keep; give it as well.")
 
     @property
     def weighs(self) -> frozenset[Weighing]:
@@ -64,8 +64,8 @@ class Selection:
         for flags in (self.keep, self.rollout_weight):
             if flags is not None and [len(row) for row in flags] != sizes:
                 raise InvalidInputError(
-                    f"the selection is among {sum(len(row) for row in flags)} rollouts of {len(flags)} prompts where "
-                    f"{sum(sizes)} of {len(sizes)} came back; go by the rewards that were sent."
+                    f"the selection is for {sum(len(row) for row in flags)} rollouts of {len(flags)} prompts, but "
+                    f"{sum(sizes)} rollouts of {len(sizes)} prompts have rewards; select from those rewards."
                 )
         if self.prompt_weight is not None and self.prompt_weight.shape != (len(sizes),):
             raise InvalidInputError(
@@ -174,8 +174,8 @@ class SelectedRollouts:
         own, others = _by_reward(self.rewards, self.group), _by_reward(rewards, group)
         if not torch.equal(self.group[own], group[others]):
             raise InvalidInputError(
-                f"the update has {len(rewards)} rollouts where {len(self.rows)} were kept, or of other prompts; it "
-                "must have those that the strategy kept, as each has a weight of its own."
+                f"the update has {len(rewards)} rollouts and the strategy kept {len(self.rows)}, or their prompts "
+                "differ; update on exactly the rollouts that were kept, because each has its own weight."
             )
         found = torch.empty(len(rewards), dtype=torch.float64)
         found[others] = self.rollout_weight[own]

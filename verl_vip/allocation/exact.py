@@ -59,8 +59,8 @@ def exact_counts(objective: Objective, budget: int, lower: Counts, upper: Counts
     missing = budget - int(counts.sum())
     if not 0 <= missing <= int(tied.sum()):
         raise InvalidInputError(
-            f"the gains of {type(objective).__name__} do not fall between the bounds, or lose their digits; "
-            f"raise min_rollouts to where the objective is convex, or write shape_gain without cancellation."
+            f"the gains of {type(objective).__name__} do not decrease between the bounds, or lose precision; raise "
+            "min_rollouts to where the objective is convex, or write shape_gain without cancellation."
         )
     counts += np.clip(missing - (np.cumsum(tied) - tied), 0, tied)
     return counts

@@ -190,8 +190,8 @@ def _download(name: str, source: HubFile) -> Path:
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ConfigError(
-            f"{name} could not be had from the Hub ({source.repository}: {type(error).__name__}); "
-            f"fetch {source.path} at revision {source.revision} elsewhere and give --benchmark {name}=FILE."
+            f"{name} could not be downloaded from the Hub ({source.repository}: {type(error).__name__}); download "
+            f"{source.path} at revision {source.revision} elsewhere and give --benchmark {name}=FILE."
         ) from error
 
 
@@ -206,14 +206,14 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     try:
         table: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
-        raise InvalidInputError(f"{path} cannot be read as Parquet ({error}).") from error
+        raise InvalidInputError(f"{path} is not a readable Parquet file ({error}); give another file.") from error
     return table
 
 
 def _from_rows(name: str, rows: Sequence[Mapping[str, Any]], origin: Mapping[str, Any], instruction: str) -> Benchmark:
     """Read problems. Repeated rows, as in files for repeated sampling, become one problem."""
     if not rows:
-        raise InvalidInputError(f"{name} holds no problem.")
+        raise InvalidInputError(f"{name} contains no problems; give a file with at least one.")
     problems: dict[str, Problem] = {}
     for number, row in enumerate(rows, start=1):
         try:
@@ -223,8 +223,8 @@ def _from_rows(name: str, rows: Sequence[Mapping[str, Any]], origin: Mapping[str
         first = problems.setdefault(problem.id, problem)
         if first.answer != problem.answer:
             raise InvalidInputError(
-                f"{name}, row {number} asks what an earlier row asks but answers {problem.answer!r}, "
-                f"not {first.answer!r}; keep one of them."
+                f"{name}, row {number} repeats the problem of an earlier row, with the answer {problem.answer!r} "
+                f"instead of {first.answer!r}; keep one of the two rows."
             )
     content = [[one.id, one.answer, one.source, one.extra_info] for one in problems.values()]
     sha256 = hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode()).hexdigest()
@@ -244,15 +244,17 @@ def _problem(row: Mapping[str, Any], number: int, benchmark: str, instruction: s
         answer = fields.get("answer")
         if not isinstance(text, str):
             raise InvalidInputError(
-                "there is neither a prompt with a reward_model, as verl has it, nor a problem or question "
-                f"(columns: {', '.join(row)})."
+                "it needs a prompt and a reward_model, as in verl's data, or a problem or question; its columns are "
+                f"{', '.join(row)}."
             )
         prompt = [{"role": "user", "content": f"{text.strip()}\n\n{instruction}".strip()}]
         refuse_media(fields, _MEDIA)
     if answer is None or answer == "" or (isinstance(answer, (float, Decimal)) and math.isnan(answer)):
-        raise InvalidInputError(f"it has no answer{'' if answer is None else f' but {answer!r}'}.")
+        raise InvalidInputError(
+            f"its answer is {'missing' if answer is None else repr(answer)}; correct it or leave the row out."
+        )
     if not isinstance(extra_info := fields.get("extra_info") or {}, Mapping):
-        raise InvalidInputError(f"its extra_info is no mapping but {extra_info!r}.")
+        raise InvalidInputError(f"its extra_info must be a mapping; got {extra_info!r}.")
     messages = text_messages(prompt)
     source = str(fields.get("data_source") or benchmark)
     _require_characters([messages, answer, source])
@@ -263,13 +265,15 @@ def _require_characters(content: Any) -> None:
     try:
         json.dumps(content, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError as error:
-        raise InvalidInputError("it holds half of a surrogate pair, which is no character; mend its text.") from error
+        raise InvalidInputError(
+            "its text contains a lone surrogate, which is not a valid character; correct the text."
+        ) from error
 
 
 def _check_competition(benchmark: Benchmark, problems: int) -> None:
     answers = [integer_answer(problem.answer) for problem in benchmark.problems]
     if len(answers) != problems or not all(answer is not None and 0 <= answer <= 999 for answer in answers):
         raise InvalidInputError(
-            f"{benchmark.name} must be {problems} different problems with answers from 0 to 999; this file has "
-            f"{len(answers)} problems. Is it the right one?"
+            f"{benchmark.name} must be {problems} different problems with answers from 0 to 999, but this file has "
+            f"{len(answers)} problems; check that it is the right file."
         )

@@ -24,7 +24,8 @@ def paired_difference(baseline: Mapping[str, float], candidate: Mapping[str, flo
     """
     if baseline.keys() != candidate.keys():
         raise InvalidInputError(
-            f"paired comparison needs the same problems; {len(baseline.keys() ^ candidate.keys())} are in one only."
+            "a paired comparison needs the same problems on both sides, but "
+            f"{len(baseline.keys() ^ candidate.keys())} are on one side only; evaluate both on the same problems."
         )
     pairs = [(candidate[problem], score) for problem, score in baseline.items()]
     return PairedDifference(

@@ -38,9 +38,9 @@ def pass_at_k(n: int, c: int, k: int) -> float:
         InvalidInputError: Unless 0 <= c <= n and 1 <= k <= n.
     """
     if not 0 <= c <= n:
-        raise InvalidInputError(f"{c} right of {n} samples is impossible; c must be between 0 and n.")
+        raise InvalidInputError(f"{c} correct samples out of {n} are impossible; c must be between 0 and n.")
     if not 1 <= k <= n:
-        raise InvalidInputError(f"pass@{k} cannot be told from {n} samples; k must be between 1 and n.")
+        raise InvalidInputError(f"pass@{k} cannot be estimated from {n} samples; k must be between 1 and n.")
     subsets = comb(n, k)
     return (subsets - comb(n - c, k)) / subsets
 
@@ -64,7 +64,7 @@ def majority_at_k(votes: Sequence[Vote], k: int) -> float:
     """
     n = len(votes)
     if not 1 <= k <= n:
-        raise InvalidInputError(f"maj@{k} cannot be told from {n} samples; k must be between 1 and n.")
+        raise InvalidInputError(f"maj@{k} cannot be estimated from {n} samples; k must be between 1 and n.")
     sizes = Counter(vote.answer for vote in votes)
     silent = sizes.pop(None, 0)
     right = Counter(vote.answer for vote in votes if vote.correct and vote.answer is not None)

@@ -133,8 +133,8 @@ class ResultFolder:
             differing.append(f"{len(others)} of the problems sampled there are not in the benchmark")
         if differing:
             raise StateError(
-                f"{self.path} holds samples of something else: {'; '.join(differing)}. Give another --output, or "
-                "remove that folder to sample anew."
+                f"{self.path} holds samples of another evaluation: {'; '.join(differing)}. Give another --output, or "
+                "remove that folder to sample again."
             )
 
     def manifest(self) -> EvaluationManifest:
@@ -203,7 +203,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise StateError(f"{path} is damaged ({error}); remove it.") from error
     if not isinstance(data, dict):
-        raise StateError(f"{path} holds no JSON object; remove it.")
+        raise StateError(f"{path} does not contain a JSON object; remove it.")
     return data
 
 
@@ -225,11 +225,11 @@ def _differences(key: str, there: Any, here: Any) -> list[str]:
     if key == "sampling.n":  # the number of samples does not change the samples themselves
         return []
     if key.endswith(".sha256") and there is not None:
-        return [] if there == here else [f"the content of the {key.removesuffix('.sha256')} is another"]
+        return [] if there == here else [f"the content of the {key.removesuffix('.sha256')} differs"]
     if isinstance(there, Mapping) and isinstance(here, Mapping):
         return [
             line
             for name in {**there, **here}
             for line in _differences(f"{key}.{name}", there.get(name), here.get(name))
         ]
-    return [] if there == here else [f"{key} is {there} there and {here} here"]
+    return [] if there == here else [f"{key} is {there} there, but {here} here"]

@@ -82,8 +82,8 @@ class IntegerGrader:
         """Refuse a true answer that this grader cannot handle."""
         if integer_answer(problem.answer) is None:
             raise ConfigError(
-                f"the answer {problem.answer!r} is no integer; choose --grader exact, or --grader FILE:FUNCTION with "
-                "the reward function that the model was trained with."
+                f"the answer {problem.answer!r} is not an integer; choose --grader exact, or --grader FILE:FUNCTION "
+                "with the reward function that the model was trained with."
             )
 
     def grade(self, response: str, problem: Problem) -> Grade:
@@ -107,7 +107,7 @@ class ExactGrader:
         """Refuse a true answer that this grader cannot handle."""
         if not isinstance(problem.answer, str):
             raise ConfigError(
-                f"the answer {problem.answer!r} is no text; choose --grader integer, or --grader FILE:FUNCTION."
+                f"the answer {problem.answer!r} is not text; choose --grader integer, or --grader FILE:FUNCTION."
             )
 
     def grade(self, response: str, problem: Problem) -> Grade:
@@ -198,7 +198,9 @@ def _math_verify() -> Callable[[str, str], bool] | None:
 
     def judge(response: str, true: str) -> bool:
         if threading.current_thread() is not threading.main_thread():
-            raise InvalidInputError("math-verify limits its time by a signal; grade in the main thread.")
+            raise InvalidInputError(
+                "math-verify limits its time with a signal, which works only in the main thread; grade there."
+            )
         return bool(verify(parse(f"\\boxed{{{true}}}", (LatexExtractionConfig(),)), parse(response, targets)))
 
     return judge

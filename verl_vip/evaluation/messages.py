@@ -50,7 +50,7 @@ def _message(message: Any) -> dict[str, Any]:
     content = message.get("content")
     if content is not None and not isinstance(content, str):
         if not isinstance(content, Sequence):
-            raise InvalidInputError(f"a message of its prompt has the content {content!r}, which is no text.")
+            raise InvalidInputError(f"a message of its prompt has the content {content!r}, which is not text.")
         content = "".join(map(_part, content))
     return {**{key: value for key, value in message.items() if value is not None}, "content": content}
 
@@ -59,7 +59,7 @@ def _part(part: Any) -> str:
     if isinstance(part, str):
         return part
     if not isinstance(part, Mapping):
-        raise InvalidInputError(f"a message of its prompt has the part {part!r}, which is no text.")
+        raise InvalidInputError(f"a message of its prompt has the part {part!r}, which is not text.")
     kind = str(part.get("type") or "text")
     shown = [name for key, name in _MEDIA_FIELDS.items() if _holds_something(part.get(key))]
     shown += [name for name in _MEDIA if name in kind]
@@ -76,4 +76,4 @@ def _holds_something(value: Any) -> bool:
 
 
 def _no_text(what: str) -> InvalidInputError:
-    return InvalidInputError(f"{what}, and evaluation samples from text alone; leave such rows out.")
+    return InvalidInputError(f"{what}, but evaluation takes only text; leave such rows out.")

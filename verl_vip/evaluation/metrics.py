@@ -92,7 +92,9 @@ def grade_samples(benchmark: Benchmark, samples: Sequence[Sample], grader: Grade
         graded[sample.problem].append(Graded(sample, grader.grade(sample.text, problems[sample.problem])))
     counts = {len(group) for group in graded.values()}
     if len(counts) != 1 or counts == {0}:
-        raise InvalidInputError(f"{benchmark.name}: the problems have {sorted(counts)} samples; all need the same.")
+        raise InvalidInputError(
+            f"{benchmark.name}: the problems have {sorted(counts)} samples; every problem must have the same number."
+        )
     return graded
 
 

@@ -31,7 +31,7 @@ _WEIGHTS = ("*.safetensors", "*.bin")
 _ADAPTER_SCALE = "lora_train_meta.json"
 #: Names of other files and folders among the results of models, such as a run's jobs.
 _RESERVED = frozenset({"jobs", "metrics.json", "report.html", "report_pictures"})
-_REMOVED = "verl has removed its model, and a greater trainer.max_actor_ckpt_to_keep keeps more"
+_REMOVED = "verl has removed the model; raise trainer.max_actor_ckpt_to_keep to keep more of them"
 _CONTENT = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".tiktoken")
 
 
@@ -179,7 +179,7 @@ def _models_of(spec: str, steps: Sequence[int] | None) -> list[ModelSource]:
         return _from_run(name, path, steps)
     raise ConfigError(
         f"{path} holds neither a Hugging Face model (config.json and weights), nor verl's FSDP shards "
-        "(actor/fsdp_config.json), nor global_step_N folders."
+        "(actor/fsdp_config.json), nor global_step_N folders; give a folder that does."
     )
 
 
@@ -194,7 +194,7 @@ def _from_run(name: str | None, run: Path, steps: Sequence[int] | None) -> list[
             f"{run} has no complete checkpoint of step {missing[0]}{why}; it has {_listed(found.models)}."
         )
     if steps is None and found.unusable:
-        _LOG.warning("%s: passed over %s.", run, found.describe_unusable())
+        _LOG.warning("%s: skipped %s.", run, found.describe_unusable())
     return [found.models[step] for step in (found.models if steps is None else steps)]
 
 
@@ -206,8 +206,8 @@ def _refuse_unfinished(checkpoint: Path) -> None:
     latest = _marked_step(checkpoint.parent)
     if latest is None or int(match[1]) > latest:
         raise ConfigError(
-            f"{checkpoint} is not complete: {_MARK} beside it names an earlier step. verl is still writing, or was "
-            "stopped while it did."
+            f"{checkpoint} is incomplete: {_MARK} beside it names an earlier step. Wait until verl has written it, or "
+            "give an earlier checkpoint."
         )
 
 
@@ -237,7 +237,7 @@ def _checkpoint(path: Path, run: str | None) -> ModelSource | None:
     if missing := next(
         (name for name in chain(needed, ["huggingface/config.json"]) if not (actor / name).is_file()), None
     ):
-        raise ConfigError(f"{actor} is incomplete: {missing} is missing, of {size} shards.")
+        raise ConfigError(f"{actor} is incomplete: {missing} is missing, of {size} shards; give another checkpoint.")
     return ModelSource(label, actor, "fsdp", step, str(actor))
 
 
@@ -245,9 +245,11 @@ def _shards(file: Path) -> int:
     try:
         size = int(json.loads(file.read_text())["world_size"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ConfigError(f"{file} is damaged ({error!r}); is verl still writing there?") from error
+        raise ConfigError(
+            f"{file} is damaged ({error!r}); wait if verl is still writing there, or give another checkpoint."
+        ) from error
     if size < 1:
-        raise ConfigError(f"{file} is damaged: a model has no {size} shards.")
+        raise ConfigError(f"{file} is damaged: a model cannot have {size} shards; give another checkpoint.")
     return size
 
 
@@ -262,7 +264,8 @@ def _from_hub(name: str | None, place: str) -> ModelSource:
         folder = Path(snapshot_download(repository, revision=revision or None))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ConfigError(
-            f"{place} is no folder here and could not be had from the Hub ({type(error).__name__})."
+            f"{place} is not a folder here, and it could not be downloaded from the Hub ({type(error).__name__}); "
+            "correct the name, or download the model elsewhere and give its folder."
         ) from error
     label = name or name_from(repository.partition("/")[2], "a model")
     # The name of the snapshot's folder is the commit.

@@ -74,11 +74,11 @@ FORMAT = 1
 #: Tolerance for the different rounding of metrics and table in their files.
 ROUNDING = 1e-6
 _ADVICE = {
-    "metrics.json": "Remove it, and evaluating again grades anew.",
-    "problems.csv": "Remove it, and evaluating again makes it anew.",
-    "grades.jsonl": "Remove it, and evaluating again makes it anew.",
-    "manifest.json": "Without it nobody knows what was sampled; remove the folder to evaluate anew.",
-    "samples.jsonl": "Remove the line, and evaluating again samples what is missing.",
+    "metrics.json": "Remove it and evaluate again, which grades the samples again.",
+    "problems.csv": "Remove it and evaluate again, which writes it again.",
+    "grades.jsonl": "Remove it and evaluate again, which writes it again.",
+    "manifest.json": "It records what was sampled and cannot be recreated; remove the folder and evaluate again.",
+    "samples.jsonl": "Remove the line and evaluate again, which samples what is missing.",
 }
 
 Parsed = TypeVar("Parsed")
@@ -101,7 +101,7 @@ def read_result(path: Path, parse: Callable[[str], Parsed]) -> Parsed:
     except InvalidInputError as error:
         raise StateError(f"{path} cannot be used: {error} {_ADVICE[path.name]}") from error
     except UnicodeDecodeError as error:
-        why = f"it is no text in UTF-8 ({error.reason})"
+        why = f"it is not UTF-8 text ({error.reason})"
         raise StateError(f"{path} cannot be used: {why}. {_ADVICE[path.name]}") from error
 
 
@@ -257,7 +257,7 @@ def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _require_format(name: str, value: Any) -> None:
     if value != FORMAT:
-        raise InvalidInputError(f"{name} is {value!r}, and this version reads {FORMAT}.")
+        raise InvalidInputError(f"{name} is {value!r}, but this version reads {FORMAT}.")
 
 
 def _require_list(name: str, value: Any) -> None:
@@ -280,7 +280,7 @@ def _json_object(text: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidInputError(f"it is no JSON ({error}).") from error
+        raise InvalidInputError(f"it is not valid JSON ({error}).") from error
     require_mapping("its content", data)
     return dict(data)
 

@@ -40,14 +40,14 @@ def parse_problems(text: str, metrics: EvaluationMetrics) -> tuple[ProblemScore,
     try:
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except csv.Error as error:
-        raise InvalidInputError(f"it is no table of comma-separated values ({error}).") from error
+        raise InvalidInputError(f"it is not a table of comma-separated values ({error}).") from error
     finally:
         csv.field_size_limit(usual)
     found = tuple(_problem(row, metrics.n) for row in rows)
     if len({one.problem for one in found}) != metrics.problems or len(found) != metrics.problems:
         raise InvalidInputError(f"it should hold {metrics.problems} problems, each once.")
     if abs(sum(one.mean for one in found) / len(found) - metrics.mean.value) > ROUNDING:
-        raise InvalidInputError("its mean is not that of metrics.json.")
+        raise InvalidInputError("its mean differs from the one in metrics.json.")
     return found
 
 
@@ -60,7 +60,7 @@ def _problem(row: Mapping[str, Any], n: int) -> ProblemScore:
         raise InvalidInputError(f"a row lacks a number or a column ({error}).") from error
     require_text("problem", problem)
     if counted != n:
-        raise InvalidInputError(f"problem {problem!r} has {counted} samples and not {n}.")
+        raise InvalidInputError(f"problem {problem!r} has {counted} samples instead of {n}.")
     for column, score in zip(columns, scores, strict=True):
         require_probability(f"{column} of problem {problem!r}", score)
     return ProblemScore(problem, n, *scores)
@@ -71,10 +71,10 @@ def parse_disputed(text: str, metrics: EvaluationMetrics) -> list[Dispute]:
     grades = [_grade(line) for line in _json_lines(text)]
     responses = metrics.problems * metrics.n
     if len(grades) != responses or len({(one["problem"], one["sample"]) for one in grades}) != responses:
-        raise InvalidInputError(f"it should hold {responses} grades, each response's once.")
+        raise InvalidInputError(f"it should hold {responses} grades, one for each response.")
     disputed = [Dispute(**one) for one in grades if one["second"] is not None and one["second"] != one["correct"]]
     if metrics.second_opinion is None or len(disputed) != metrics.second_opinion.disagreements:
-        raise InvalidInputError("its disagreements are not those of metrics.json.")
+        raise InvalidInputError("its disagreements differ from those in metrics.json.")
     return disputed
 
 

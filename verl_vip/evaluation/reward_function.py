@@ -63,8 +63,8 @@ class RewardFunction:
             )
         except Exception as error:
             raise ConfigError(
-                f"--grader {self._spec} failed on a response to problem {problem.id}: {_place_and_reason(error)}. "
-                "What was sampled is kept: mend the function and start the same command again."
+                f"--grader {self._spec} failed on a response to problem {problem.id}: {_place_and_reason(error)}. The "
+                "samples are kept; correct the function and run the same command again."
             ) from error
 
 
@@ -87,7 +87,7 @@ def _load(place: str, spec: str) -> ModuleType:
         if not Path(place).is_file():
             raise ConfigError(f"--grader {spec}: there is no file {place}.")
         if Path(place).suffix != ".py":
-            raise ConfigError(f"--grader {spec}: {place} is no Python file.")
+            raise ConfigError(f"--grader {spec}: {place} is not a Python file.")
         module = ModuleType(f"verl_vip_grader_{Path(place).stem}")
         module.__file__ = place
         sys.modules[module.__name__] = module  # dataclasses and pickle look the module up there
@@ -111,8 +111,8 @@ def _check_signature(function: Callable[..., Any], spec: str) -> None:
         signature.bind(data_source="", solution_str="", ground_truth="", extra_info={})
     except TypeError as error:
         raise ConfigError(
-            f"--grader {spec} takes {signature}; it is called as verl does, with data_source, solution_str, "
-            "ground_truth and extra_info by name."
+            f"--grader {spec} takes {signature}; it must take data_source, solution_str, ground_truth and extra_info "
+            "by name, as in verl."
         ) from error
 
 

@@ -98,7 +98,7 @@ class Evaluator:
                 places[key] = index, problem, number
                 requests.append(Request(key, prompts[problem], sample_seed(self.settings.seed, problem, number)))
         if not requests:
-            _LOG.info("%s: all samples are there", model.label)
+            _LOG.info("%s: all samples exist already", model.label)
             return
         total = self.settings.n * sum(len(task.benchmark.problems) for task in tasks)
         path = model.path if model.kind == "huggingface" else self.convert(model, self.output / model.label / "model")
@@ -112,7 +112,9 @@ class Evaluator:
                     folders[index].append(samples)
                 bar.update(len(responses))
         if places:
-            raise IntegrationError(f"the sampler left out {len(places)} of {len(requests)} responses; start again.")
+            raise IntegrationError(
+                f"the sampler left out {len(places)} of {len(requests)} responses; run the same command again."
+            )
 
     def _grade(self, task: GradedBenchmark, folder: ResultFolder) -> None:
         grader = dict(task.grader.describe())

@@ -53,7 +53,9 @@ class SamplingSettings:
             if not valid:
                 raise ConfigError(f"--{name} must be {range_}.")
         if self.temperature == 0 and self.n > 1:
-            raise ConfigError(f"greedy decoding gives {self.n} times the same sample; set --n 1 or --temperature.")
+            raise ConfigError(
+                f"greedy decoding gives the same sample {self.n} times; set --n 1, or --temperature above 0."
+            )
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def _comparisons(baseline: str, candidate: str, evaluations: Evaluations) -> lis
     shared = [name for name in both if _same_problems(ours[name], theirs[name])]
     for name in sorted(set(both) - set(shared)):
         _LOG.warning(
-            "%s and %s are not compared on %s: they were graded with other problems or answers; evaluate both again.",
+            "%s and %s are not compared on %s: they were graded on different problems or answers; evaluate both again.",
             baseline,
             candidate,
             name,

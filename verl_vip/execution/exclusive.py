@@ -55,4 +55,4 @@ def hold(lock: Path, work: str) -> None:
 
 
 def _busy(work: str) -> ConfigError:
-    return ConfigError(f"another process is at {work}; wait for it or stop it.")
+    return ConfigError(f"another process is working on {work}; wait for it or stop it.")

@@ -90,10 +90,10 @@ def _require_ranges(entry: Entry) -> None:
         if name == "exit_code" and value is None:
             continue
         if type(value) is not int or not least <= value <= most:
-            raise ValueError(f"{name} is to be a whole number from {least} to {most}")
+            raise ValueError(f"{name} must be a whole number from {least} to {most}")
     for name in ("fingerprint", "host", "message"):
         if not isinstance(getattr(entry, name), str):
-            raise ValueError(f"{name} is to be text")
+            raise ValueError(f"{name} must be text")
 
 
 def write_entry(folder: Path, entry: Entry) -> None:
@@ -147,9 +147,9 @@ def other_work(holder: int, folder: Path) -> str | None:
     if not words:
         return None
     if tuple(words[1:-1]) != _KEEPER_WORDS:
-        return "keeps no job"
+        return "does not run a job of verl-vip"
     kept = Path(words[-1])
     with suppress(OSError):
         if kept.samefile(folder):
             return ""
-    return f"keeps the job of {kept}, of which {folder} is a copy by hard links (make one without them)"
+    return f"runs the job of {kept}; {folder} is a copy of that folder with hard links, so make a copy without them"

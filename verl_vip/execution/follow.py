@@ -46,14 +46,14 @@ def follow(
         except UnreachableError as error:
             if time.monotonic() - answered > patience_s:
                 raise UnreachableError(
-                    f"{error} No answer for {patience_s:.0f} s; {job.name} may still be running: "
-                    "start the same command again to find it."
+                    f"{error} There was no answer for {patience_s:.0f} s, but {job.name} may still be running; run "
+                    "the same command again to follow it."
                 ) from error
             time.sleep(poll_s)
             continue
         answered = time.monotonic()
         if status is None:
-            raise JobError(f"there is no job {job.name} on {executor.where} any more.")
+            raise JobError(f"the job {job.name} no longer exists on {executor.where}; start it again.")
         for line in lines:
             emit(line)
         look()

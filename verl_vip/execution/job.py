@@ -63,17 +63,20 @@ class Job:
     def __post_init__(self) -> None:
         require_name(self.name, "a run", longest=LONGEST_DERIVED_NAME)
         if not self.folder.is_absolute():
-            raise InvalidInputError(f"a job's folder must be absolute, since others look for it; got {self.folder}.")
+            raise InvalidInputError(
+                f"a job's folder must be an absolute path, because other processes look for it; got {self.folder}."
+            )
         for word in (*self.command, str(self.folder)):
             if not _passes(word):
                 raise InvalidInputError(
-                    f"the command of {self.name} cannot hold {word!r}; no process takes a NUL or half a character."
+                    f"the command of {self.name} must not contain {word!r}; remove the NUL character or lone "
+                    "surrogate from it."
                 )
         for name, value in self.environment.items():
             if not name or "=" in name or not _passes(name) or not _passes(value):
                 raise InvalidInputError(
-                    f"{self.name} cannot have the environment variable {name!r}={value!r}; a name is not empty and has "
-                    "no '=', and no process takes a NUL or half a character."
+                    f"{self.name} cannot have the environment variable {name!r}={value!r}; its name must not be empty "
+                    "or contain '=', and neither part may contain a NUL character or a lone surrogate."
                 )
 
 

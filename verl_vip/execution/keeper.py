@@ -179,7 +179,10 @@ def _end_remains(folder: Path) -> None:
     """
     mark = mark_of(folder)
     if remains := end(lambda: family(mark), signal.SIGKILL, _REMAINS_S):
-        raise JobError(f"process {remains[0].pid} of an earlier attempt does not end")
+        raise JobError(
+            f"process {remains[0].pid} of an earlier attempt does not end, even when it is killed; find out what it "
+            "waits for and try again"
+        )
 
 
 def _answer(line: str) -> None:

@@ -53,7 +53,7 @@ class LocalExecutor:
             status = self._newer_than(before, job)
         if status.fingerprint != job.fingerprint:
             raise ConfigError(
-                f"{job.name} is running already with other settings; stop it, wait for it, or choose another name."
+                f"{job.name} is already running with other settings; stop it, wait for it, or choose another name."
             )
         return status
 
@@ -89,7 +89,10 @@ class LocalExecutor:
         holder = lock_holder(job.folder)
         if holder is None:
             if remains := end(lambda: _remains(job), signal.SIGKILL, _REMAINS_S):
-                raise JobError(f"process {remains[0].pid} of {job.name} does not end.")
+                raise JobError(
+                    f"process {remains[0].pid} of {job.name} does not end, even when it is killed; find out what it "
+                    "waits for and try again."
+                )
             return
         if holder <= 0:
             raise JobError(f"{job.name} is run by another machine or container; stop it there.")
@@ -98,7 +101,7 @@ class LocalExecutor:
         while lock_holder(job.folder) == holder:
             asked = asked or _ask_to_end(job, holder)
             if time.monotonic() > deadline:
-                raise JobError(f"{job.name} does not end; its keeper is process {holder}.")
+                raise JobError(f"{job.name} does not end; kill its keeper (process {holder}), then stop the job again.")
             time.sleep(0.05)
 
     def _newer_than(self, before: Entry | None, job: Job) -> JobStatus | None:
@@ -114,7 +117,10 @@ class LocalExecutor:
                 return None
             _require_keeper(job, holder)
             time.sleep(0.05)  # a keeper holds the lock but has not written its entry yet
-        raise JobError(f"{job.folder} is locked, but no job says so; look for a stuck keeper process.")
+        raise JobError(
+            f"{job.folder} is locked, but no running job is recorded there; end the process that holds the lock and "
+            "start again."
+        )
 
     def _ask_keeper(self, job: Job) -> str:
         specification = {
@@ -136,7 +142,7 @@ class LocalExecutor:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise JobError(f"the keeper of {job.name} gives no answer; see {job.folder / LOG_FILE}.") from error
+            raise JobError(f"the keeper of {job.name} does not answer; see {job.folder / LOG_FILE}.") from error
         if not asked.stdout.strip():
             raise JobError(f"the keeper of {job.name} did not start: {asked.stderr.strip()[-500:]}")
         return asked.stdout.strip()
@@ -156,7 +162,9 @@ def _require_keeper(job: Job, holder: int) -> bool:
     """
     work = other_work(holder, job.folder)
     if work:
-        raise JobError(f"{job.folder / LOCK_FILE} is locked by process {holder}, which {work}; it is left alone.")
+        raise JobError(
+            f"{job.folder / LOCK_FILE} is locked by process {holder}, which {work}. Nothing was done to that process."
+        )
     return work is not None
 
 
@@ -172,7 +180,7 @@ def _ask_to_end(job: Job, holder: int) -> bool:
     try:
         process.send(signal.SIGTERM)
     except PermissionError as error:
-        raise JobError(f"{job.name} is another user's, whose process {holder} keeps it.") from error
+        raise JobError(f"{job.name} is run by another user, in process {holder}; ask that user to stop it.") from error
     return True
 
 
@@ -196,8 +204,8 @@ def _ending(entry: Entry, job: Job) -> str:
 
 def _why_lost(job: Job) -> str:
     if _disk_is_full(job):
-        return f"gone without a word, and the disk of {job.folder} is full"
-    return "gone without a word: killed from outside, or the machine was restarted"
+        return f"ended without a message, and the disk of {job.folder} is full"
+    return "ended without a message: it was killed from outside, or the machine was restarted"
 
 
 def _disk_is_full(job: Job) -> bool:

@@ -63,9 +63,9 @@ def refuse_secrets(variables: Mapping[str, str], cluster: str) -> None:
     """
     if found := secrets_among(variables):
         raise ConfigError(
-            f"{', '.join(found)} would stand in logs, `ps` and the dashboard of the cluster at {cluster}, for "
-            "others to read; put a secret into a file on the nodes and send its path (HF_TOKEN_PATH=/home/me/token), "
-            "or into the environment that `ray start` has on each node."
+            f"{', '.join(found)} would be readable in logs, in `ps` and on the dashboard of the cluster at {cluster}; "
+            "put a secret into a file on the nodes and pass its path (HF_TOKEN_PATH=/home/me/token), or set it in "
+            "the environment of `ray start` on each node."
         )
 
 

@@ -265,6 +265,6 @@ def _encode(record: Record) -> bytes:
         text = json.dumps(data, allow_nan=False, default=str)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"a record of kind {record.kind!r} does not fit into JSON ({error}); leave that value out."
+            f"a record of kind {record.kind!r} cannot be written as JSON ({error}); leave that value out."
         ) from error
     return text.encode() + b"\n"

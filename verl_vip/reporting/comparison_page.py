@@ -122,8 +122,11 @@ def _outcome_note(groups: RunGroups, outcomes: Sequence[Outcome], spent_alike: b
             "rollouts, with the 95% interval over seeds; a dash where there is no such run."
         )
     else:
-        text += f"What a strategy gains shows beside runs of vip.strategy={BASELINE} with the same seeds and settings."
-    return text if spent_alike else f"{text} On the front: nothing reached as much with fewer rollouts."
+        text += (
+            f"To see what a strategy gains, add runs of vip.strategy={BASELINE} with the same seeds and settings to "
+            "the report."
+        )
+    return text if spent_alike else f"{text} On the front: no other line reached this accuracy with fewer rollouts."
 
 
 def _forecast_table(groups: RunGroups) -> str:

@@ -212,7 +212,7 @@ def _disagreement_section(evaluations: Evaluations) -> str:
     ]
     if not rows:
         return ""
-    shown = f" The first {_MOST_DISAGREEMENTS} of {len(rows)}." if len(rows) > _MOST_DISAGREEMENTS else ""
+    shown = f" Shown are the first {_MOST_DISAGREEMENTS} of {len(rows)}." if len(rows) > _MOST_DISAGREEMENTS else ""
     return section(
         "Where the second opinion differs",
         table(
@@ -220,7 +220,7 @@ def _disagreement_section(evaluations: Evaluations) -> str:
             rows[:_MOST_DISAGREEMENTS],
             text_columns=8,
         ),
-        note=f"The grader counts; grades.jsonl holds both verdicts on every sample.{shown}",
+        note=f"The scores use the grader's verdict; grades.jsonl holds both verdicts for every sample.{shown}",
     )
 
 

@@ -71,13 +71,13 @@ def write_page(output: Path, title: str, subtitle: str, body: str, pictures: Seq
         missing = [save_png(picture.figure, folder / f"{picture.name}.png", picture.title) for picture in pictures]
     except OSError as error:
         raise StateError(
-            f"{error.filename or output} cannot be used: {error.strerror}. Make room or give another place for the "
-            "report, and ask for it again."
+            f"{error.filename or output} cannot be used: {error.strerror}. Free some space or choose another place "
+            "for the report, and run the command again."
         ) from error
     if characters := "".join(sorted(set().union(*missing))):
         _logger.warning(
-            "No font here has %s, so the PNG files in %s show codes such as %s; a font for them, such as Noto Sans "
-            "CJK, mends that. The page takes fonts from whoever reads it.",
+            "No installed font has %s, so the PNG files in %s show codes such as %s; install one that does, such as "
+            "Noto Sans CJK. The page is not affected, because it uses its reader's fonts.",
             characters[:20],
             folder,
             code(characters[0]),

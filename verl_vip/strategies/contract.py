@@ -131,6 +131,6 @@ class Stateless:
         if state != {}:
             holds = ", ".join(sorted(state)) if isinstance(state, Mapping) else f"a {type(state).__name__}"
             raise StateError(
-                f"strategy {type(self).__name__} has no state, and this one holds {holds}; "
-                "configure the strategy that wrote it."
+                f"strategy {type(self).__name__} has no state, but the saved state holds {holds}; configure the "
+                "strategy that wrote it."
             )

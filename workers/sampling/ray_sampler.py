@@ -88,7 +88,7 @@ class RaySampler:
             raise
         except ray.exceptions.RayActorError as error:
             raise IntegrationError(
-                f"an engine died ({error}); start again, and only the missing responses are sampled."
+                f"an engine died ({error}); run the same command again, which samples only the missing responses."
             ) from error
         finally:
             for actor in actors:
@@ -139,7 +139,9 @@ def _connect(ray: Any, address: str | None, engines: int, environment: Mapping[s
             **own,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"no Ray cluster responds at {address} ({error}).") from error
+        raise ConfigError(
+            f"no Ray cluster responds at {address} ({error}); start it, or correct --ray-address."
+        ) from error
 
 
 def gpus_per_engine(ray: Any, options: Mapping[str, Any], engines: int) -> int:

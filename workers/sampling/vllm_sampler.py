@@ -93,7 +93,7 @@ class VllmSampler:
         try:
             return LLM(model=str(model), **options)
         except TypeError as error:
-            raise ConfigError(f"vLLM does not know an option of --engine ({error}).") from error
+            raise ConfigError(f"vLLM does not know an option of --engine ({error}); correct it.") from error
         except ValidationError as error:
             wrong = [": ".join([".".join(map(str, one["loc"])), one["msg"]]).strip(": ") for one in error.errors()]
             raise ConfigError(f"vLLM cannot load {model}: {'; '.join(wrong)}.") from error
@@ -160,7 +160,9 @@ def check_room(prompts: Mapping[str, Sequence[int]], room: int) -> None:
 def _response(output: Any) -> Response:
     (completion,) = output.outputs
     if completion.finish_reason not in ("stop", "length"):
-        raise IntegrationError(f"vLLM ended {output.request_id} with {completion.finish_reason!r}; start again.")
+        raise IntegrationError(
+            f"vLLM ended {output.request_id} with {completion.finish_reason!r}; run the same command again."
+        )
     return Response(
         output.request_id,
         completion.text,

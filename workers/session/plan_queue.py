@@ -56,8 +56,8 @@ class PlanQueue:
         """
         if not self._plans or self._plans[0].step != step:
             raise IntegrationError(
-                f"step {step} has no plan; is "
-                "actor_rollout_ref.rollout.agent.agent_loop_manager_class set to verl_vip's RolloutManager?"
+                f"step {step} has no plan; check that actor_rollout_ref.rollout.agent.agent_loop_manager_class is set "
+                "to verl_vip's RolloutManager."
             )
         return self._plans[0]
 

@@ -242,8 +242,8 @@ class Session:
         """
         if self._step is None:
             raise IntegrationError(
-                "advantages were requested before any batch was observed; is trainer.v1.sampler.custom_sampler set "
-                "to verl_vip's Observer?"
+                "advantages were requested before any batch was observed; check that "
+                "trainer.v1.sampler.custom_sampler is set to verl_vip's Observer."
             )
         return self._step.update_terms
 
@@ -286,8 +286,8 @@ class Session:
 
 def _no_sampler(counts: Mapping[str, int], round_number: int) -> dict[str, str]:
     raise IntegrationError(
-        f"round {round_number} of a step needs {sum(counts.values())} rollouts, and nothing samples them; is "
-        "actor_rollout_ref.rollout.agent.agent_loop_manager_class set to verl_vip's RolloutManager?"
+        f"round {round_number} of a step needs {sum(counts.values())} rollouts, and nothing samples them; check that "
+        "actor_rollout_ref.rollout.agent.agent_loop_manager_class is set to verl_vip's RolloutManager."
     )
 
 

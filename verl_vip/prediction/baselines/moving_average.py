@@ -53,7 +53,7 @@ class MovingAverage:
         with unpack(state, "moving_average", self._settings, frozenset({"steps"})) as values:
             steps = [(float(total), int(count)) for total, count in values["steps"]]
             fits = all(count >= 1 and 0 <= total <= count for total, count in steps)
-            require(fits and len(steps) <= self._settings["window"], "window is not one of success rates")
+            require(fits and len(steps) <= self._settings["window"], "window has values that are not success rates")
         self._steps = deque(steps, maxlen=self._settings["window"])
 
     def metrics(self) -> dict[str, float]:

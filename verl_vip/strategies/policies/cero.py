@@ -66,5 +66,5 @@ class Cero(Stateless):
         with unpack(state, "cero", "price", "spent") as values:
             price, spent = float(values["price"]), counts_by_prompt(values["spent"])
             if not 0 <= price < math.inf or not all(count >= 0 for count in spent.values()):
-                raise ValueError("a price or what was spent is below zero")
+                raise ValueError("a price or the amount spent is negative")
         self._price, self._spent = price, spent

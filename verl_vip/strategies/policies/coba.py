@@ -68,5 +68,5 @@ class Coba(Stateless):
         with unpack(state, "coba", "failure_rates") as values:
             rates = [float(rate) for rate in values["failure_rates"]]
             if len(rates) > self._window or not all(0 <= rate <= 1 for rate in rates):
-                raise ValueError("its window is not one of failure rates")
+                raise ValueError("its window has values that are not failure rates")
         self._failure_rates = rates
