@@ -24,7 +24,7 @@ def test_prompts_without_text_and_texts_of_two_answers_are_trained_on_by_one_pro
         run.wait_for((run.folder / ".vip.lock").exists)
         second = launcher.start("odd_again", *settings, f"trainer.default_local_dir={run.folder}")
         assert second.wait() != 0
-        assert f"another process is at the training in {run.folder}; wait for it or stop it" in second.text
+        assert f"another process is working on the training in {run.folder}; wait for it or stop it" in second.text
         assert "all initialize finished" not in second.text
         assert run.wait() == 0, run.text[-3000:]
     finally:

@@ -121,16 +121,16 @@ def test_values_of_the_environment_may_hold_anything(asked):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("'", "takes words as a shell does"),
-        ("--temperature 0", "greedy decoding gives 16 times the same sample"),
+        ("'", "must be words as in a shell"),
+        ("--temperature 0", "greedy decoding gives the same sample 16 times"),
         ("--top-p 2", "--top-p must be above 0"),
         ("--engine eager", "give KEY=VALUE"),
         ("--output elsewhere", "leave them out of --options"),
         ("--steps 6", "leave them out of --options"),
         ("--max-tokns 5", "unrecognized arguments: --max-tokns 5"),
-        ("--n x", "no words of `verl-vip evaluate`: argument --n: invalid int value: 'x'."),
+        ("--n x", "must be options of `verl-vip evaluate`: argument --n: invalid int value: 'x'."),
         ("more", "unrecognized arguments: more"),
-        ("--help", "they ask for help"),
+        ("--help", "leave out the request for help"),
     ],
 )
 @pytest.mark.parametrize("command", [["evaluate-run", "a"], ["pipeline", "demo"]])
@@ -158,9 +158,12 @@ def test_budgets_that_are_no_numbers(asked, capsys, budgets):
         (["pipeline", "demo", "a=b=c", "--benchmark", "offline"], "if its value is text, quote it"),
         (["sweep", "demo", "vip.lower=0"], "vip.lower must be a whole number from 1 to 1e+06; got 0"),
         (["train", "demo", "--env", "=x"], "cannot have the environment variable ''='x'"),
-        (["evaluate-run", "a", "--benchmark", "offline", "--options", "'"], "--options takes words as a shell does"),
-        (["evaluate-run", "a", "--benchmark", "offline", "--options", "a\\"], "--options takes words as a shell does"),
-        (["evaluate-run", "a", "--benchmark", "offline", "--options=--instruction \0"], "cannot hold '\\x00'"),
+        (["evaluate-run", "a", "--benchmark", "offline", "--options", "'"], "--options must be words as in a shell"),
+        (["evaluate-run", "a", "--benchmark", "offline", "--options", "a\\"], "--options must be words as in a shell"),
+        (
+            ["evaluate-run", "a", "--benchmark", "offline", "--options=--instruction \0"],
+            "must not contain a NUL character",
+        ),
         (["sweep", "demo", "--seeds", "0"], "seeds must be a whole number from 1 to 1e+06; got 0."),
         (["evaluate-run", "a", "--benchmark", "offline", "--n", "0"], "--n must be at least 1 and at most a million."),
         (["evaluate-run", "a", "--benchmark", "aime99"], "there is no benchmark 'aime99'; give aime24"),

@@ -75,7 +75,7 @@ def test_every_message_in_troubleshooting_is_one_that_the_code_can_give():
         "another process is",  # ends within a clause
         "is finished (step STEP of LAST), with other settings",  # begins within a message
         "the predictor cannot resume from the checkpoint in FOLDER",
-        "CLUSTER uses WHAT authentication, and this process does not get in",  # no placeholder there
+        "CLUSTER uses WHAT authentication and refused this process",  # no placeholder there
         "Every error that verl-vip raises on purpose.",  # a docstring
         "NAME",
     ],

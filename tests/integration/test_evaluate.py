@@ -96,7 +96,9 @@ def test_a_full_disk_is_told_and_what_was_sampled_stays(tmp_path, inputs, recite
     samples = tmp_path / "vip-step12" / "sums" / "samples.jsonl"
     samples.parent.mkdir(parents=True)
     samples.symlink_to("/dev/full")
-    with pytest.raises(StateError, match=r"no space is left for .*; make some, and the same command goes on"):
+    with pytest.raises(
+        StateError, match=r"no space is left for .*; free some space and run the same command again to continue"
+    ):
         run_all(inputs, tmp_path, recite(answer))
     samples.unlink()
     again = recite(answer)

@@ -122,9 +122,7 @@ def plant(kind: str, path) -> None:
 def test_what_was_planted_in_place_of_a_lock_is_neither_followed_nor_changed(tmp_path, kind, create):
     path = tmp_path / "lock"
     plant(kind, path)
-    with pytest.raises(
-        StateError, match=r"lock is to be a lock file, and something else is in its place; .* remove it"
-    ):
+    with pytest.raises(StateError, match=r"lock must be a lock file, but something else is in its place; .* remove it"):
         open_lock(path, create)
     target = tmp_path / "target"
     assert target.exists() == (kind == "link")

@@ -74,7 +74,9 @@ def test_a_derived_name_may_be_longer():
 
 @pytest.mark.parametrize("name", ["model", "Model", "MODEL"])
 def test_reserved_names_are_refused_in_any_case(name):
-    with pytest.raises(InvalidInputError, match="results keep something else there; choose another name"):
+    with pytest.raises(
+        InvalidInputError, match="because results use this name for something else; choose another name"
+    ):
         require_name(name, "a thing", {"model"})
 
 
@@ -91,7 +93,7 @@ def test_a_derived_name_is_a_name(text):
 
 @pytest.mark.parametrize("text", ["", "名前", "...", "a" * (LONGEST_NAME + 1)])
 def test_what_gives_no_name(text):
-    with pytest.raises(InvalidInputError, match="gives a thing no usable name; put one before it: NAME=PATH"):
+    with pytest.raises(InvalidInputError, match="gives a thing no valid name; put a name in front: NAME=PATH"):
         name_from(text, "a thing")
 
 

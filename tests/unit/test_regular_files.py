@@ -17,8 +17,8 @@ def test_a_file_and_a_link_to_it_are_read(tmp_path):
     [
         (lambda path: None, "file does not exist"),
         (lambda path: path.mkdir(), "file is a folder and should be a file; remove it"),
-        (os.mkfifo, "file is no regular file; remove it"),
-        (lambda path: path.symlink_to("/dev/zero"), "file is no regular file; remove it"),
+        (os.mkfifo, "file is not a regular file; remove it"),
+        (lambda path: path.symlink_to("/dev/zero"), "file is not a regular file; remove it"),
         (lambda path: path.symlink_to("nowhere"), "file is a link to nowhere, which does not exist"),
         (lambda path: path.symlink_to("file"), "file cannot be read: Too many levels of symbolic links"),
     ],

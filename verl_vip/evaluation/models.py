@@ -31,7 +31,7 @@ _WEIGHTS = ("*.safetensors", "*.bin")
 _ADAPTER_SCALE = "lora_train_meta.json"
 #: Names of other files and folders among the results of models, such as a run's jobs.
 _RESERVED = frozenset({"jobs", "metrics.json", "report.html", "report_pictures"})
-_REMOVED = "verl has removed the model; raise trainer.max_actor_ckpt_to_keep to keep more of them"
+_REMOVED = "verl has removed the model; raise trainer.max_actor_ckpt_to_keep to keep more"
 _CONTENT = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".tiktoken")
 
 
@@ -237,7 +237,7 @@ def _checkpoint(path: Path, run: str | None) -> ModelSource | None:
     if missing := next(
         (name for name in chain(needed, ["huggingface/config.json"]) if not (actor / name).is_file()), None
     ):
-        raise ConfigError(f"{actor} is incomplete: {missing} is missing, of {size} shards; give another checkpoint.")
+        raise ConfigError(f"{actor} is incomplete: {missing} is missing, of {size} shards.")
     return ModelSource(label, actor, "fsdp", step, str(actor))
 
 
@@ -245,11 +245,9 @@ def _shards(file: Path) -> int:
     try:
         size = int(json.loads(file.read_text())["world_size"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ConfigError(
-            f"{file} is damaged ({error!r}); wait if verl is still writing there, or give another checkpoint."
-        ) from error
+        raise ConfigError(f"{file} is damaged ({error!r}), or verl is still writing it.") from error
     if size < 1:
-        raise ConfigError(f"{file} is damaged: a model cannot have {size} shards; give another checkpoint.")
+        raise ConfigError(f"{file} is damaged: a model cannot have {size} shards.")
     return size
 
 

@@ -120,7 +120,7 @@ def test_the_mean_of_the_batch_leaves_each_rollout_out_of_its_own_baseline():
     lone = Prediction(torch.tensor([0.5]), torch.zeros(1))
     assert coefficients(outcomes[:1], lone, Selection(), Estimator("batch_mean")).tolist() == [0.0]
     pooled = Selection(keep=(torch.tensor([True]),) * 3, baseline="sampled")
-    with pytest.raises(InvalidInputError, match="batch_mean centres on what is kept"):
+    with pytest.raises(InvalidInputError, match="batch_mean centres on the kept rollouts"):
         coefficients(outcomes, prediction, pooled, Estimator("batch_mean"))
 
 
@@ -327,7 +327,7 @@ def test_more_jobs_than_a_pipe_holds_are_each_run_once(tmp_path, monkeypatch):
 
     # Runs from another base model are not added to these.
     monkeypatch.setattr(runner, "accuracy", lambda *_: 0.51)
-    with pytest.raises(SystemExit, match=r"another base model, of accuracy 0\.5000, where the one here has 0\.5100"):
+    with pytest.raises(SystemExit, match=r"from a base model of accuracy 0\.5000, but the one here has 0\.5100"):
         runner.run_jobs([*jobs, RunPlan(arm, "tuning", 1e-3, 400, 1, 1, 1.0)], tmp_path / "runs.jsonl", tmp_path)
     assert len(read_results(tmp_path / "runs.jsonl")) == 400
 

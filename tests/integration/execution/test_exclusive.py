@@ -28,7 +28,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
     assert first.stdout is not None
     assert first.stdout.readline() == "mine\n"
     with (
-        pytest.raises(ConfigError, match="another process is at the work; wait for it or stop it"),
+        pytest.raises(ConfigError, match="another process is working on the work; wait for it or stop it"),
         exclusive(lock, "the work"),
     ):
         pytest.fail("two at a time")
@@ -60,7 +60,7 @@ def test_a_lock_held_for_good_is_free_when_the_process_dies_and_not_before(tmp_p
         assert first.stdout is not None
         assert first.stdout.readline() == "mine\n"
         for _ in range(2):
-            with pytest.raises(ConfigError, match="another process is at the work; wait for it or stop it"):
+            with pytest.raises(ConfigError, match="another process is working on the work; wait for it or stop it"):
                 hold(lock, "the work")
         first.kill()
         first.wait(timeout=30)
@@ -73,6 +73,6 @@ def test_a_planted_link_is_not_followed(tmp_path):
     target, lock = tmp_path / "target", tmp_path / ".lock"
     target.write_text("precious")
     lock.symlink_to(target)
-    with pytest.raises(StateError, match=r"\.lock is to be a lock file"), exclusive(lock, "the work"):
+    with pytest.raises(StateError, match=r"\.lock must be a lock file"), exclusive(lock, "the work"):
         pytest.fail("it was followed")
     assert target.read_text() == "precious"

@@ -46,7 +46,7 @@ def test_a_break_delays_the_log_and_loses_nothing():
 
 def test_patience_ends_and_says_that_the_job_may_go_on():
     executor = Scripted(*[UnreachableError("gone.")] * 1000)
-    with pytest.raises(UnreachableError, match="run may still be running: start the same command again"):
+    with pytest.raises(UnreachableError, match="run may still be running; run the same command again"):
         follow(executor, JOB, print, poll_s=0.01, patience_s=0.05)
 
 

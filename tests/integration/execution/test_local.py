@@ -100,7 +100,7 @@ def test_of_many_starts_at_once_one_starts(executor, make, tmp_path):
 
 def test_a_live_job_with_other_settings_is_not_taken_for_this_one(executor, make):
     executor.start(make(WAIT))
-    with pytest.raises(ConfigError, match="running already with other settings"):
+    with pytest.raises(ConfigError, match="already running with other settings"):
         executor.start(make(WAIT, fingerprint="b"))
 
 
@@ -280,9 +280,9 @@ def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(executor, tmp_path, name
     if name == LOG_FILE:
         (tmp_path / ENTRY_FILE).write_text(json.dumps(ENTRY))
     os.mkfifo(tmp_path / name)
-    with pytest.raises((StateError, JobError), match=r"no regular file|is a pipe"):
+    with pytest.raises((StateError, JobError), match=r"not a regular file|is a pipe"):
         executor.status(job) if name == ENTRY_FILE else executor.read_log(job, 0)
-    with pytest.raises((StateError, JobError), match=r"no regular file|is a pipe"):
+    with pytest.raises((StateError, JobError), match=r"not a regular file|is a pipe"):
         executor.start(job)
 
 
@@ -328,7 +328,7 @@ def test_a_link_in_place_of_the_lock_starts_nothing_and_its_target_stays(executo
     (tmp_path / "target").write_text("precious")
     (job.folder / LOCK_FILE).symlink_to(tmp_path / "target")
     for use in (executor.start, executor.stop):
-        with pytest.raises((JobError, StateError), match=r"\.job\.lock is to be a lock file"):
+        with pytest.raises((JobError, StateError), match=r"\.job\.lock must be a lock file"):
             use(job)
     assert (tmp_path / "target").read_text() == "precious"
     assert not (job.folder / ENTRY_FILE).exists()

@@ -31,7 +31,7 @@ def secret_names(draw):
 def assert_refused(name, value):
     with pytest.raises(ConfigError) as told:
         refuse_secrets({"HARMLESS": "1", name: value}, "http://head:8265")
-    assert str(told.value).startswith(f"{name} would stand in logs")
+    assert str(told.value).startswith(f"{name} would be readable in logs")
     assert "http://head:8265" in str(told.value)
     assert value not in str(told.value)
     assert "file on the nodes" in str(told.value)

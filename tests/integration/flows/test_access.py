@@ -83,7 +83,7 @@ def test_a_password_that_somebody_else_knows_is_refused(file, planted):
 def test_a_file_that_holds_no_password_is_refused(file, text):
     file.write_text(text)
     file.chmod(0o600)
-    with pytest.raises(ConfigError, match="holds no password"):
+    with pytest.raises(ConfigError, match="does not contain a valid password"):
         access.read_password(file)
 
 

@@ -106,7 +106,7 @@ def test_one_failure_keeps_neither_the_others_from_their_turn_nor_the_training_f
     settings, parameters, tmp_path
 ):
     folder = tmp_path / "partly"
-    with pytest.raises(JobError, match=r"1 checkpoint\(s\) not evaluated, of steps 2"):
+    with pytest.raises(JobError, match=r"1 checkpoint\(s\) could not be evaluated, of steps 2"):
         pipeline(**{**parameters("steps=3", "save_every=1"), **settings("partly", options=["--fail", "2"])})
     assert evaluated(folder) == [1, 2, 3]
     assert "partly" in (folder / "report.html").read_text()
@@ -154,13 +154,13 @@ def test_a_run_whose_checkpoints_rotate_is_evaluated_as_far_as_they_are_there(se
     folder = tmp_path / "rotated"
     pipeline(**{**parameters("steps=4", "save_every=1", "keep=2"), **settings("rotated")})
     assert evaluated(folder) == [3, 4]
-    assert "rotated: passed over step 1, 2: verl has removed its model" in caplog.text
+    assert "rotated: skipped step 1, 2: verl has removed the model" in caplog.text
     # What has been evaluated may go too.
     shutil.rmtree(folder / "global_step_3" / "actor")
     caplog.clear()
     evaluate(**settings("rotated"))
     assert evaluated(folder) == [3, 4]
-    assert "passed over step 1, 2:" in caplog.text
+    assert "skipped step 1, 2:" in caplog.text
 
 
 def test_models_that_go_after_their_evaluation_leave_nothing_to_do(settings, tmp_path):
@@ -176,7 +176,7 @@ def test_a_run_without_any_model_says_why(settings, tmp_path):
     folder = tmp_path / "emptied"
     add_checkpoint(folder, 2)
     shutil.rmtree(folder / "global_step_2" / "actor")
-    with pytest.raises(JobError, match=r"no complete checkpoint to evaluate: step 2: verl has removed its model"):
+    with pytest.raises(JobError, match=r"no complete checkpoint to evaluate: step 2: verl has removed the model"):
         evaluate(**settings("emptied"))
 
 

@@ -80,7 +80,7 @@ def test_a_job_that_somebody_stopped_is_not_started_again(parameters, tmp_path, 
     wait_for(lambda: has_saved(folder, 2), flow)
     LocalExecutor().stop(from_parameters(TrainingRun, chosen).job())
     assert flow.wait() != 0
-    assert "stopped was stopped; start it again to go on from its last checkpoint" in flow.text
+    assert "stopped was stopped; start it again to continue from its last checkpoint" in flow.text
     assert starts(folder) == [0]
     assert flow_states("stopped") == ["Failed"]
 

@@ -88,7 +88,9 @@ def finish(executor, job) -> tuple[JobStatus, list[str]]:
 def test_an_unreachable_cluster_says_so_at_once(hold_port):
     with (
         hold_port() as port,
-        pytest.raises(UnreachableError, match=rf"the Ray cluster at http://127.0.0.1:{port} does not answer; is the"),
+        pytest.raises(
+            UnreachableError, match=rf"the Ray cluster at http://127.0.0.1:{port} does not answer; check that"
+        ),
     ):
         RayExecutor(f"http://127.0.0.1:{port}")
 
@@ -215,7 +217,7 @@ class TestAJob:
         executor.start(job)
         other = RayExecutor(address_of(cluster))
         assert other.start(job).attempt == 1
-        with pytest.raises(ConfigError, match=r"long is running already on the Ray cluster at .* with other settings"):
+        with pytest.raises(ConfigError, match=r"long is already running on the Ray cluster at .* with other settings"):
             other.start(make("long", "pass", fingerprint="b"))
         other.stop(job)
         assert executor.status(job).state is JobState.STOPPED

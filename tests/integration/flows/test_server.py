@@ -89,7 +89,7 @@ def test_the_password_stands_in_no_file_but_its_own(made_server):
     assert len(files) > 5
     holders = [path for path in files if secret in path.read_bytes()]
     assert [path.name for path in holders] == [f"verl-vip-{made_server.port}.password"]
-    assert "is not shown here; it is kept in" in made_server.log.read_text()
+    assert "is not shown here; it is stored in" in made_server.log.read_text()
 
 
 def test_the_password_is_shown_once_and_on_a_terminal_alone(tmp_path, monkeypatch, capsys):

@@ -35,7 +35,7 @@ def test_a_grid_ends_with_a_table_and_goes_on_from_there(settings, tmp_path):
     assert "| vip (n=1) | 16 | 0.500 [0.500, 0.500] | 3 | yes |" in lines
     assert (tmp_path / "grid" / "pareto.png").stat().st_size > 5_000
     assert json.loads(Artifact.get("pareto-grid").data)[0]["accuracy"] == "0.500 [0.500, 0.500]"
-    with pytest.raises(ConfigError, match="begun with another recipe or overrides"):
+    with pytest.raises(ConfigError, match="started with another recipe or other overrides"):
         sweep(**settings("grid", "accuracy=0.9"))
 
 
@@ -79,7 +79,7 @@ def test_an_interrupted_sweep_goes_on(settings, tmp_path, start_flow, wait_for, 
     for path in folder.glob("trials/*/starts.txt"):  # the next two wait
         (path.parent / "go").touch()
     wait_for(lambda: len(list(folder.glob("trials/*/complete.json"))) >= 2, flow)
-    with pytest.raises(ConfigError, match="another process is at the sweep in"):
+    with pytest.raises(ConfigError, match="another process is working on the sweep in"):
         sweep(**chosen)
     flow.kill(number)
     flow.wait()

@@ -48,7 +48,7 @@ def test_every_strategy_can_be_swept():
 def test_a_search_whose_package_is_missing_is_refused_before_anything_is_tried(monkeypatch):
     monkeypatch.setitem(sys.modules, "botorch", None)
     SweepPlan(["vip"], [4, 8])
-    with pytest.raises(ConfigError, match=r"needs the package of that name; pip install 'verl-vip\[flows\]'"):
+    with pytest.raises(ConfigError, match=r"needs the package botorch; pip install 'verl-vip\[flows\]'"):
         SweepPlan(["vip"], [4, 8], search="botorch")
 
 
@@ -70,7 +70,7 @@ def test_botorch_may_be_told_how_many_designs_to_try():
         ({"seeds": 0}, "seeds must be a whole number from 1 to"),
         ({"designs": 0}, "designs must be a whole number from 1 to"),
         ({"concurrency": 0}, "concurrency must be a whole number from 1 to"),
-        ({"overrides": ["vip.strategy=vip"]}, "what the sweep varies; leave .* out and use --strategies"),
+        ({"overrides": ["vip.strategy=vip"]}, "is set by the sweep; leave .* out and use --strategies"),
         ({"overrides": ["++data.seed=3"]}, "use --seeds"),
     ],
 )

@@ -45,10 +45,10 @@ def test_a_cluster_has_its_own_interpreter():
 
 
 def test_a_secret_for_a_cluster_is_refused_before_anything_is_started():
-    with pytest.raises(ConfigError, match=r"HF_TOKEN, WANDB_API_KEY would stand in logs.*http://head:8265"):
+    with pytest.raises(ConfigError, match=r"HF_TOKEN, WANDB_API_KEY would be readable in logs.*http://head:8265"):
         make(cluster="http://head:8265", environment={"WANDB_API_KEY": "x", "HF_TOKEN": "y", "NCCL_DEBUG": "INFO"})
     evaluation = {"name": "a", "root": "/runs", "benchmarks": ["aime24"], "environment": {"HF_TOKEN": "y"}}
-    with pytest.raises(ConfigError, match="HF_TOKEN would stand in logs"):
+    with pytest.raises(ConfigError, match="HF_TOKEN would be readable in logs"):
         from_parameters(EvaluationRun, {**evaluation, "cluster": "http://head:8265"})
     assert make(environment={"HF_TOKEN": "y"}).job().environment["HF_TOKEN"] == "y"
 
@@ -66,8 +66,8 @@ def test_what_makes_a_run_another_run():
         ({"recipe": "quen_math_rloo"}, r"did you mean qwen_math_rloo\?"),
         ({"recipe": "zzz"}, "known: demo,"),
         ({"root": "runs"}, "must be an absolute path"),
-        ({"overrides": ["steps"]}, "'steps' is no override; write KEY=VALUE"),
-        ({"overrides": ["--cfg=job"]}, "'--cfg=job' is no override; write KEY=VALUE"),
+        ({"overrides": ["steps"]}, "'steps' is not an override; write KEY=VALUE"),
+        ({"overrides": ["--cfg=job"]}, "'--cfg=job' is not an override; write KEY=VALUE"),
         ({"overrides": ["trainer.default_local_dir=/x"]}, "follows from the run's root and name"),
         ({"overrides": ["++trainer.default_local_dir=/x"]}, "follows from the run's root and name"),
     ],
@@ -104,7 +104,7 @@ def test_a_root_of_odd_characters_arrives_where_it_should(tmp_path, demo_dir):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["demo_dir=/no/such"], "data.train_files names /no/such/data/train.parquet, which is not there; correct it"),
+        (["demo_dir=/no/such"], "data.train_files names /no/such/data/train.parquet, which does not exist; correct it"),
         (["data.val_files=/no/such.parquet"], "data.val_files names /no/such.parquet, which"),
         (["data.train_files=[/no/a.parquet,/no/b.parquet]"], "data.train_files names /no/a.parquet, which"),
         (["data.train_files=relative.parquet"], "data.train_files names relative.parquet, which"),

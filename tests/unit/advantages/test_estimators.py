@@ -200,7 +200,7 @@ def test_what_is_missing_is_named():
         compute_advantages(batch, estimator="predicted_baseline")
     with pytest.raises(InvalidInputError, match="no advantage estimator 'grpo'; known: rloo"):
         compute_advantages(batch, estimator="grpo")
-    with pytest.raises(InvalidInputError, match="belief is of 2 prompts, and there are 1"):
+    with pytest.raises(InvalidInputError, match="belief is for 2 prompts, but there are 1"):
         GroupedRewards(batch.rewards, batch.group, 1, belief=BetaBelief(torch.ones(2).double(), torch.ones(2).double()))
     with pytest.raises(InvalidInputError, match="rewards must be float64 and group int64"):
         GroupedRewards(torch.ones(1), torch.zeros(1, dtype=torch.int64), 1)

@@ -139,7 +139,7 @@ def test_weights_of_other_rollouts_than_those_kept_are_refused():
         Selection(boolean([1, 0, 1], [1]), rollout_weight=rewards([1, 2, 3], [4])), rewards([0, 1, 1], [0])
     )
     for group in ([0, 0], [0, 1, 1], [0, 0, 0, 1]):
-        with pytest.raises(InvalidInputError, match="where 3 were kept, or of other prompts"):
+        with pytest.raises(InvalidInputError, match="the strategy kept 3, or their prompts differ"):
             selected.rollout_weight_by_rank(torch.zeros(len(group)), torch.tensor(group))
 
 
@@ -162,8 +162,8 @@ def test_a_selection_knows_what_it_weighs():
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        (Selection(boolean([1, 1], [1, 1])), "among 4 rollouts of 2 prompts where 3 of 2 came back"),
-        (Selection(boolean([1, 1])), "among 2 rollouts of 1 prompts where 3 of 2 came back"),
+        (Selection(boolean([1, 1], [1, 1])), "for 4 rollouts of 2 prompts, but 3 rollouts of 2 prompts have rewards"),
+        (Selection(boolean([1, 1])), "for 2 rollouts of 1 prompts, but 3 rollouts of 2 prompts have rewards"),
         (Selection(boolean([1, 1], [1]), rollout_weight=rewards([1], [1])), "among 2 rollouts"),
         (Selection(prompt_weight=torch.ones(3)), r"prompt_weight has shape \(3,\), and there are 2 prompts"),
         (Selection(prompt_weight=torch.tensor(1.0)), r"prompt_weight has shape \(\)"),

@@ -210,7 +210,7 @@ class Shaped(Objective):
         (lambda n: n, "rises with the number of rollouts"),
         (lambda n: n * np.nan, "not finite"),
         (lambda n: (n - 6) ** 2, "rises with the number of rollouts"),
-        (lambda n: -(n**2), "do not fall"),
+        (lambda n: -(n**2), "do not decrease"),
         (lambda _: np.ones(7), "one number for each prompt"),
     ],
 )

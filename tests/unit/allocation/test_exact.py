@@ -138,7 +138,7 @@ class Rising(Objective):
 
 
 def test_gains_that_rise_are_refused_rather_than_missing_the_budget():
-    with pytest.raises(InvalidInputError, match="do not fall"):
+    with pytest.raises(InvalidInputError, match="do not decrease"):
         exact_counts(Rising([1.0, 1.0]), 7, np.zeros(2, dtype=np.int64), np.full(2, 10))
 
 

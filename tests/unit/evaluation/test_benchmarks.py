@@ -107,7 +107,7 @@ def test_a_competitions_answers_may_be_written_in_any_way(tmp_path, answers):
 def test_a_column_with_a_missing_answer_is_refused_by_row(tmp_path):
     table = pa.table({"problem": ["a", "b", "b"], "answer": pa.array([70.0, float("nan"), float("nan")])})
     pq.write_table(table, tmp_path / "own.parquet")
-    with pytest.raises(InvalidInputError, match=r"own, row 2: it has no answer but nan\."):
+    with pytest.raises(InvalidInputError, match=r"own, row 2: its answer is nan;"):
         load_benchmark(str(tmp_path / "own.parquet"))
 
 
@@ -164,20 +164,20 @@ def test_named_benchmarks_come_from_the_hub_at_their_revision(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "holds no problem"),
-        ([{"text": "?", "answer": 1}], "row 1: there is neither a prompt"),
-        ([{"problem": "?", "answer": None}], "row 1: it has no answer"),
-        ([{"problem": "?", "answer": math.nan}], "row 1: it has no answer but nan"),
-        ([verl_row("!", "1"), verl_row("?", math.nan)], "row 2: it has no answer but nan"),
-        ([{"problem": "?", "answer": 1}, {"problem": "?", "answer": 2}], "row 2 asks what an earlier row asks"),
+        ([], "contains no problems"),
+        ([{"text": "?", "answer": 1}], "row 1: it needs a prompt and a reward_model"),
+        ([{"problem": "?", "answer": None}], "row 1: its answer is missing"),
+        ([{"problem": "?", "answer": math.nan}], "row 1: its answer is nan"),
+        ([verl_row("!", "1"), verl_row("?", math.nan)], "row 2: its answer is nan"),
+        ([{"problem": "?", "answer": 1}, {"problem": "?", "answer": 2}], "row 2 repeats the problem of an earlier row"),
         ([{**verl_row("?", "1"), "prompt": ["text"]}], "row 1: its prompt is not a list of chat messages"),
-        ([verl_row("?", "1"), {**verl_row("??", "1"), "images": ["a.png"]}], "row 2: it has images, and evaluation"),
+        ([verl_row("?", "1"), {**verl_row("??", "1"), "images": ["a.png"]}], "row 2: it has images, but evaluation"),
         ([{**verl_row("?", "1"), "videos": [{"bytes": "x"}]}], "row 1: it has videos"),
         ([{"problem": "?", "answer": 1, "image": "a.png"}], "row 1: it has image"),
-        ([{"problem": "\ud800", "answer": 1}], "row 1: it holds half of a surrogate pair"),
-        ([verl_row("?", "\udfff")], "row 1: it holds half of a surrogate pair"),
-        ([{"problem": "?", "answer": 1, "extra_info": "x"}], "row 1: its extra_info is no mapping but 'x'"),
-        ([[1]], "line 1 holds something else than one JSON object"),
+        ([{"problem": "\ud800", "answer": 1}], "row 1: its text contains a lone surrogate"),
+        ([verl_row("?", "\udfff")], "row 1: its text contains a lone surrogate"),
+        ([{"problem": "?", "answer": 1, "extra_info": "x"}], "row 1: its extra_info must be a mapping; got 'x'"),
+        ([[1]], "line 1 is not a JSON object"),
     ],
 )
 def test_malformed_files_are_refused_with_the_row(tmp_path, rows, message):
@@ -241,8 +241,8 @@ def test_a_file_whose_own_name_is_no_name(tmp_path):
     rows = [{"problem": "?", "answer": 1}]
     assert load_benchmark(write(tmp_path / "my set (v2).jsonl", rows)).name == "my-set-v2"
     for stem, message in (
-        ("题", "no usable name; put one before it"),
-        ("b" * 200, "no usable name"),
+        ("题", "no valid name; put a name in front"),
+        ("b" * 200, "no valid name"),
         ("model", "choose"),
     ):
         with pytest.raises(InvalidInputError, match=message):
@@ -252,7 +252,7 @@ def test_a_file_whose_own_name_is_no_name(tmp_path):
 def test_files_that_are_none_are_refused(tmp_path):
     (tmp_path / "bad.parquet").write_text("not a parquet file")
     (tmp_path / "bad.jsonl").write_text("not json")
-    with pytest.raises(InvalidInputError, match="cannot be read as Parquet"):
+    with pytest.raises(InvalidInputError, match="is not a readable Parquet file"):
         load_benchmark(str(tmp_path / "bad.parquet"))
     with pytest.raises(InvalidInputError, match="is not a JSON-lines file"):
         load_benchmark(str(tmp_path / "bad.jsonl"))

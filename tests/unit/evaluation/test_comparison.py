@@ -33,7 +33,7 @@ def test_no_difference_seen_is_not_certainty():
 
 
 def test_different_problems_are_refused():
-    with pytest.raises(InvalidInputError, match="2 are in one only"):
+    with pytest.raises(InvalidInputError, match="2 are on one side only"):
         paired_difference({"a": 0.0, "b": 1.0}, {"a": 0.0, "c": 1.0})
 
 

@@ -89,11 +89,11 @@ def test_open_goes_on_with_the_same_and_refuses_anything_else(tmp_path, model, s
     missing = open_with(folder, model, sums)
     assert len(missing) == 63
     assert (first, 0) not in missing
-    with pytest.raises(StateError, match=r"sampling.temperature is 1.0 there and 0.6 here; sampling.seed is 0 there"):
+    with pytest.raises(StateError, match=r"sampling.temperature is 1.0 there, but 0.6 here; sampling.seed is 0 there"):
         open_with(folder, model, sums, temperature=0.6, seed=5)
-    with pytest.raises(StateError, match=r"the content of the model is another. Give another --output"):
+    with pytest.raises(StateError, match=r"the content of the model differs. Give another --output"):
         open_with(folder, model, sums, sha256="b")
-    with pytest.raises(StateError, match=r"versions.vllm is 0.28.0 there and 0.29.0 here"):
+    with pytest.raises(StateError, match=r"versions.vllm is 0.28.0 there, but 0.29.0 here"):
         open_with(folder, model, sums, versions={"vllm": "0.29.0"})
 
 
@@ -119,7 +119,7 @@ def test_samples_that_are_all_there_need_no_equal_versions(tmp_path, model, sums
     fill(folder, sums)
     assert open_with(folder, model, sums, versions={"vllm": "0.29.0"}) == []
     assert open_with(folder, model, sums, versions={"vllm": "0.29.0"}, n=8) == []
-    with pytest.raises(StateError, match=r"versions.vllm is 0.28.0 there and 0.29.0 here"):
+    with pytest.raises(StateError, match=r"versions.vllm is 0.28.0 there, but 0.29.0 here"):
         open_with(folder, model, sums, versions={"vllm": "0.29.0"}, n=17)
 
 
@@ -191,7 +191,7 @@ def test_metrics_are_written_last_and_nothing_partial_stays(folder, finish, make
 def test_damaged_metrics_are_named(folder, finish):
     finish(folder)
     (folder.path / "metrics.json").write_text('{"format": 1}')
-    with pytest.raises(StateError, match=r"metrics\.json cannot be used: model is missing\. Remove it, and evaluating"):
+    with pytest.raises(StateError, match=r"metrics\.json cannot be used: model is missing\. Remove it and evaluate"):
         folder.metrics()
 
 
@@ -211,5 +211,5 @@ def test_a_damaged_manifest_is_named(folder, model, sums):
     with pytest.raises(StateError, match=r"manifest.json is damaged"):
         open_with(folder, model, sums)
     (folder.path / "manifest.json").write_text(json.dumps([]))
-    with pytest.raises(StateError, match="holds no JSON object"):
+    with pytest.raises(StateError, match="does not contain a JSON object"):
         open_with(folder, model, sums)

@@ -111,7 +111,7 @@ def test_second_opinion_needs_the_main_thread_and_says_so():
     thread = threading.Thread(target=grade)
     thread.start()
     thread.join(timeout=30)
-    assert caught == ["math-verify limits its time by a signal; grade in the main thread."]
+    assert caught == ["math-verify limits its time with a signal, which works only in the main thread; grade there."]
 
 
 def test_exact_grader_ignores_white_space_alone():
@@ -162,7 +162,7 @@ def test_bad_graders_are_refused_in_words(spec, message):
         ("def score(:\n", "cannot be imported: .*reward.py, line 1: SyntaxError: "),
         ("import no_such\n", "cannot be imported: .*reward.py, line 1: ModuleNotFoundError: No module named 'no_such'"),
         ("\nx = 1 / 0\n", "cannot be imported: .*reward.py, line 2: ZeroDivisionError"),
-        ("def score(response):\n    return 1\n", r"takes \(response\); it is called as verl does, with data_source,"),
+        ("def score(response):\n    return 1\n", r"takes \(response\); it must take data_source,"),
         ("async def score(**_):\n    return 1\n", "is an async function"),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_file_of_no_use_is_refused_before_anything_is_sampled(tmp_path, code, 
         ("return {'score': 1, 'acc': float('nan')}", "it must return a number, or a dict"),
         (
             "raise ValueError('two\\nlines')",
-            "response to problem p: .*reward.py, line 2: ValueError: two lines. What was",
+            "response to problem p: .*reward.py, line 2: ValueError: two lines. The samples",
         ),
     ],
 )

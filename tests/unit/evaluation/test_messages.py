@@ -55,7 +55,7 @@ def test_a_message_that_calls_a_tool_keeps_its_call():
     ],
 )
 def test_what_shows_more_than_text_is_refused_by_name(part, kind):
-    with pytest.raises(InvalidInputError, match=f"its prompt shows {kind}, and evaluation samples from text alone"):
+    with pytest.raises(InvalidInputError, match=f"its prompt shows {kind}, but evaluation takes only text"):
         text_messages(parts({"type": "text", "text": "What is this?"}, part))
 
 
@@ -64,7 +64,7 @@ def test_columns_of_media_are_refused_by_name_and_empty_ones_are_not(column):
     for nothing in NOTHING:
         refuse_media({column: nothing}, MEDIA_COLUMNS)
     for something in (["a.png"], [{"bytes": b"x"}], "a.png", {"bytes": b"x"}):
-        with pytest.raises(InvalidInputError, match=f"it has {column}, and evaluation samples from text alone"):
+        with pytest.raises(InvalidInputError, match=f"it has {column}, but evaluation takes only text"):
             refuse_media({column: something}, MEDIA_COLUMNS)
 
 
@@ -76,8 +76,8 @@ def test_columns_of_media_are_refused_by_name_and_empty_ones_are_not(column):
         (["text"], "not a list of chat messages"),
         ([{"content": "x"}], "has no role"),
         ([{"role": None, "content": "x"}], "has no role"),
-        ([{"role": "user", "content": 5}], "the content 5, which is no text"),
-        (parts(5), "the part 5, which is no text"),
+        ([{"role": "user", "content": 5}], "the content 5, which is not text"),
+        (parts(5), "the part 5, which is not text"),
         (parts({"type": "text"}), "a part of type 'text' without text"),
         (parts({"type": "file", "file": "x"}), "a part of type 'file' without text"),
     ],

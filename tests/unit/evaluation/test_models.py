@@ -70,7 +70,7 @@ def test_steps_whose_model_verl_has_removed_are_passed_over_and_said_so(tmp_path
     (run / "global_step_6" / "actor" / "model_world_size_2_rank_1.pt").unlink()  # verl is removing it right now
     assert [model.label for model in find_models([str(run)])] == ["vip-step8"]
     assert (
-        f"{run}: passed over step 2, 4: verl has removed its model, and a greater trainer.max_actor_ckpt_to_keep keeps "
+        f"{run}: skipped step 2, 4: verl has removed the model; raise trainer.max_actor_ckpt_to_keep to keep "
         f"more; step 6: {run}/global_step_6/actor is incomplete: model_world_size_2_rank_1.pt is missing, of 2 shards."
     ) in caplog.text
     found = find_checkpoints(run)
@@ -86,12 +86,12 @@ def test_a_step_that_is_named_and_gone_is_refused(tmp_path):
         make_checkpoint(run, step)
     mark(run, 4)
     rotate(run, 2)
-    with pytest.raises(ConfigError, match=r"no complete checkpoint of step 2 \(verl has removed its model.*; it has 4"):
+    with pytest.raises(ConfigError, match=r"no complete checkpoint of step 2 \(verl has removed the model.*; it has 4"):
         find_models([str(run)], [4, 2])
-    with pytest.raises(ConfigError, match=r"global_step_2 has no model: verl has removed its model, and a greater"):
+    with pytest.raises(ConfigError, match=r"global_step_2 has no model: verl has removed the model; raise"):
         find_models([str(run / "global_step_2")])
     rotate(run, 4)
-    with pytest.raises(ConfigError, match=r"has no complete checkpoint: step 2, 4: verl has removed its model"):
+    with pytest.raises(ConfigError, match=r"has no complete checkpoint: step 2, 4: verl has removed the model"):
         find_models([str(run)])
 
 
@@ -132,7 +132,7 @@ def test_a_name_that_cannot_be_a_folder_of_the_results_is_refused(tmp_path, name
 
 def test_a_folder_that_gives_no_name_asks_for_one(tmp_path):
     folder = make_hf(tmp_path / "模型")
-    with pytest.raises(InvalidInputError, match="gives a model no usable name; put one before it: NAME=PATH"):
+    with pytest.raises(InvalidInputError, match="gives a model no valid name; put a name in front: NAME=PATH"):
         find_models([str(folder)])
     run = tmp_path / "学习"
     make_checkpoint(run, 6)
@@ -215,7 +215,7 @@ def test_a_checkpoint_that_verl_is_writing_is_refused_by_its_own_name_too(tmp_pa
     actor = make_checkpoint(run, 9)
     mark(run, 6)
     for path in (actor, actor.parent):
-        with pytest.raises(ConfigError, match=r"global_step_9 is not complete: .* names an earlier step"):
+        with pytest.raises(ConfigError, match=r"global_step_9 is incomplete: .* names an earlier step"):
             find_models([str(path)])
     mark(run, 9)
     assert find_models([str(actor)])[0].step == 9
@@ -261,4 +261,4 @@ def test_models_of_the_hub_come_from_its_cache_and_a_missing_one_is_named(tmp_pa
     )
     found, refused = done.stdout.splitlines()
     assert found == f"tiny someone/tiny@{commit}"
-    assert refused.startswith("someone/absent is no folder here and could not be had from the Hub")
+    assert refused.startswith("someone/absent is not a folder here, and it could not be downloaded from the Hub")

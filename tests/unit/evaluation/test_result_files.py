@@ -61,7 +61,7 @@ def test_what_an_evaluation_writes_is_read(files):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"format": 2}, "format is 2, and this version reads 1"),
+        ({"format": 2}, "format is 2, but this version reads 1"),
         ({"n": 0}, "n must be at least 1"),
         ({"n": 10**400}, "n must be a Python int"),
         ({"n": 5}, "pass_at_k must have 5 values of k"),
@@ -117,7 +117,7 @@ def test_a_summary_comes_back(compared, left_out, n, value):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"format": 2}, "format is 2, and this version reads 1"),
+        ({"format": 2}, "format is 2, but this version reads 1"),
         ({"evaluations": {}}, "evaluations must be a list"),
         ({"evaluations": [3]}, "an evaluation or a comparison must be a dict"),
         ({"evaluations": [{"folder": 3}]}, "folder must be text"),
@@ -142,16 +142,16 @@ def test_limits_of_a_difference_that_are_no_numbers_are_named(limit):
         parse_summary(json.dumps(data))
 
 
-@pytest.mark.parametrize(("content", "why"), [(b"\xff", "it is no text in UTF-8"), (b"{}", "format is missing")])
+@pytest.mark.parametrize(("content", "why"), [(b"\xff", "it is not UTF-8 text"), (b"{}", "format is missing")])
 def test_a_file_that_cannot_be_used_is_named_with_what_to_do(tmp_path, content, why):
     path = tmp_path / "metrics.json"
     path.write_bytes(content)
-    with pytest.raises(StateError, match=rf"{path} cannot be used: {why}.*\. Remove it, and evaluating again"):
+    with pytest.raises(StateError, match=rf"{path} cannot be used: {why}.*\. Remove it and evaluate again"):
         read_result(path, parse_metrics)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, "9" * 5000, "NaN"])
 def test_what_is_no_object_is_named(text):
     for parse in (parse_metrics, parse_manifest, parse_summary):
-        with pytest.raises(InvalidInputError, match=r"it is no JSON|must be a dict"):
+        with pytest.raises(InvalidInputError, match=r"it is not valid JSON|must be a dict"):
             parse(text)

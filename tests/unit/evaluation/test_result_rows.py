@@ -36,13 +36,13 @@ def test_a_table_of_other_problems_than_the_metrics_sum_up_is_named(files):
     for rows, why in (
         ([head, *others], "4 problems, each once"),
         ([head, first, first, *others[:-1]], "4 problems, each once"),
-        ([head, first.replace(",4,", ",8,", 1), *others], "has 8 samples and not 4"),
+        ([head, first.replace(",4,", ",8,", 1), *others], "has 8 samples instead of 4"),
         ([head.replace("mean", "meen"), first, *others], "a row lacks a number or a column"),
     ):
         with pytest.raises(InvalidInputError, match=why):
             parse_problems("".join(rows), metrics)
     other = replace(metrics, mean=replace(metrics.mean, value=metrics.mean.value + 0.01))
-    with pytest.raises(InvalidInputError, match=r"its mean is not that of metrics\.json"):
+    with pytest.raises(InvalidInputError, match=r"its mean differs from the one in metrics\.json"):
         parse_problems(files["problems.csv"], other)
 
 

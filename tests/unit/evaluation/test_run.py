@@ -218,7 +218,7 @@ def test_an_answer_that_no_grader_can_take_is_refused_by_row_before_anything_is_
     rows = [{"problem": "a", "answer": 1}, {"problem": "a", "answer": 1}, {"problem": "b", "answer": "3.5"}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     sampler = recite(answer)
-    with pytest.raises(ConfigError, match=r"own, row 3: the answer '3.5' is no integer; choose --grader exact"):
+    with pytest.raises(ConfigError, match=r"own, row 3: the answer '3.5' is not an integer; choose --grader exact"):
         evaluator(tmp_path / "out", sampler).run([model], tasks(load_benchmark(str(path))))
     assert sampler.asked == []
 
@@ -232,7 +232,7 @@ def test_models_graded_by_other_answers_are_not_compared(tmp_path, model, sums, 
     corrected = load_benchmark(str(tmp_path / "sums.jsonl"))
     evaluator(tmp_path, recite(answer)).run([better], tasks(corrected))
     assert make_summary(tmp_path, find_evaluations(tmp_path, ["tiny"])[0]).comparisons == ()
-    assert "tiny and better are not compared on sums: they were graded with other problems or answers" in caplog.text
+    assert "tiny and better are not compared on sums: they were graded on different problems or answers" in caplog.text
     evaluator(tmp_path, recite(answer)).run([model], tasks(corrected))
     assert len(make_summary(tmp_path, find_evaluations(tmp_path, ["tiny"])[0]).comparisons) == 1
 
@@ -240,7 +240,7 @@ def test_models_graded_by_other_answers_are_not_compared(tmp_path, model, sums, 
 def test_other_settings_are_refused_before_anything_is_sampled(tmp_path, model, sums, recite):
     evaluator(tmp_path, recite(answer)).run([model], tasks(sums))
     again = recite(answer)
-    with pytest.raises(StateError, match=r"sampling.max_tokens is 8192 there and 5 here"):
+    with pytest.raises(StateError, match=r"sampling.max_tokens is 8192 there, but 5 here"):
         evaluator(tmp_path, again, max_tokens=5).run([model], tasks(sums))
     assert again.asked == []
 
@@ -249,7 +249,7 @@ def test_another_model_of_the_same_name_is_refused(tmp_path, model, sums, recite
     evaluator(tmp_path, recite(answer)).run([model], tasks(sums))
     (model.path / "model.safetensors").write_bytes(b"other weights")
     other = ModelSource(model.label, model.path, model.kind, model.step, model.origin)
-    with pytest.raises(StateError, match="the content of the model is another"):
+    with pytest.raises(StateError, match="the content of the model differs"):
         evaluator(tmp_path, recite(answer)).run([other], tasks(sums))
 
 
@@ -274,7 +274,7 @@ def test_a_checkpoint_is_converted_only_if_something_is_to_be_sampled(tmp_path, 
 def test_two_runs_into_one_folder_are_refused(tmp_path, model, sums, recite):
     with (tmp_path / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another process is at the evaluation in"):
+        with pytest.raises(ConfigError, match="another process is working on the evaluation in"):
             evaluator(tmp_path, recite(answer)).run([model], tasks(sums))
 
 

@@ -17,7 +17,7 @@ from verl_vip.evaluation.sampling import SamplingSettings
         ({"n": 10**9}, "--n must be at least 1 and at most a million"),
         ({"max_tokens": 2**31}, "--max-tokens must be at least 1 and below"),
         ({"max_tokens": 0}, "--max-tokens must be at least 1"),
-        ({"temperature": 0.0}, "greedy decoding gives 16 times the same sample; set --n 1 or --temperature"),
+        ({"temperature": 0.0}, "greedy decoding gives the same sample 16 times; set --n 1, or --temperature"),
     ],
 )
 def test_bad_settings_are_refused_by_the_option_that_sets_them(settings, message):

@@ -144,6 +144,6 @@ def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):
     folder = tmp_path / "cache"
     folder.mkdir()
     (folder / "lock").symlink_to(tmp_path / "target")
-    with pytest.raises(StateError, match="lock is to be a lock file"):
+    with pytest.raises(StateError, match="lock must be a lock file"):
         EmbeddingCache(folder).add([content_key("a")], vectors(1))
     assert (tmp_path / "target").read_text() == "precious"

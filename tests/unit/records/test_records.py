@@ -294,7 +294,7 @@ def test_missing_folder_is_named(tmp_path):
 
 
 def test_values_that_json_lacks_are_refused(tmp_path, make_header):
-    with pytest.raises(InvalidInputError, match="does not fit into JSON"):
+    with pytest.raises(InvalidInputError, match="cannot be written as JSON"):
         RecordWriter(tmp_path).append(make_header(settings={"value": float("nan")}))
 
 

@@ -63,7 +63,7 @@ def test_strategies_are_compared_with_uniform_seed_by_seed(run_of, page_of):
 
 def test_without_a_baseline_the_page_says_what_to_add(run_of, page_of):
     runs = {"a": run_of("a", accuracies={16: 40.0}), "b": run_of("b", "dars", accuracies={16: 40.0})}
-    assert "What a strategy gains shows beside runs of vip.strategy=uniform" in page_of(**runs)
+    assert "To see what a strategy gains, add runs of vip.strategy=uniform" in page_of(**runs)
 
 
 def test_runs_of_unequal_length_are_also_compared_where_all_were(run_of, page_of):

@@ -40,7 +40,7 @@ def test_a_full_disk_is_named_and_costs_no_earlier_page(picture, small_disk):
     before = {path: path.read_bytes() for path in small_disk.rglob("*") if path.is_file()}
     with (small_disk / "ballast").open("wb") as ballast, contextlib.suppress(OSError):
         ballast.write(bytes(4_000_000))
-    with pytest.raises(StateError, match=r"page\.html cannot be used: No space left on device\. Make room"):
+    with pytest.raises(StateError, match=r"page\.html cannot be used: No space left on device\. Free some space"):
         write_page(output, "second", "", gallery([picture]) + " " * 100_000, [picture])
     assert {path: path.read_bytes() for path in before} == before
     assert {path for path in small_disk.rglob("*") if path.is_file()} == {*before, small_disk / "ballast"}
@@ -60,4 +60,6 @@ def test_a_page_holds_any_text_and_its_pictures_any_name(tmp_path):
 def test_characters_that_no_font_has_are_told(tmp_path, caplog):
     picture = Picture("slope", "A \U0010f123", "", draw(lambda ax: ax.plot([1, 2])))
     write_page(tmp_path / "page.html", "", "", gallery([picture]), [picture])
-    assert f"No font here has \U0010f123, so the PNG files in {tmp_path / 'page_pictures'} show codes" in caplog.text
+    assert (
+        f"No installed font has \U0010f123, so the PNG files in {tmp_path / 'page_pictures'} show codes" in caplog.text
+    )

@@ -62,7 +62,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(write_run, write_evaluations,
         [
             "line 1: not a JSON object",
             "empty holds neither",
-            "a/sums/metrics.json cannot be used: it is no JSON",
+            "a/sums/metrics.json cannot be used: it is not valid JSON",
             "format is 99",
             "not exist",
         ],
@@ -149,8 +149,8 @@ def test_what_stands_in_place_of_a_record_file_is_named(write_run, tmp_path):
     found = find_sources([tmp_path / "runs"])
     assert list(found.runs) == ["good"]
     assert [sentence.removeprefix(f"{tmp_path / 'runs'}/") for sentence in found.left_out] == [
-        f"endless/{RECORDS_FILE} is no regular file; remove it.",
+        f"endless/{RECORDS_FILE} is not a regular file; remove it.",
         f"folder/{RECORDS_FILE} is a folder and should be a file; remove it.",
         f"link/{RECORDS_FILE} is a link to nowhere, which does not exist.",
-        f"pipe/{RECORDS_FILE} is no regular file; remove it.",
+        f"pipe/{RECORDS_FILE} is not a regular file; remove it.",
     ]

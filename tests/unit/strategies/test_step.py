@@ -86,7 +86,9 @@ def test_a_strategy_that_decides_beforehand_must_spend_everything(batch):
 def test_a_selection_has_to_fit_what_came_back(batch):
     flags = tuple(torch.ones(8, dtype=torch.bool) for _ in range(3))
     _, step = start(batch, [8, 8, 8], selection=Selection(keep=flags))
-    with pytest.raises(IntegrationError, match=r"'scripted': the selection is among 24 rollouts .* where 23 of 3 came"):
+    with pytest.raises(
+        IntegrationError, match=r"'scripted': the selection is for 24 rollouts .*, but 23 rollouts of 3 prompts have"
+    ):
         step.receive(rewards([0] * 8, [0] * 7, [0] * 8))
     _, step = start(batch, [8, 8, 8], selection=Selection(prompt_weight=torch.ones(2)))
     with pytest.raises(IntegrationError, match=r"'scripted': prompt_weight has shape \(2,\), and there are 3 prompts"):

@@ -157,8 +157,8 @@ def test_of_a_run_whose_checkpoints_rotate_those_that_verl_has_kept_are_found(ru
     run = runs / "rotating"
     assert sorted(path.name for path in (run / "global_step_2").iterdir()) == ["data.pt"]
     assert [model.step for model in find_models([str(run)])] == [4, 6]
-    assert "passed over step 2: verl has removed its model" in caplog.text
-    with pytest.raises(ConfigError, match=r"no complete checkpoint of step 2 \(verl has removed its model"):
+    assert "skipped step 2: verl has removed the model" in caplog.text
+    with pytest.raises(ConfigError, match=r"no complete checkpoint of step 2 \(verl has removed the model"):
         find_models([str(run)], [2])
 
 

@@ -68,7 +68,7 @@ def test_named_variables_are_sent_with_their_value_or_the_shells():
 
 @pytest.mark.parametrize("word", ["HF_TOKEN", "HF_TOKEN=canary", "HTTPS_PROXY=http://me:canary@proxy"])
 def test_a_secret_is_not_sent_even_where_it_is_named(word):
-    with pytest.raises(ConfigError, match=r"would stand in logs.*cluster at head:6379") as told:
+    with pytest.raises(ConfigError, match=r"would be readable in logs.*cluster at head:6379") as told:
         RaySampler({}, 1, HEAD, [word]) if "=" in word else engine_environment(HEAD, [word], {"HF_TOKEN": "canary"})
     assert "canary" not in str(told.value)
 

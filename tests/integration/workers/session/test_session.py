@@ -71,7 +71,7 @@ def packed(state):
         (of_a_later_format, r"vip_state\.pt was written by another version"),
         (of_another_step, r"vip_state\.pt is the state after step 1, which belongs in another folder"),
         (without_its_strategy, r"vip_state\.pt is not the state of a run: it lacks strategy"),
-        (with_a_broken_strategy, "has no state, and this one holds no"),
+        (with_a_broken_strategy, "has no state, but the saved state holds no"),
     ],
 )
 def test_an_unusable_state_is_an_error_unless_a_fresh_predictor_is_asked_for(settings, change, message):
@@ -161,9 +161,9 @@ def test_a_folder_has_one_training_at_a_time(settings, tmp_path):
         said = {process: next(line for line in process.stdout if line[0] == ">") for process in (first, second)}
         (opened,) = (process for process, line in said.items() if line == "> open\n")
         (refused,) = (process for process in said if process is not opened)
-        sentence = f"another process is at the training in {settings.checkpoint_dir}; wait for it or stop it."
+        sentence = f"another process is working on the training in {settings.checkpoint_dir}; wait for it or stop it."
         assert said[refused] == f"> {sentence}\n"
-        with pytest.raises(ConfigError, match="another process is at the training in"):
+        with pytest.raises(ConfigError, match="another process is working on the training in"):
             Session(settings)
         opened.kill()
         opened.wait(timeout=30)
