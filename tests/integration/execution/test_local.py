@@ -318,7 +318,7 @@ def test_names_that_are_no_names(name, tmp_path):
 
 
 def test_a_relative_folder_is_refused():
-    with pytest.raises(InvalidInputError, match="must be absolute"):
+    with pytest.raises(InvalidInputError, match="must be an absolute path"):
         Job("a", ("true",), Path("runs"), "a")
 
 

@@ -95,8 +95,8 @@ def test_who_does_not_get_in_is_told_in_one_sentence_what_to_set(head, environme
     )
     assert done.stdout == (
         f"the Ray cluster at {address} uses token authentication and refused this process ({why}): "
-        "set RAY_AUTH_MODE=token, and give the cluster's token in ~/.ray/auth_token, in RAY_AUTH_TOKEN, or in a file that "
-        "RAY_AUTH_TOKEN_PATH names.\n"
+        "set RAY_AUTH_MODE=token, and give the cluster's token in ~/.ray/auth_token, in RAY_AUTH_TOKEN, or in a file "
+        "that RAY_AUTH_TOKEN_PATH names.\n"
     )
 
 

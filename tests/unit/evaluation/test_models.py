@@ -102,7 +102,7 @@ def test_a_mark_without_a_number_marks_nothing(tmp_path, text):
     (run / "latest_checkpointed_iteration.txt").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ConfigError, match="has no complete checkpoint: verl has not written"):
         find_models([str(run)])
-    with pytest.raises(ConfigError, match="is not complete"):
+    with pytest.raises(ConfigError, match="is incomplete"):
         find_models([str(run / "global_step_6")])
 
 
