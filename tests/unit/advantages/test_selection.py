@@ -164,7 +164,7 @@ def test_a_selection_knows_what_it_weighs():
     [
         (Selection(boolean([1, 1], [1, 1])), "for 4 rollouts of 2 prompts, but 3 rollouts of 2 prompts have rewards"),
         (Selection(boolean([1, 1])), "for 2 rollouts of 1 prompts, but 3 rollouts of 2 prompts have rewards"),
-        (Selection(boolean([1, 1], [1]), rollout_weight=rewards([1], [1])), "among 2 rollouts"),
+        (Selection(boolean([1, 1], [1]), rollout_weight=rewards([1], [1])), "for 2 rollouts"),
         (Selection(prompt_weight=torch.ones(3)), r"prompt_weight has shape \(3,\), and there are 2 prompts"),
         (Selection(prompt_weight=torch.tensor(1.0)), r"prompt_weight has shape \(\)"),
         (Selection(prompt_weight=torch.tensor([1.0, torch.nan])), "a weight of the selection is not finite"),
