@@ -25,7 +25,7 @@ test: quick
 
 # The tests that start no cluster, server or training.
 quick: $(READY)
-	$(BIN)/python -m pytest -m "not heavy and not slow" -n $(JOBS)
+	$(BIN)/python -m pytest -m "not heavy and not slow" -n $(JOBS) --dist worksteal
 
 # What make test leaves out: long faults, kills by the hundred, other releases of verl.
 test-slow: $(READY)

@@ -5,7 +5,7 @@ import subprocess
 import hypothesis
 import pytest
 
-pytest_plugins = ["fixtures.evaluations", "fixtures.records", "fixtures.simulation"]
+pytest_plugins = ["fixtures.compositions", "fixtures.evaluations", "fixtures.records", "fixtures.simulation"]
 
 # What an example takes says nothing on a machine that does other work beside it.
 hypothesis.settings.register_profile("no deadline", deadline=None)

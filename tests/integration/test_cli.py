@@ -177,7 +177,7 @@ def test_budgets_that_are_no_numbers(asked, capsys, budgets):
         (["pipeline", "demo", "--benchmark", f"model={__file__}", "--cluster", "http://no.invalid"], "cannot name a"),
     ],
 )
-def test_what_a_flow_cannot_do_is_refused_before_a_server_is_started(capfd, words, message):
+def test_what_a_flow_cannot_do_is_refused_before_a_server_is_started(composed_here, capfd, words, message):
     pytest.importorskip("prefect")
     assert main(words) == 2
     shown = capfd.readouterr()

@@ -62,6 +62,8 @@ _RC: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "figure.facecolor": "none",
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
     # Text stays text in SVG, which gives small files and uses the page's font and colour.
     "svg.fonttype": "none",
     # Labels may contain dollar signs that do not mean mathematics.
@@ -173,7 +175,7 @@ def svg_text(figure: Figure, name: str) -> str:
         # The layout uses the widths for which labels were fitted, with codes for characters that no font here has.
         figure.draw_without_rendering()
         layout = figure.get_layout_engine()
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # with "none", matplotlib would draw once more for a layout
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         figure.set_layout_engine(layout)
     text = buffer.getvalue()

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
-from prefect.testing.utilities import prefect_test_harness
 
 HERE = Path(__file__).parent
 
@@ -22,16 +21,20 @@ HERE = Path(__file__).parent
 PATIENCE_S = 300.0
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker
 def pytest_collection_modifyitems(items):
-    """Give the tests with a server the time that their waits may take."""
+    """Mark the tests with a server as heavy, and give them the time that their waits may take."""
     for item in items:
         if item.path.is_relative_to(HERE) and {"server", "made_server"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.heavy)
             item.add_marker(pytest.mark.timeout(4 * PATIENCE_S), append=False)
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """A real server on a database of its own; its address is in the environment for other processes too."""
+    from prefect.testing.utilities import prefect_test_harness  # imports the whole server
+
     home = tmp_path_factory.mktemp("prefect")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_HOME", str(home))

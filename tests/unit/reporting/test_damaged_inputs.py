@@ -4,6 +4,7 @@ The damage is drawn with a seed: some of it to the bytes of a file, some to the 
 its place.
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -169,15 +170,19 @@ def test_each_damaged_run_is_shown_or_named(damaged_runs, tmp_path):
 
 def test_each_damaged_evaluation_is_shown_or_named(damaged_evaluations, tmp_path):
     output, files = damaged_evaluations
-    reasons = {}
+    reasons, drawn = {}, []
     for path in files:
         try:
             one = read_finished(path.parent)
         except VerlVipError as error:
             reasons[path] = str(error)
         else:
-            evaluations = arrange([one])
-            assert evaluation_part(evaluations, make_summary(output, evaluations))
+            # Much of the damage does not reach the page, which takes half a second to draw.
+            why = one.undisclosed and one.undisclosed.replace(str(path.parent), "")
+            if (shown := dataclasses.replace(one, path=output, undisclosed=why)) not in drawn:
+                drawn.append(shown)
+                evaluations = arrange([one])
+                assert evaluation_part(evaluations, make_summary(output, evaluations))
             assert (len(one.disputes) == 2) or one.undisclosed or path.name not in ("grades.jsonl", "samples.jsonl")
     assert len(reasons) > len(files) / 4
     assert all(str(path.parent) in why for path, why in reasons.items())

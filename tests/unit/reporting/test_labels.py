@@ -39,7 +39,7 @@ def rows(names, ax):
     ax.set_yticks(range(len(names)), [label_text(name, 120, lines=2) for name in names])
 
 
-@settings(max_examples=25)
+@settings(max_examples=8)  # half a second each; test_labels_are_told_apart has the many
 @given(st.lists(TEXTS, min_size=1, max_size=4, unique=True))
 @example(KNOWN[:6])
 @example(KNOWN[6:12])

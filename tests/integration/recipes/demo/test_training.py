@@ -1,13 +1,12 @@
 """The demo's command, and what it refuses before it prepares anything."""
 
-import os
-import subprocess
 import sys
 
 import pytest
 
 from verl_vip.errors import ConfigError
 from verl_vip.execution import fingerprint
+from verl_vip.recipes.demo.__main__ import main
 from verl_vip.recipes.demo.training import Training
 from verl_vip.recipes.run import RecipeRun
 from verl_vip.records.records import RecordWriter, RunHeader, StepRecord
@@ -21,7 +20,7 @@ from verl_vip.records.settings import decisive_config
         (["++vip.strategy='uniform'"], "uniform"),
     ],
 )
-def test_a_run_lies_in_a_folder_named_after_its_strategy(tmp_path, overrides, name):
+def test_a_run_lies_in_a_folder_named_after_its_strategy(composed_here, tmp_path, overrides, name):
     folder = tmp_path / "a = 'b', [é] {#}"
     training = Training(folder, overrides)
     assert training.run_folder == folder / name
@@ -41,17 +40,6 @@ def test_its_job_is_built_as_the_flows_build_theirs(tmp_path):
     assert elsewhere.job("x", tmp_path).fingerprint == fingerprint(settings)
 
 
-def demo(folder, *overrides):
-    return subprocess.run(
-        [sys.executable, "-m", "verl_vip.recipes.demo", *overrides],
-        env={**os.environ, "VERL_VIP_DEMO_DIR": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
@@ -59,15 +47,18 @@ def demo(folder, *overrides):
         ("a${USER}", [], "demo_dir cannot be "),
     ],
 )
-def test_what_cannot_run_is_refused_before_anything_is_prepared(tmp_path, name, overrides, message):
-    done = demo(tmp_path / name, *overrides)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_what_cannot_run_is_refused_before_anything_is_prepared(
+    composed_here, tmp_path, monkeypatch, capsys, name, overrides, message
+):
+    monkeypatch.setenv("VERL_VIP_DEMO_DIR", str(tmp_path / name))
+    assert main(overrides) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_a_finished_run_with_other_settings_is_refused_and_more_steps_are_not(tmp_path):
+def test_a_finished_run_with_other_settings_is_refused_and_more_steps_are_not(composed_here, tmp_path):
     config = RecipeRun("demo", {"demo_dir": str(tmp_path)}, [], sys.executable).compose().config
     writer = RecordWriter(tmp_path / "vip")
     writer.append(RunHeader(0.0, {}, {}, 1, 1, config=decisive_config(config)))
