@@ -1,5 +1,6 @@
 """What tests of several rooms need."""
 
+import gc
 import subprocess
 
 import hypothesis
@@ -10,6 +11,17 @@ pytest_plugins = ["fixtures.compositions", "fixtures.evaluations", "fixtures.rec
 # What an example takes says nothing on a machine that does other work beside it.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Collect without searching for garbage: what the tests import stays, and each search takes a second."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,7 +22,6 @@ def clone(tmp_path_factory) -> Path:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
         check=True,
     )
     for name in listing.stdout.splitlines():
@@ -38,7 +37,7 @@ def wheel_path(clone, tmp_path_factory) -> Path:
     source = folder / "source"
     shutil.copytree(clone, source, symlinks=True)
     pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", folder, source]
-    subprocess.run(pip, timeout=100, check=True)
+    subprocess.run(pip, check=True)
     return next(folder.glob("*.whl"))
 
 
@@ -51,10 +50,10 @@ def wheel(wheel_path) -> zipfile.ZipFile:
 def installed(wheel_path, tmp_path_factory) -> Path:
     """The programs of an environment with a plain install of the wheel; third-party packages are this one's."""
     folder = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], timeout=100, check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     programs = folder / "bin"
     pip = [sys.executable, "-m", "pip", "--python", programs / "python", "install", "--no-deps", "-q", wheel_path]
-    subprocess.run(pip, timeout=100, check=True)
+    subprocess.run(pip, check=True)
     (own,) = folder.glob("lib/python*/site-packages")
     # A line of a .pth file comes behind the environment's own packages, and that folder's own .pth files, of which
     # one is the editable install, are not read.

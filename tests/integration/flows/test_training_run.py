@@ -112,7 +112,9 @@ def test_a_root_of_odd_characters_arrives_where_it_should(composed_here, tmp_pat
         (["actor_rollout_ref.model.path=/no/model"], "actor_rollout_ref.model.path names /no/model, which"),
     ],
 )
-def test_a_file_that_is_not_there_is_missed_before_a_job_is_started(composed_here, tmp_path, demo_dir, overrides, message):
+def test_a_file_that_is_not_there_is_missed_before_a_job_is_started(
+    composed_here, tmp_path, demo_dir, overrides, message
+):
     run = make(root=str(tmp_path / "runs"), overrides=[demo_dir, *overrides])
     with pytest.raises(ConfigError, match=re.escape(message)):
         run.check()
@@ -209,7 +211,7 @@ def test_verl_is_not_imported_to_check():
         "print([name for name in ('verl', 'ray', 'vllm') if name in sys.modules]);"
         "import time; print(time.process_time())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded, seconds = done.stdout.splitlines()
     assert loaded == "[]"
     assert float(seconds) < 30

@@ -31,7 +31,7 @@ from verl_vip.workers.settings.run_settings import RunSettings
 
 STEPS, PROMPTS, POOL, NOMINAL = 40, 6, 30, 8
 MARK = "latest_checkpointed_iteration.txt"
-LONGEST_LIFE_S = 0.5
+LONGEST_LIFE_S = 0.5  # of processor time, so that as much is done on a machine that does other work beside it
 
 
 class WordEmbedder:
@@ -98,6 +98,18 @@ def start(folder: Path) -> int:
         os._exit(status)
 
 
+def wait_for_work(child: int, seconds: float) -> None:
+    """Return when a child has used so much processor time, or has ended."""
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    while True:
+        state, *fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+        used = (int(fields[10]) + int(fields[11])) * tick
+        if state == "Z" or used + tick > seconds:
+            break
+        time.sleep(tick / 10)
+    time.sleep(seconds % tick)  # ticks are counted whole
+
+
 def check(folder: Path) -> int:
     """Fail unless everything up to the last mark is there; returns the marked step, 0 without one."""
     if not (folder / MARK).exists():
@@ -125,7 +137,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
     victim = folder / "victim"
     while len(marks) < kills:
         child = start(victim)
-        time.sleep(generator.uniform(0, LONGEST_LIFE_S))
+        wait_for_work(child, generator.uniform(0, LONGEST_LIFE_S))
         os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         if os.WIFSIGNALED(status):

@@ -70,7 +70,7 @@ def test_drawing_never_loads_pyplot():
     program = (
         "import sys, verl_vip.reporting.style, verl_vip.reporting.curves\nprint('matplotlib.pyplot' in sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
 
 

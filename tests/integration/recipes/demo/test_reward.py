@@ -40,5 +40,5 @@ def test_the_module_loads_nothing_heavy():
         "import sys, verl_vip.recipes.demo.reward;"
         "print(sorted({'torch', 'transformers', 'reasoning_gym', 'numpy'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -28,7 +28,7 @@ def test_a_run_lies_in_a_folder_named_after_its_strategy(composed_here, tmp_path
     assert training.job().folder == folder / name
 
 
-def test_its_job_is_built_as_the_flows_build_theirs(tmp_path):
+def test_its_job_is_built_as_the_flows_build_theirs(composed_here, tmp_path):
     job = Training(tmp_path, ["vip.upper=9"]).job()
     assert job.command == (
         *(sys.executable, "-m", "verl.trainer.main_ppo"),
