@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from verl_vip.advantages.compute import ADVANTAGES, compute_advantages
@@ -170,6 +170,13 @@ def test_krpos_places_are_spread_evenly_over_the_rows_of_a_group():
     assert abs(first - last) < 1.5  # places give .1 to 17; without the shuffle these were .1 and 17
 
 
+@settings(deadline=None, derandomize=True)
+@given(low=st.floats(-3, 3), width=st.floats(0.1, 5), size=st.integers(1, 40))
+@example(low=0.1, width=0.9, size=3)
+def test_max_rl_of_a_group_without_success_is_zero(low, width, size):
+    assert not ADVANTAGES["max_rl"](batch_of([[0.0] * size], None, low, low + width)).any()
+
+
 def test_max_rl_divides_by_the_groups_mean_share():
     batch = batch_of([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0], [1.0, 1.0]], None, -1.0, 1.0)
     torch.testing.assert_close(
@@ -244,13 +251,22 @@ def on_own_scales(batch, ranges):
     return scaled, width[batch.group]
 
 
+MILLIONTHS = st.integers(0, 10**6).map(lambda number: number / 10**6)  # less is lost in the sum with `low`
+
+
 @settings(deadline=None, derandomize=True)
-@given(groups=GROUPS, beliefs=BELIEFS, ranges=RANGES, order=st.randoms(use_true_random=False), data=st.data())
+@given(
+    groups=st.lists(st.lists(MILLIONTHS, max_size=6), min_size=1, max_size=6).filter(any),
+    beliefs=BELIEFS,
+    ranges=RANGES,
+    order=st.randoms(use_true_random=False),
+    data=st.data(),
+)
 def test_each_prompts_advantages_are_on_the_scale_of_its_own_rewards(groups, beliefs, ranges, order, data):
     batch = batch_of(groups, beliefs, order=order)
     if data.draw(st.booleans()):
         sizes = torch.tensor([float(data.draw(st.integers(0, 3))) for _ in groups], dtype=torch.float64)
-        batch = replace(batch, unused=(sizes * data.draw(st.floats(0, 1)), sizes))
+        batch = replace(batch, unused=(sizes * data.draw(MILLIONTHS), sizes))
     batch = replace(batch, score_coupling=data.draw(st.sampled_from([0.0, 1.0])))
     scaled, width = on_own_scales(batch, ranges)
     for name, estimator in ADVANTAGES.items():
