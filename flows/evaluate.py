@@ -13,7 +13,7 @@ from verl_vip.errors import ConfigError, JobError, VerlVipError
 from verl_vip.evaluation.summary import read_summary
 from verl_vip.flows.artifacts import show_picture, show_table, slug
 from verl_vip.flows.evaluation_run import EvaluationRun
-from verl_vip.flows.parameters import EvaluationParameters, described_by, from_parameters
+from verl_vip.flows.parameters import FollowingParameters, described_by, from_parameters
 from verl_vip.flows.summaries import evaluation_rows
 from verl_vip.flows.supervision import supervise
 from verl_vip.flows.tasks import another_may_help, stopping_if_torn_down
@@ -40,15 +40,15 @@ def stop_evaluation(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> 
     on_cancellation=[stop_evaluation],
     on_crashed=[stop_evaluation],
 )
-@described_by(EvaluationParameters)
+@described_by(FollowingParameters)
 def evaluate(
     name: str,
     root: str,
     benchmarks: list[str],
-    n: int = EvaluationParameters.n,
+    n: int = FollowingParameters.n,
     options: list[str] | None = None,
-    follow: bool = EvaluationParameters.follow,
-    patience_s: float = EvaluationParameters.patience_s,
+    follow: bool = FollowingParameters.follow,
+    patience_s: float = FollowingParameters.patience_s,
     cluster: str | None = None,
     environment: dict[str, str] | None = None,
     python: str | None = None,

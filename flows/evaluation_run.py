@@ -14,13 +14,13 @@ from verl_vip.evaluation.benchmarks import benchmark_name, require_different
 from verl_vip.evaluation.models import Checkpoints, find_checkpoints
 from verl_vip.execution import Executor, Job, fingerprint, is_complete
 from verl_vip.execution.ray_variables import refuse_secrets
-from verl_vip.flows.parameters import EvaluationParameters
+from verl_vip.flows.parameters import FollowingParameters
 from verl_vip.flows.training_run import connect
 from verl_vip.names import require_name
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationRun(EvaluationParameters):
+class EvaluationRun(FollowingParameters):
     """The evaluation of one run, with a job for each checkpoint.
 
     Raises:

@@ -58,6 +58,12 @@ class EvaluationParameters(JobParameters):
     benchmarks: Annotated[Sequence[str], "benchmarks, as for `verl-vip evaluate`"]
     n: Annotated[int, Range(least=1, most=10**6), "samples per problem"] = SamplingSettings.n
     options: Annotated[Sequence[str], "further options of `verl-vip evaluate`"] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowingParameters(EvaluationParameters):
+    """Whether the checkpoints are evaluated while the run is being trained."""
+
     follow: Annotated[bool, "wait for new checkpoints as long as the run is training"] = False
     patience_s: Annotated[
         float, Range(least=0, most=1e9), "with follow, the longest pause of the training, in seconds"

@@ -19,6 +19,7 @@ from verl_vip.evaluation.sampling import SamplingSettings
 from verl_vip.flows.parameters import (
     ROOT,
     EvaluationParameters,
+    FollowingParameters,
     JobParameters,
     SweepParameters,
     TrainingParameters,
@@ -73,9 +74,9 @@ def _add_evaluation(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate_run(parser: argparse.ArgumentParser) -> None:
-    add_declared(parser, EvaluationParameters, "name", metavar="NAME")
+    add_declared(parser, JobParameters, "name", metavar="NAME")
     _add_evaluation(parser)
-    add_declared(parser, EvaluationParameters, "follow", "--follow")
+    add_declared(parser, FollowingParameters, "follow", "--follow")
     _add_job(parser)
 
 
@@ -144,7 +145,7 @@ def _evaluation(options: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError("--output and --steps follow from the run; leave them out of --options.")
     SamplingSettings(**declared_values(SamplingSettings, job))
     parse_engine_options(job.engine)
-    given = declared_values(EvaluationParameters, options)
+    given = declared_values(FollowingParameters, options)
     # On a cluster, a job's working folder is another one.
     benchmarks = [_absolute(benchmark) for benchmark in options.benchmarks]
     return {**given, "benchmarks": benchmarks, "options": words, **_job(options)}

@@ -13,6 +13,7 @@ from verl_vip.flows.evaluate import evaluate
 from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import (
     EvaluationParameters,
+    FollowingParameters,
     SweepParameters,
     TrainingParameters,
     described_by,
@@ -100,7 +101,7 @@ def test_the_wrong_parameter_is_named(kind, changes, message):
 FLOWS = {
     train: (TrainingParameters,),
     sweep: (TrainingParameters, SweepParameters),
-    evaluate: (EvaluationParameters,),
+    evaluate: (FollowingParameters,),
     pipeline: (TrainingParameters, EvaluationParameters),
 }
 
@@ -122,6 +123,6 @@ def test_a_flow_whose_parameter_is_not_declared_is_refused():
         described_by(TrainingParameters)(lambda recipe, nmae: None)
 
 
-@pytest.mark.parametrize("kind", [TrainingParameters, EvaluationParameters, SweepParameters])
+@pytest.mark.parametrize("kind", [TrainingParameters, FollowingParameters, SweepParameters])
 def test_every_parameter_is_described(kind):
     assert [entry.name for entry in fields(kind) if not description(entry.type)] == []
