@@ -1,6 +1,6 @@
 """Write the pages that are generated from the code and from result files.
 
-    python docs/generate.py            # write docs/settings.md, docs/strategies.md, docs/benchmarks.md, README's table
+    python docs/generate.py            # write them: the keys of PAGES, and tables in docs/workflows.md and README.md
     python docs/generate.py --check    # exit with 1 if one of them is out of date
 
 `make docs` runs the first command.
@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,21 @@ from real_records import REAL_RUN_ROWS, new_prompts_section, real_run_cells, rea
 from tables import percent, table
 
 import verl_vip.config
-from verl_vip.annotations import describe
+from verl_vip.annotations import describe, description
 from verl_vip.by_name import locate
 from verl_vip.config import VipConfig
+from verl_vip.flows.parameters import (
+    EvaluationParameters,
+    FollowingParameters,
+    JobParameters,
+    SweepParameters,
+    TrainingParameters,
+)
 from verl_vip.prediction.registry import PREDICTORS
 from verl_vip.strategies.registry import FIXED, STRATEGIES
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "benchmarks" / "results"
-_BEGIN, _END = "<!-- figures, written by docs/generate.py -->", "<!-- end of figures -->"
 _NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
 
 
@@ -83,15 +89,40 @@ def benchmarks_page() -> str:
 
 def readme() -> str:
     """Return the README with an updated table of figures."""
-    before, _, rest = (HERE.parent / "README.md").read_text().partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n{_figures()}{_END}{after}"
+    return _with_part("README.md", "figures", _figures())
+
+
+def workflows_page() -> str:
+    """Return the page of the flows with an updated table of their parameters."""
+    users = {
+        JobParameters: "all",
+        TrainingParameters: "`train`, `pipeline`, `sweep`",
+        EvaluationParameters: "`evaluate`, `pipeline`",
+        FollowingParameters: "`evaluate`",
+        SweepParameters: "`sweep`",
+    }
+    rows = []
+    for kind, flows in users.items():
+        for entry in (one for one in fields(kind) if one.name in inspect.get_annotations(kind)):
+            default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+            shown = "" if default is MISSING else f"`{json.dumps(default)}`"
+            rows.append([f"`{entry.name}`", flows, shown, description(entry.type)])
+    return _with_part("docs/workflows.md", "parameters", table(["parameter", "flows", "default", "what it is"], rows))
+
+
+def _with_part(name: str, part: str, text: str) -> str:
+    """Return a page of the repository in which a generated part is replaced."""
+    begin, end = f"<!-- {part}, written by docs/generate.py -->", f"<!-- end of {part} -->"
+    before, _, rest = (HERE.parent / name).read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{text}{end}{after}"
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/settings.md": settings_page,
     "docs/strategies.md": strategies_page,
     "docs/benchmarks.md": benchmarks_page,
+    "docs/workflows.md": workflows_page,
     "README.md": readme,
 }
 

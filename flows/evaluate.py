@@ -13,7 +13,7 @@ from verl_vip.errors import ConfigError, JobError, VerlVipError
 from verl_vip.evaluation.summary import read_summary
 from verl_vip.flows.artifacts import show_picture, show_table, slug
 from verl_vip.flows.evaluation_run import EvaluationRun
-from verl_vip.flows.parameters import from_parameters
+from verl_vip.flows.parameters import FollowingParameters, described_by, from_parameters
 from verl_vip.flows.summaries import evaluation_rows
 from verl_vip.flows.supervision import supervise
 from verl_vip.flows.tasks import another_may_help, stopping_if_torn_down
@@ -40,31 +40,22 @@ def stop_evaluation(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> 
     on_cancellation=[stop_evaluation],
     on_crashed=[stop_evaluation],
 )
+@described_by(FollowingParameters)
 def evaluate(
     name: str,
     root: str,
     benchmarks: list[str],
-    n: int = EvaluationRun.n,
+    n: int = FollowingParameters.n,
     options: list[str] | None = None,
-    follow: bool = False,
-    patience_s: float = EvaluationRun.patience_s,
+    follow: bool = FollowingParameters.follow,
+    patience_s: float = FollowingParameters.patience_s,
     cluster: str | None = None,
     environment: dict[str, str] | None = None,
     python: str | None = None,
 ) -> str:
     """Evaluate the checkpoints of a run that are complete and not evaluated yet.
 
-    Args:
-        name: The run.
-        root: Absolute folder of all runs.
-        benchmarks: As `verl-vip evaluate --benchmark` takes them; files by absolute path.
-        n: Samples of each problem.
-        options: Further arguments for `verl-vip evaluate`.
-        follow: Go on as long as the run is being trained.
-        patience_s: With `follow`, the longest pause of the training in seconds, for instance between two attempts.
-        cluster: Address of a Ray dashboard; None for this machine.
-        environment: Environment variables for the jobs.
-        python: The interpreter of the jobs.
+    Paths must be absolute, because other processes read them.
 
     Returns:
         The folder of the results.
@@ -73,7 +64,18 @@ def evaluate(
         ConfigError: If there is no such run.
         JobError: If there is no complete checkpoint, or, after all others are evaluated, if one evaluation failed.
     """
-    run = EvaluationRun(name, root, benchmarks, n, options or [], cluster, environment or {}, python, patience_s)
+    run = EvaluationRun(
+        name=name,
+        root=root,
+        benchmarks=benchmarks,
+        n=n,
+        options=options or (),
+        follow=follow,
+        patience_s=patience_s,
+        cluster=cluster,
+        environment=environment or {},
+        python=python,
+    )
     logger = get_run_logger()
     if not follow and not run.run_folder.is_dir():
         raise ConfigError(f"there is no run {name} in {root}; correct the name or the root.")

@@ -3,52 +3,31 @@
 import hashlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from verl_vip.annotations import PathText, Range, check_fields
+from verl_vip.annotations import check_fields
 from verl_vip.errors import ConfigError
 from verl_vip.evaluation.benchmarks import benchmark_name, require_different
 from verl_vip.evaluation.models import Checkpoints, find_checkpoints
 from verl_vip.execution import Executor, Job, fingerprint, is_complete
 from verl_vip.execution.ray_variables import refuse_secrets
+from verl_vip.flows.parameters import FollowingParameters
 from verl_vip.flows.training_run import connect
 from verl_vip.names import require_name
 
 
-@dataclass(frozen=True)
-class EvaluationRun:
-    """The parameters of the `evaluate` flow.
-
-    Attributes:
-        name: The run.
-        root: Absolute folder of all runs.
-        benchmarks: As `verl-vip evaluate --benchmark` takes them.
-        n: Samples of each problem.
-        options: Further arguments for `verl-vip evaluate`, such as `--max-tokens 4096`.
-        cluster: Address of a Ray dashboard; None for this machine.
-        environment: Environment variables for the jobs.
-        python: The interpreter of the jobs. None is this process's own on this machine, and `python` on a cluster.
-        patience_s: Seconds that the flow waits for a training that has paused.
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRun(FollowingParameters):
+    """The evaluation of one run, with a job for each checkpoint.
 
     Raises:
         ConfigError: If a value has the wrong type or is out of range, `root` is relative, no benchmark is named, two
             have the same name, or a variable for a cluster looks like a secret.
         InvalidInputError: If the name is not valid for a run, or a benchmark's name is not valid for a folder.
     """
-
-    name: str
-    root: PathText
-    benchmarks: Sequence[str]
-    n: Annotated[int, Range(least=1, most=10**6)] = 16
-    options: Sequence[str] = ()
-    cluster: str | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
-    python: PathText | None = None
-    patience_s: Annotated[float, Range(least=0, most=1e9)] = 120.0
 
     def __post_init__(self) -> None:
         check_fields(self)

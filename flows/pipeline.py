@@ -10,9 +10,8 @@ from prefect.flows import Flow
 from verl_vip.errors import VerlVipError
 from verl_vip.flows.artifacts import show_markdown, slug
 from verl_vip.flows.evaluate import evaluate, stop_evaluation
-from verl_vip.flows.evaluation_run import EvaluationRun
+from verl_vip.flows.parameters import EvaluationParameters, TrainingParameters, described_by
 from verl_vip.flows.train import stop_training, train
-from verl_vip.flows.training_run import TrainingRun
 from verl_vip.reporting.report import write_report
 
 
@@ -28,33 +27,23 @@ def stop_both(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> None:
     on_cancellation=[stop_both],
     on_crashed=[stop_both],
 )
+@described_by(TrainingParameters, EvaluationParameters)
 def pipeline(
     recipe: str,
     name: str,
     root: str,
     benchmarks: list[str],
     overrides: list[str] | None = None,
-    n: int = EvaluationRun.n,
+    n: int = EvaluationParameters.n,
     options: list[str] | None = None,
     cluster: str | None = None,
     environment: dict[str, str] | None = None,
     python: str | None = None,
-    retries: int = TrainingRun.retries,
+    retries: int = TrainingParameters.retries,
 ) -> str:
     """Train a recipe, evaluate its checkpoints, and write the report; finished parts are skipped.
 
-    Args:
-        recipe: See `train`.
-        name: See `train`.
-        root: See `train`.
-        benchmarks: See `evaluate`.
-        overrides: See `train`.
-        n: See `evaluate`.
-        options: See `evaluate`.
-        cluster: See `train`; the same for both.
-        environment: See `train`; the same for both.
-        python: See `train`; the same for both.
-        retries: See `train`.
+    Paths must be absolute, because other processes read them.
 
     Returns:
         The path of the run's report; the report of the evaluation is in `evaluation/` beside it.

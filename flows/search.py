@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 
 import torch
 
-from verl_vip.flows.sweep_space import Design, Point, Search
+from verl_vip.flows.parameters import Search
+from verl_vip.flows.sweep_space import Design, Point
 
 Proposal = Callable[[Sequence[Design], Sequence[Point], Collection[Design], int], Design]
 

@@ -25,6 +25,7 @@ from prefect.settings import get_current_settings
 
 from verl_vip.errors import ConfigError, IntegrationError, VerlVipError
 from verl_vip.flows import access, loopback
+from verl_vip.flows.parameters import ROOT
 
 POOL = "verl-vip"
 _START_S = 180.0
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Start server and worker, wait until they end, and return an exit status."""
     parser = argparse.ArgumentParser(prog="python -m verl_vip.flows.server", description=__doc__)
     parser.add_argument("--port", type=int, default=4200)
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
+    parser.add_argument("--runs", type=Path, default=Path(ROOT), help="folder of all runs (default: %(default)s)")
     options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):  # a background job of a shell starts with SIGINT ignored
         signal.signal(number, signal.default_int_handler)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
@@ -19,10 +19,10 @@ from verl_vip.errors import ConfigError, InvalidInputError, JobError, StateError
 from verl_vip.execution import fingerprint
 from verl_vip.execution.exclusive import exclusive
 from verl_vip.flows.artifacts import show_picture, show_progress, show_table, slug
-from verl_vip.flows.parameters import from_parameters
+from verl_vip.flows.parameters import Search, SweepParameters, TrainingParameters, described_by, from_parameters
 from verl_vip.flows.search import PROPOSALS
 from verl_vip.flows.sweep_report import write_sweep_page, write_sweep_report
-from verl_vip.flows.sweep_space import Design, Measurement, Search, SweepPlan, Trial, measure, points
+from verl_vip.flows.sweep_space import Design, Measurement, SweepPlan, Trial, measure, points
 from verl_vip.flows.train import attempt_training
 from verl_vip.flows.training_run import TrainingRun
 
@@ -49,39 +49,26 @@ def stop_trials(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> None
     on_crashed=[stop_trials],
     task_runner=ThreadPoolTaskRunner(max_workers=64),  # type: ignore[arg-type] # `concurrency` is the limit
 )
+@described_by(TrainingParameters, SweepParameters)
 def sweep(
     recipe: str,
     name: str,
     root: str,
-    strategies: list[str],
-    budgets: list[int],
-    seeds: int = SweepPlan.seeds,
+    strategies: Sequence[str] = SweepParameters.strategies,
+    budgets: Sequence[int] = SweepParameters.budgets,
+    seeds: int = SweepParameters.seeds,
     overrides: list[str] | None = None,
-    search: Search = SweepPlan.search,
-    designs: int | None = None,
-    concurrency: int = SweepPlan.concurrency,
+    search: Search = SweepParameters.search,
+    designs: int | None = SweepParameters.designs,
+    concurrency: int = SweepParameters.concurrency,
     cluster: str | None = None,
     environment: dict[str, str] | None = None,
     python: str | None = None,
-    retries: int = TrainingRun.retries,
+    retries: int = TrainingParameters.retries,
 ) -> str:
     """Train every chosen design once with every seed, and report the Pareto front.
 
-    Args:
-        recipe: See `train`.
-        name: The name of the sweep and its folder. The same name continues a sweep.
-        root: See `train`.
-        strategies: Values of `vip.strategy`.
-        budgets: Mean rollouts per prompt, values of `actor_rollout_ref.rollout.n`.
-        seeds: Number of trials of a design, with seeds 1, 2 and so on.
-        overrides: Hydra overrides of all trials.
-        search: "grid" for all designs, or "botorch" for those with the greatest expected gain.
-        designs: With "botorch", the number of designs.
-        concurrency: Number of trials that run at the same time.
-        cluster: See `train`.
-        environment: See `train`.
-        python: See `train`.
-        retries: Retries of each trial; see `train`.
+    Paths must be absolute, because other processes read them.
 
     Returns:
         The path of the report; the table and the picture of the Pareto front are beside it.
@@ -91,7 +78,16 @@ def sweep(
             or overrides.
         JobError: If a trial failed, after all others have run.
     """
-    base = TrainingRun(recipe, name, root, overrides or (), cluster, environment or {}, python, retries)
+    base = TrainingRun(
+        recipe=recipe,
+        name=name,
+        root=root,
+        overrides=overrides or (),
+        cluster=cluster,
+        environment=environment or {},
+        python=python,
+        retries=retries,
+    )
     plan = SweepPlan(strategies, budgets, seeds, search, designs, concurrency, overrides or ())
     if unchecked := base.check():
         get_run_logger().info("%s", unchecked)

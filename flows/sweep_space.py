@@ -4,19 +4,16 @@ import importlib.util
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
 
-from verl_vip.annotations import Range, check_fields
+from verl_vip.annotations import check_fields
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.execution import fingerprint
+from verl_vip.flows.parameters import SweepParameters
 from verl_vip.flows.training_run import TrainingRun
 from verl_vip.recipes.overrides import override
 from verl_vip.records.records import read_run
 from verl_vip.strategies.registry import build_strategy
-
-Search = Literal["grid", "botorch"]
-_Number = Annotated[int, Range(least=1, most=10**6)]
 
 _STRATEGY, _BUDGET, _SEED = "vip.strategy", "actor_rollout_ref.rollout.n", "data.seed"
 _AXES: Mapping[str, str] = {_STRATEGY: "--strategies", _BUDGET: "--budgets", _SEED: "--seeds"}
@@ -57,23 +54,12 @@ class Trial:
         settings = fingerprint([base.recipe, overrides, dict(base.environment)])
         strategy = re.sub(r"[^\w.-]", "_", self.design.strategy)  # for package.module:Class
         name = f"{strategy}-n{self.design.budget}-seed{self.seed}-{settings[:10]}"
-        return TrainingRun(
-            base.recipe, name, str(base.folder / "trials"), overrides, base.cluster, base.environment, base.python
-        )
+        return replace(base, name=name, root=str(base.folder / "trials"), overrides=overrides)
 
 
 @dataclass(frozen=True)
-class SweepPlan:
+class SweepPlan(SweepParameters):
     """The trials that a sweep runs, and how many run at the same time.
-
-    Attributes:
-        strategies: Values of `vip.strategy`.
-        budgets: Mean rollouts per prompt.
-        seeds: Number of trials of a design, with seeds 1, 2 and so on.
-        search: "grid" or "botorch".
-        designs: With "botorch", the number of designs; None for all.
-        concurrency: Number of trials that run at the same time.
-        overrides: Hydra overrides of all trials.
 
     Raises:
         ConfigError: If a value has the wrong type or is out of range, there is no strategy or no budget, one is listed
@@ -81,13 +67,7 @@ class SweepPlan:
             that is not installed.
     """
 
-    strategies: Sequence[str]
-    budgets: Sequence[_Number]
-    seeds: _Number = 3
-    search: Search = "grid"
-    designs: _Number | None = None
-    concurrency: _Number = 1
-    overrides: Sequence[str] = ()
+    overrides: Sequence[str] = ()  # of all trials, to be checked
 
     def __post_init__(self) -> None:
         check_fields(self)

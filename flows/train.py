@@ -11,7 +11,7 @@ from prefect.logging.loggers import flow_run_logger
 
 from verl_vip.errors import VerlVipError
 from verl_vip.flows.artifacts import show_markdown, show_progress, slug
-from verl_vip.flows.parameters import from_parameters
+from verl_vip.flows.parameters import TrainingParameters, described_by, from_parameters
 from verl_vip.flows.summaries import run_markdown
 from verl_vip.flows.supervision import supervise
 from verl_vip.flows.tasks import another_may_help, stopping_if_torn_down
@@ -41,6 +41,7 @@ def stop_training(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> No
     on_crashed=[stop_training],
     validate_parameters=True,
 )
+@described_by(TrainingParameters)
 def train(
     recipe: str,
     name: str,
@@ -49,19 +50,11 @@ def train(
     cluster: str | None = None,
     environment: dict[str, str] | None = None,
     python: str | None = None,
-    retries: int = TrainingRun.retries,
+    retries: int = TrainingParameters.retries,
 ) -> str:
     """Train a recipe to its end: start the run, watch it if it is live, or resume it from its last checkpoint.
 
-    Args:
-        recipe: A recipe of `verl_vip.recipes`.
-        name: The name of the run. A live run of this name is watched, not started again.
-        root: Absolute folder of all runs. On a cluster, it is on storage that all nodes and this flow share.
-        overrides: Hydra overrides of the recipe.
-        cluster: Address of a Ray dashboard; None for a process of this machine.
-        environment: Environment variables for the job.
-        python: The job's interpreter.
-        retries: Further attempts after a lost one. verl resumes from its last checkpoint.
+    Paths must be absolute, because other processes read them.
 
     Returns:
         The run's folder.
@@ -69,7 +62,16 @@ def train(
     Raises:
         ConfigError: If a setting is wrong, or the run is finished and was trained with other settings.
     """
-    run = TrainingRun(recipe, name, root, overrides or (), cluster, environment or {}, python, retries)
+    run = TrainingRun(
+        recipe=recipe,
+        name=name,
+        root=root,
+        overrides=overrides or (),
+        cluster=cluster,
+        environment=environment or {},
+        python=python,
+        retries=retries,
+    )
     if unchecked := run.check():
         get_run_logger().info("%s", unchecked)
     attempt_training.with_options(retries=run.retries)(run)

@@ -3,16 +3,17 @@
 import difflib
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from verl_vip.annotations import PathText, Range, check_fields
+from verl_vip.annotations import check_fields
 from verl_vip.errors import ConfigError
 from verl_vip.execution import Executor, Job, LocalExecutor, is_complete
 from verl_vip.execution.ray_variables import refuse_secrets
+from verl_vip.flows.parameters import TrainingParameters
 from verl_vip.names import require_name
 from verl_vip.recipes.run import RecipeRun
 from verl_vip.records.settings import require_unfinished_or_same
@@ -20,34 +21,15 @@ from verl_vip.records.settings import require_unfinished_or_same
 _OWN = "trainer.default_local_dir"
 
 
-@dataclass(frozen=True)
-class TrainingRun:
-    """The parameters that describe a run in every flow.
-
-    Attributes:
-        recipe: A recipe of `verl_vip.recipes`, without `.yaml`.
-        name: The name of the run, its folder and its job. A flow finds an earlier run by it.
-        root: Absolute folder of all runs. On a cluster, it has the same path on every node and for the flow.
-        overrides: Hydra overrides of the recipe.
-        cluster: Address of a Ray dashboard; None for this machine.
-        environment: Environment variables for the job.
-        python: The interpreter of the job. None is this process's own on this machine, and `python` on a cluster.
-        retries: Further attempts of the flow after a lost one.
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun(TrainingParameters):
+    """A run as the flows see it. Its job is found again by its folder.
 
     Raises:
         ConfigError: If a value has the wrong type or is out of range, the recipe is unknown, `root` is relative, an
             override is malformed or changes the run's folder, or a variable for a cluster looks like a secret.
         InvalidInputError: If the name is not valid for a run.
     """
-
-    recipe: str
-    name: str
-    root: PathText
-    overrides: Sequence[str] = ()
-    cluster: str | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
-    python: PathText | None = None
-    retries: Annotated[int, Range(least=0, most=1000)] = 2
 
     def __post_init__(self) -> None:
         check_fields(self)

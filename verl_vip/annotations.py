@@ -1,8 +1,8 @@
 """Checks settings against the types and ranges that their annotations declare.
 
 A declaration is a type annotation: `bool`, `int`, `float`, `str`, `Any`, a `Literal`, a union of these, a tuple,
-`Sequence[...]` or `Mapping[str, ...]`. Values of any other annotation are not checked. `Annotated` adds a `Range`.
-Numbers must be finite, and integers must fit into 64 bits.
+`Sequence[...]` or `Mapping[str, ...]`. Values of any other annotation are not checked. `Annotated` adds a `Range`, and
+a text that describes the setting. Numbers must be finite, and integers must fit into 64 bits.
 """
 
 import functools
@@ -91,6 +91,8 @@ def check(name: str, value: Any, declared: Any) -> Any:
             setting.
     """
     kind, parts = _kind(declared), get_args(declared)
+    if kind is Annotated and not _limits(parts):
+        return check(name, value, parts[0])
     if kind is Mapping and isinstance(value, Mapping):
         return {str(key): check(f"{name}[{shortened(str(key))}]", item, parts[1]) for key, item in value.items()}
     if kind is Sequence and isinstance(value, list | tuple):
@@ -169,6 +171,15 @@ def describe(declared: Any) -> str:
     return str(declared) if words is None else words(get_args(declared))
 
 
+def description(declared: Any) -> str:
+    """Return the text that describes a setting; empty if its annotation has none."""
+    return next((part for part in getattr(declared, "__metadata__", ()) if isinstance(part, str)), "")
+
+
+def _limits(parts: tuple[Any, ...]) -> list[Any]:
+    return [part for part in parts[1:] if not isinstance(part, str)]
+
+
 def _kind(declared: Any) -> Any:
     return get_origin(declared) or declared
 
@@ -181,7 +192,7 @@ def _fitting(value: Any, declared: Any) -> list[Any]:
 
 def _fit_limits(value: Any, parts: tuple[Any, ...]) -> list[Any]:
     found = _fitting(value, parts[0])
-    return found if found and all(limit.holds(found[0]) for limit in parts[1:]) else []
+    return found if found and all(limit.holds(found[0]) for limit in _limits(parts)) else []
 
 
 def _fit_any(value: Any, parts: tuple[Any, ...]) -> list[Any]:
@@ -236,7 +247,7 @@ _FITS: Mapping[Any, Callable[[Any, tuple[Any, ...]], list[Any]]] = {
     Sequence: lambda _, __: [],
 }
 _DESCRIPTIONS: Mapping[Any, Callable[[tuple[Any, ...]], str]] = {
-    Annotated: lambda parts: " ".join(filter(None, [describe(parts[0]), *map(str, parts[1:])])),
+    Annotated: lambda parts: " ".join(filter(None, [describe(parts[0]), *map(str, _limits(parts))])),
     Literal: lambda parts: f"one of {', '.join(map(repr, parts))}" if len(parts) > 1 else repr(parts[0]),
     Union: lambda parts: " or ".join(map(describe, parts)),
     types.UnionType: lambda parts: " or ".join(map(describe, parts)),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verl_vip.annotations import (
@@ -18,6 +18,7 @@ from verl_vip.annotations import (
     check_fields,
     checked_settings,
     describe,
+    description,
     require_paths,
 )
 from verl_vip.errors import ConfigError
@@ -31,6 +32,7 @@ DECLARED = [
     *(bool, int, float, str, Count, Share, PathText, Count | None, float | Literal["median"], Literal["a", "b"]),
     *(tuple[float, float], tuple[str, ...], Sequence[Count], Mapping[str, Any], Mapping[str, tuple[float, float]]),
     *(Annotated[float, Range(above=0, below=1)], Annotated[int, Range(least=-1, most=5)]),
+    *(Annotated[Count, "how many"], Annotated[Sequence[Count], "counts"], Annotated[Mapping[str, Any], "settings"]),
 ]
 
 
@@ -144,3 +146,20 @@ def test_a_path_is_refused_if_and_only_if_no_file_can_have_it(path):
     else:
         with pytest.raises(ConfigError, match=r"^output must be text that can be a path; got"):
             require_paths(output=path)
+
+
+def outcome(value, declared):
+    try:
+        return check("x", value, declared)
+    except ConfigError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("declared", DECLARED, ids=lambda one: str(one).partition(" object at")[0])
+@settings(max_examples=20)
+@given(value=ANYTHING)
+def test_a_description_changes_no_check(declared, value):
+    described = Annotated[declared, "what it is"]
+    assert description(described) == (description(declared) or "what it is")
+    assert describe(described) == describe(declared)
+    assert repr(outcome(value, described)) == repr(outcome(value, declared))

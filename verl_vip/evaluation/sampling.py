@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from verl_vip.errors import ConfigError
 
@@ -16,26 +16,15 @@ _SEEDS = 2**31
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """The sampling settings.
+    """The sampling settings; the annotations describe them, also for the command line."""
 
-    Attributes:
-        n: Number of samples of each problem.
-        temperature: The sampling temperature; 0 for greedy decoding.
-        top_p: The probability mass of nucleus sampling; 1 for all tokens.
-        top_k: The number of most likely tokens to sample from; -1 for all.
-        max_tokens: The number of response tokens after which a sample is cut off.
-        seed: The seed from which all samples' seeds are derived.
-        chat_template: Whether the tokenizer's chat template is applied to the prompt. Otherwise the text of the
-            messages is the prompt.
-    """
-
-    n: int = 16
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = -1
-    max_tokens: int = 8192
-    seed: int = 0
-    chat_template: bool = True
+    n: Annotated[int, "samples per problem"] = 16
+    temperature: Annotated[float, "sampling temperature; 0 for greedy decoding"] = 1.0
+    top_p: Annotated[float, "probability mass of nucleus sampling; 1 for all tokens"] = 1.0
+    top_k: Annotated[int, "how many of the most likely tokens to sample from; -1 for all"] = -1
+    max_tokens: Annotated[int, "longest response, in tokens"] = 8192
+    seed: Annotated[int, "from which the seeds of all samples are derived"] = 0
+    chat_template: Annotated[bool, "whether to apply the tokenizer's chat template to a prompt"] = True
 
     def __post_init__(self) -> None:
         """Check the settings.

@@ -14,6 +14,12 @@ from verl_vip.errors import ConfigError
 #: running cluster. Ray reads it on import.
 PRIVATE_RAY: Mapping[str, str] = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
+#: What somebody who passes variables to a cluster should know.
+READABLE_BY_OTHERS = (
+    "others can read them in Ray's runtime_env_agent.log, in ps and on the dashboard, so secrets are refused: put a "
+    "secret into a file on the nodes and pass its path, such as HF_TOKEN_PATH=/home/me/token"
+)
+
 _END = r"(?:[_.-]?\d+)?(?=[_.-]|$)"  # end of a word in a name: API_KEY_FILE, HF_TOKEN2
 #: TOKENS may also mean a model's tokens; see `_COUNTED`.
 _SECRET = re.compile(

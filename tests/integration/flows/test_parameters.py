@@ -1,17 +1,24 @@
 """Whatever a flow is given: it makes its run of it, or says in one sentence which parameter is wrong."""
 
-import inspect
 import os
 import random
 from dataclasses import MISSING, fields
 
 import pytest
+from prefect.utilities.callables import parameter_schema
 
-from verl_vip import cli
+from verl_vip.annotations import description
 from verl_vip.errors import ConfigError, VerlVipError
 from verl_vip.flows.evaluate import evaluate
 from verl_vip.flows.evaluation_run import EvaluationRun
-from verl_vip.flows.parameters import from_parameters
+from verl_vip.flows.parameters import (
+    EvaluationParameters,
+    FollowingParameters,
+    SweepParameters,
+    TrainingParameters,
+    described_by,
+    from_parameters,
+)
 from verl_vip.flows.pipeline import pipeline
 from verl_vip.flows.sweep import sweep
 from verl_vip.flows.sweep_space import SweepPlan
@@ -91,29 +98,31 @@ def test_the_wrong_parameter_is_named(kind, changes, message):
         from_parameters(kind, {**RIGHT[kind], **changes})
 
 
-def is_required(entry):
-    return entry.default is MISSING and entry.default_factory is MISSING
-
-
-COMMANDS = {
-    ("train", "demo"): (train, [TrainingRun]),
-    ("sweep", "demo"): (sweep, [TrainingRun, SweepPlan]),
-    ("evaluate-run", "a", "--benchmark", "offline"): (evaluate, [EvaluationRun]),
-    ("pipeline", "demo", "--benchmark", "offline"): (pipeline, [TrainingRun, EvaluationRun]),
+FLOWS = {
+    train: (TrainingParameters,),
+    sweep: (TrainingParameters, SweepParameters),
+    evaluate: (FollowingParameters,),
+    pipeline: (TrainingParameters, EvaluationParameters),
 }
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
-def test_a_command_and_its_flow_have_the_defaults_of_what_the_flow_makes(words, monkeypatch):
-    flow, kinds = COMMANDS[words]
-    given = {}
-    monkeypatch.setattr(cli, "_run_flow", lambda name, /, **parameters: given.update(parameters) or 0)
-    assert cli.main(words) == 0
-    taken = inspect.signature(flow.fn).parameters
-    assert given.keys() <= taken.keys()
-    for kind in kinds:
-        required = {entry.name: given[entry.name] for entry in fields(kind) if is_required(entry)}
-        defaults = {name: one.default for name, one in taken.items() if one.default is not one.empty}
-        expected = from_parameters(kind, required)
-        assert from_parameters(kind, {**required, **defaults}) == expected
-        assert from_parameters(kind, {**given, "overrides": (), "options": ()}) == expected
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_the_form_on_a_flows_page_has_the_declared_descriptions_and_defaults(flow):
+    declared = {entry.name: entry for kind in FLOWS[flow] for entry in fields(kind)}
+    schema = parameter_schema(flow)
+    for name, shown in schema.properties.items():
+        assert shown["description"] == description(declared[name].type)
+        default = declared[name].default
+        assert (name in schema.required) == (default is MISSING and declared[name].default_factory is MISSING)
+        empty = default in (MISSING, ())  # null stands for an empty list or mapping
+        assert shown.get("default") == (None if empty else list(default) if isinstance(default, tuple) else default)
+
+
+def test_a_flow_whose_parameter_is_not_declared_is_refused():
+    with pytest.raises(KeyError, match="nmae"):
+        described_by(TrainingParameters)(lambda recipe, nmae: None)
+
+
+@pytest.mark.parametrize("kind", [TrainingParameters, FollowingParameters, SweepParameters])
+def test_every_parameter_is_described(kind):
+    assert [entry.name for entry in fields(kind) if not description(entry.type)] == []

@@ -171,8 +171,8 @@ def test_a_link_leads_to_the_same_place(tmp_path):
 
 def test_evaluations_and_trials_of_one_name_in_two_roots_are_different_jobs():
     def ids(root: str) -> set[str]:
-        training = TrainingRun("demo", "run", root)
-        evaluation = EvaluationRun("run", root, ["offline"])
+        training = TrainingRun(recipe="demo", name="run", root=root)
+        evaluation = EvaluationRun(name="run", root=root, benchmarks=["offline"])
         trial = Trial(Design("vip", 8), 1).run(training)
         return {ray_jobs._submission_id(job, 1) for job in (training.job(), evaluation.job(2), trial.job())}
 

@@ -24,6 +24,9 @@ DEPLOYMENTS = yaml.safe_load((Path(module.__file__).parent / "prefect.yaml").rea
 def test_every_deployment_has_a_flow_that_takes_its_parameters(deployment):
     flow = load_flow_from_entrypoint(deployment["entrypoint"], use_placeholder_flow=False)
     flow.validate_parameters({**deployment["parameters"], "root": "/runs"})
+    declared = flow.parameters.properties
+    repeated = [name for name, value in deployment["parameters"].items() if value == declared[name].get("default")]
+    assert repeated == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])

@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from verl_vip.flows.sweep_space import Design, Measurement, Point, SweepPlan, Tr
 from verl_vip.flows.training_run import TrainingRun
 from verl_vip.strategies.registry import STRATEGIES
 
-BASE = TrainingRun("demo", "sweep-1", "/runs", ["trainer.total_training_steps=4"])
+BASE = TrainingRun(recipe="demo", name="sweep-1", root="/runs", overrides=["trainer.total_training_steps=4"])
 
 
 def test_a_trials_name_follows_from_its_settings():
@@ -24,8 +25,8 @@ def test_a_trials_name_follows_from_its_settings():
         "data.seed=2",
     ]
     others = [
-        Trial(Design("vip", 8), 2).run(TrainingRun("demo", "sweep-1", "/runs", ["trainer.total_training_steps=5"])),
-        Trial(Design("vip", 8), 2).run(TrainingRun("qwen_math_rloo", "sweep-1", "/runs", BASE.overrides)),
+        Trial(Design("vip", 8), 2).run(replace(BASE, overrides=["trainer.total_training_steps=5"])),
+        Trial(Design("vip", 8), 2).run(replace(BASE, recipe="qwen_math_rloo")),
     ]
     assert len({run.name, *(other.name for other in others)}) == 3
 

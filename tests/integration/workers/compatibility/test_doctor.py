@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from verl_vip import cli
+from verl_vip.cli import main
 from verl_vip.workers.compatibility import doctor
 from verl_vip.workers.compatibility.doctor import Finding, examine
 
@@ -85,6 +85,6 @@ def test_the_table_grows_line_by_line_and_its_exit_status_is_that_of_the_finding
         yield Finding(last, "hooks", "54", "install verl" if last == "problem" else "")
 
     monkeypatch.setattr(doctor, "examine", checks)
-    assert cli.main(["doctor"]) == status
+    assert main(["doctor"]) == status
     assert printed == [f"...   {'hooks':<24} importing verl\n"]
     assert ("-> install verl" in capsys.readouterr().out) == (last == "problem")
