@@ -51,5 +51,5 @@ def test_patience_ends_and_says_that_the_job_may_go_on():
 
 
 def test_a_job_that_is_not_there():
-    with pytest.raises(JobError, match="no job run on nowhere any more"):
+    with pytest.raises(JobError, match="the job run no longer exists on nowhere; start it again"):
         follow(Scripted(None), JOB, print)

@@ -29,7 +29,7 @@ def make(command=("true",), folder="/runs/a", environment=None) -> Job:
     ],
 )
 def test_refusals(parts):
-    with pytest.raises(InvalidInputError, match=r"^(the command of )?a cannot (hold|have) .*\.$"):
+    with pytest.raises(InvalidInputError, match=r"^(the command of )?a (must not contain|cannot have) .*\.$"):
         make(**parts)
 
 

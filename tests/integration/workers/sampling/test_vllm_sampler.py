@@ -49,7 +49,7 @@ def test_only_an_end_or_a_length_ends_a_response():
 
     response = _response(output("length"))
     assert (response.key, response.text, response.tokens, response.prompt_tokens) == ("sums/p/0", "33", 2, 3)
-    with pytest.raises(IntegrationError, match="vLLM ended sums/p/0 with 'abort'; start again"):
+    with pytest.raises(IntegrationError, match="vLLM ended sums/p/0 with 'abort'; run the same command again"):
         _response(output("abort"))
 
 
