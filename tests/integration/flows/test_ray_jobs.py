@@ -31,13 +31,21 @@ on_a_cluster = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 
 @contextlib.contextmanager
-def head(folder):
-    """A cluster's head with its dashboard, on ports of its own."""
-    with pytest.MonkeyPatch.context() as patch:
+def head():
+    """A cluster's head with its dashboard, with ports and a folder of its own.
+
+    A job's driver joins the cluster that the file `ray_current_cluster` in this folder names, and without the file any
+    cluster of the machine. `ray start --temp-dir` writes it there; `Cluster` writes it where RAY_TMPDIR says.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="vip-", dir="/tmp", ignore_cleanup_errors=True) as folder,  # short: sockets
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_raylet_start_wait_time_s", "120")
         arguments = {"num_cpus": 4, "include_dashboard": True, "dashboard_port": 0, "dashboard_agent_listen_port": 0}
-        cluster = Cluster(initialize_head=True, head_node_args={**arguments, "temp_dir": str(folder)})
+        cluster = Cluster(initialize_head=True, head_node_args=arguments)
         try:
             yield cluster
         finally:
@@ -49,15 +57,8 @@ def address_of(cluster) -> str:
 
 
 @pytest.fixture(scope="module")
-def ray_folder():
-    """Short, since the names of sockets are."""
-    with tempfile.TemporaryDirectory(prefix="vip-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def cluster(ray_folder):
-    with head(ray_folder) as cluster:
+def cluster():
+    with head() as cluster:
         yield cluster
 
 
@@ -406,12 +407,10 @@ class TestFlows:
 @pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_head_that_dies_takes_the_job_along_and_a_new_cluster_goes_on(
-    parameters, ray_folder, tmp_path, wait_for, has_saved
-):
+def test_a_head_that_dies_takes_the_job_along_and_a_new_cluster_goes_on(parameters, tmp_path, wait_for, has_saved):
     chosen = parameters("steps=12", "hold=3", name="headless")
     folder = tmp_path / "headless"
-    with head(ray_folder) as first:
+    with head() as first:
         job = from_parameters(TrainingRun, {**chosen, "cluster": address_of(first)}).job()
         executor = RayExecutor(address_of(first))
         executor.start(job)
@@ -421,7 +420,7 @@ def test_a_head_that_dies_takes_the_job_along_and_a_new_cluster_goes_on(
             follow(executor, job, print, poll_s=0.2, patience_s=2)
         wait_for(lambda: not processes_in(folder))  # Ray ends the job when its supervisor has gone
     (folder / "go").touch()
-    with head(ray_folder) as second:
+    with head() as second:
         train(**chosen, cluster=address_of(second))
     assert (folder / "starts.txt").read_text().split() == ["0", "2"]
     assert [step.step for step in read_run(folder).steps] == list(range(1, 13))
