@@ -6,14 +6,13 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from fixtures.ray_cluster import own_cluster
 from hypothesis import given
 from hypothesis import strategies as st
-from ray.cluster_utils import Cluster
 from ray.job_submission import JobDetails, JobSubmissionClient
 
 from verl_vip.errors import ConfigError, UnreachableError
@@ -32,24 +31,13 @@ on_a_cluster = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 @contextlib.contextmanager
 def head():
-    """A cluster's head with its dashboard, with ports and a folder of its own.
-
-    A job's driver joins the cluster that the file `ray_current_cluster` in this folder names, and without the file any
-    cluster of the machine. `ray start --temp-dir` writes it there; `Cluster` writes it where RAY_TMPDIR says.
-    """
-    with (
-        tempfile.TemporaryDirectory(prefix="vip-", dir="/tmp", ignore_cleanup_errors=True) as folder,  # short: sockets
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("RAY_TMPDIR", folder)
+    """A cluster's head with its dashboard, on ports of its own."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("RAY_raylet_start_wait_time_s", "120")
-        arguments = {"num_cpus": 4, "include_dashboard": True, "dashboard_port": 0, "dashboard_agent_listen_port": 0}
-        cluster = Cluster(initialize_head=True, head_node_args=arguments)
-        try:
+        with own_cluster(
+            num_cpus=4, include_dashboard=True, dashboard_port=0, dashboard_agent_listen_port=0
+        ) as cluster:
             yield cluster
-        finally:
-            cluster.shutdown()
 
 
 def address_of(cluster) -> str:
