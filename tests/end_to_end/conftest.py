@@ -7,13 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fixtures.exposure import TOKEN, Exposure, watch
 
+from verl_vip.execution.ray_variables import PRIVATE_RAY
 from verl_vip.recipes.demo.base_model import BaseModelSettings, build_base_model
 from verl_vip.recipes.demo.dataset import write_dataset
 from verl_vip.recipes.demo.supervised import TrainSettings
@@ -26,7 +29,7 @@ from verl_vip.workers.session.run_state import STATE_FILE
 REWARD = Path(__file__).with_name("even_length_reward.py")
 
 #: A run that takes longer than this hangs.
-RUN_TIMEOUT_S = 420
+RUN_TIMEOUT_S = 900
 
 
 @dataclass
@@ -56,6 +59,11 @@ class Run:
             assert self.process.poll() is None, f"verl ended early:\n{self.text[-3000:]}"
             assert time.monotonic() < deadline, f"not within {timeout} s:\n{self.text[-3000:]}"
             time.sleep(0.1)
+
+    def has_saved(self) -> bool:
+        """Whether verl has marked a checkpoint; it writes the mark in place, so that it may be there and empty."""
+        tracker = self.folder / "latest_checkpointed_iteration.txt"
+        return tracker.exists() and tracker.read_text() != ""
 
     @property
     def text(self) -> str:
@@ -128,13 +136,28 @@ def launcher(tmp_path_factory) -> Launcher:
     return Launcher(folder)
 
 
+@pytest.fixture
+def evaluate(launcher) -> Callable[..., list[str]]:
+    """The command that evaluates models on the demo's validation set."""
+
+    def command(*words: object) -> list[str]:
+        return [
+            *(sys.executable, "-m", "verl_vip.cli", "evaluate", *map(str, words)),
+            *("--benchmark", f"demo={launcher.folder / 'data' / 'validation.parquet'}"),
+            *("--grader", f"{REWARD}:compute_score"),
+            *("--max-tokens", "16", "--engine", "dtype=float32", "max_model_len=80"),
+        ]
+
+    return command
+
+
 @pytest.fixture(scope="session")
 def killed_and_resumed(launcher):
     """A run killed with SIGKILL some time after its checkpoint of step 2, and its continuation to step 4."""
     settings = ["trainer.total_training_steps=4", "trainer.save_freq=2", "trainer.val_before_train=True"]
     first = launcher.start("killed", *settings)
     try:
-        first.wait_for((first.folder / "latest_checkpointed_iteration.txt").exists)
+        first.wait_for(first.has_saved)
     finally:
         first.kill()
     before = read_run(first.folder)
@@ -143,9 +166,36 @@ def killed_and_resumed(launcher):
     return before, state, second
 
 
+@dataclass
+class WatchedRun:
+    """A run on a private Ray, with tokens in its environment, and what was seen of it from outside."""
+
+    run: Run
+    seen: Exposure
+    ray_folder: Path
+
+
 @pytest.fixture(scope="session")
-def uninterrupted(launcher):
+def watched(launcher):
     """Four steps without a checkpoint, of the same seeds as every other run."""
-    return launcher.run(
-        "uninterrupted", "trainer.total_training_steps=4", "trainer.save_freq=-1", "trainer.val_before_train=False"
-    )
+    # Short, since the names of Ray's sockets are.
+    with tempfile.TemporaryDirectory(prefix="vip-", dir="/tmp", ignore_cleanup_errors=True) as ray_folder:
+        run = launcher.start(
+            "uninterrupted",
+            *("trainer.total_training_steps=4", "trainer.save_freq=-1", "trainer.val_before_train=False"),
+            HF_TOKEN=TOKEN,
+            WANDB_API_KEY=TOKEN,
+            RAY_TMPDIR=ray_folder,
+            **PRIVATE_RAY,
+        )
+        try:
+            seen = watch(run.process, RUN_TIMEOUT_S)
+        finally:
+            run.kill()
+        assert run.process.returncode == 0, run.text[-3000:]
+        yield WatchedRun(run, seen, Path(ray_folder))
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(watched) -> Run:
+    return watched.run

@@ -8,7 +8,7 @@ from verl_vip.records.records import read_run
 from verl_vip.state_file import read_state
 from verl_vip.workers.session.run_state import STATE_FILE
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(2400)]
 
 BUDGET = 8 * 8
 
@@ -25,7 +25,7 @@ def interrupted(launcher):
     ]
     first = launcher.start("async", *settings)
     try:
-        first.wait_for((first.folder / "latest_checkpointed_iteration.txt").exists)
+        first.wait_for(first.has_saved)
     finally:
         first.kill()
     before = read_run(first.folder)

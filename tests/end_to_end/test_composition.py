@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 BUDGET = 8 * 8
 OVERRIDES = [

@@ -10,7 +10,7 @@ import pytest
 
 from verl_vip.recipes.overrides import override
 
-pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 REWARD = Path(__file__).with_name("flaky_reward.py")
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(2400)]
 
 
+@pytest.mark.slow
 def test_a_broken_weight_sync_ends_the_run_with_an_error(launcher):
     # Without its plugin vLLM drops the weights after the first load, so that every later load fails. Stock verl
     # then waits for an answer for ever.
@@ -12,7 +13,7 @@ def test_a_broken_weight_sync_ends_the_run_with_an_error(launcher):
     failure = "weight_loader"
     try:
         run.wait_for(lambda: failure in run.text)
-        status = run.wait(timeout=200)
+        status = run.wait()
     finally:
         run.kill()
     assert status != 0

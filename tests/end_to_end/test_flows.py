@@ -1,4 +1,7 @@
-"""The demo's recipe, trained and evaluated by the flows with real verl and vLLM, without any server set up."""
+"""The demo's recipe, trained and evaluated by the flows with real verl and vLLM, without any server set up.
+
+What it trains with is a strategy that draws from a pool.
+"""
 
 import json
 import os
@@ -7,10 +10,13 @@ import sys
 
 import pytest
 
-from verl_vip.execution.files import read_entry
+from verl_vip.execution.files import LOG_FILE, read_entry
 from verl_vip.recipes.overrides import override
+from verl_vip.records.records import read_run
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(2400)]
+
+POOL = 24
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +30,15 @@ def pipeline(launcher, tmp_path_factory):
         *("--env", "VERL_PLATFORM=cpu", "--env", "HF_HUB_OFFLINE=1", "--benchmark", str(benchmark), "--n", "2"),
         "--options=--max-tokens 8 --grader exact --engine dtype=float32 enforce_eager=true max_model_len=80",
         "demo",
-        *("trainer.total_training_steps=2", "trainer.save_freq=1", "data.train_batch_size=8"),
-        *("actor_rollout_ref.actor.ppo_mini_batch_size=8", "vip.upper=16", "trainer.test_freq=-1"),
+        *("trainer.total_training_steps=2", "trainer.save_freq=1", f"data.train_batch_size={POOL}"),
+        *("vip=balanced", "vip.balance_by=extra_info.difficulty", "vip.predictor=beta_table", "vip.budget=8"),
+        *("vip.lower=1", "vip.upper=16", "actor_rollout_ref.rollout.n=1"),
+        *("actor_rollout_ref.actor.ppo_mini_batch_size=8", "trainer.val_before_train=False", "trainer.test_freq=-1"),
         *(override("demo_dir", str(launcher.folder)), "trainer.logger=[console]"),
     ]
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
     return [
-        subprocess.run(command, capture_output=True, text=True, timeout=700, env=environment, check=False)
+        subprocess.run(command, capture_output=True, text=True, timeout=1500, env=environment, check=False)
         for _ in range(2)
     ]
 
@@ -48,3 +56,15 @@ def test_both_checkpoints_are_trained_and_evaluated_once(pipeline, launcher):
     assert len(jobs) == 3
     assert [read_entry(job).attempt for job in jobs] == [1, 1, 1]
     assert "is complete" in second.stderr + second.stdout
+
+
+def test_the_pool_is_drawn_evenly_over_a_field_of_the_data(pipeline, launcher):
+    folder = launcher.folder / "piped"
+    labels = "labels of the training prompts (vip.balance_by=extra_info.difficulty): '1' "
+    assert labels in (folder / LOG_FILE).read_text(errors="replace")
+    steps = read_run(folder).steps
+    assert [step.step for step in steps] == [1, 2]
+    for step in steps:
+        assert len(step.ids) == POOL
+        assert step.requested == step.observed
+        assert sum(step.observed) == step.budget == 8

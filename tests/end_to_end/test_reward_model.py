@@ -6,7 +6,7 @@ import pytest
 
 from verl_vip.recipes.overrides import override
 
-pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 BUDGET = 8 * 8
 

@@ -1,16 +1,27 @@
-"""Stock verl trains real steps through our hooks, is killed, and goes on."""
+"""Stock verl trains real steps through our hooks, is killed, and goes on; what it has saved is evaluated.
 
+All of this is seen from outside, too: no token is shown, and nothing is reached from other machines.
+"""
+
+import json
+import os
 import re
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
+from fixtures.exposure import TOKEN, require_hidden, watch
 
 from verl_vip.state_file import read_state
 from verl_vip.workers.session.run_state import STATE_FILE
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(2400)]
 
 BUDGET = 8 * 8
+EVALUATION_S = 900
 
 
 def test_every_step_spends_the_budget_exactly_as_requested(killed_and_resumed):
@@ -95,3 +106,54 @@ def test_validation_is_recorded_and_taught_to_nobody(killed_and_resumed):
     assert checks[0].step == 0
     assert sum(checks[0].count.values()) > 100
     assert all(0 <= check.accuracy <= 1 for check in checks)
+
+
+def test_a_training_on_a_private_ray_shows_no_token_and_is_reached_from_here_alone(watched):
+    require_hidden(watched.seen, watched.ray_folder, watched.run.folder)
+
+
+@pytest.fixture
+def ray_folder():
+    """Where a private Ray keeps its logs; short, since the names of sockets are."""
+    with tempfile.TemporaryDirectory(prefix="vip-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def test_checkpoints_are_merged_sampled_on_two_engines_and_compared_without_a_token_in_sight(
+    launcher, evaluate, killed_and_resumed, tmp_path, ray_folder
+):
+    _, _, run = killed_and_resumed
+    output = tmp_path / "out"
+    words = evaluate(f"base={launcher.folder / 'model'}", run.folder, "--steps", "4", "--n", "2", "--output", output)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "RAY_TMPDIR": str(ray_folder)}
+    printed, log = tmp_path / "printed", tmp_path / "log"
+    with printed.open("wb") as stdout, log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [*words, "--engines", "2"],
+            env={**environment, "HF_TOKEN": TOKEN, "VLLM_API_KEY": TOKEN},
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    try:
+        seen = watch(process, EVALUATION_S)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
+    assert process.returncode == 0, log.read_text()[-3000:]
+    require_hidden(seen, ray_folder, printed, log, output)
+
+    assert printed.read_text().strip() == str(output / "report.html")
+    data = json.loads((output / "metrics.json").read_text())
+    assert [(one["model"], one["step"]) for one in data["evaluations"]] == [("base", None), ("killed-step4", 4)]
+    assert data["comparisons"][0]["mean"]["problems"] == 252
+    for one in data["evaluations"]:
+        samples = [json.loads(line) for line in (output / one["folder"] / "samples.jsonl").read_text().splitlines()]
+        assert len(samples) == len({(line["problem"], line["sample"]) for line in samples}) == 2 * 252
+        assert {line["finish_reason"] for line in samples} <= {"stop", "length"}
+        assert all(1 <= line["tokens"] <= 16 and line["prompt_tokens"] > 1 for line in samples)
+        even = sum(len(line["text"]) % 2 == 0 for line in samples)
+        assert one["mean"]["value"] == pytest.approx(even / len(samples))
+        assert 0 < even < len(samples)
+    assert (output / "killed-step4" / "model" / "model.safetensors").is_file()

@@ -2,11 +2,11 @@
 
 import psutil
 import pytest
-from ray.cluster_utils import Cluster
+from fixtures.ray_cluster import own_cluster
 
 from verl_vip.records.records import read_run
 
-pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.heavy, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 BUDGET = 8 * 8
 #: A job goes on waiting for a dead node at most so long, in seconds.
@@ -20,14 +20,11 @@ NODE = {"num_cpus": 8, "num_gpus": 1, "object_store_memory": 200_000_000}
 def cluster(monkeypatch):
     # Workers inherit the environment of their node, not of the command that uses the cluster.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
     # The command belongs to a head that trains nothing, so that either of the others can die.
-    head = {**NODE, "num_gpus": 0, "include_dashboard": False}
-    started = Cluster(initialize_head=True, head_node_args=head)
-    started.add_node(**NODE)
-    started.add_node(**NODE)
-    yield started
-    started.shutdown()
+    with own_cluster(**NODE | {"num_gpus": 0}, include_dashboard=False) as started:
+        started.add_node(**NODE)
+        started.add_node(**NODE)
+        yield started
 
 
 def node_without_trainer(cluster):
@@ -63,7 +60,7 @@ def on_both(cluster):
 def test_a_killed_node_ends_the_job_and_a_restart_goes_on(launcher, cluster, uninterrupted):
     first = launcher.start("two_nodes", *on_both(cluster), "trainer.total_training_steps=50")
     try:
-        first.wait_for((first.folder / "latest_checkpointed_iteration.txt").exists)
+        first.wait_for(first.has_saved)
         cluster.remove_node(node_without_trainer(cluster), allow_graceful=False)
         assert first.wait(NOTICED_WITHIN_S) != 0
     finally:
