@@ -1,7 +1,9 @@
 """What tests of several rooms need."""
 
 import gc
+import os
 import subprocess
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -29,6 +31,17 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_starts(request):
+    """The processes of heavy tests start sooner: a fifth of importing verl or vLLM is the collection of garbage."""
+    if not any(item.get_closest_marker("heavy") for item in request.session.items):
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent / "fixtures" / "startup"), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture
