@@ -25,6 +25,7 @@ LEVELS = (
     ("strategies",),
     ("evaluation", "simulation"),
     ("records",),
+    ("forecast",),
     ("reporting",),
     ("evaluate",),
     ("cli",),
