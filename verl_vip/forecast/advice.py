@@ -71,8 +71,8 @@ def advise(forecast: Forecast) -> Advice:
     text = "+vip=rloo for counts by prediction."
     if forecast.teaches.value <= _FEW:
         text += (
-            " Or +vip=prioritized vip.strategy_settings.exponent=4 with a pool of 12 times vip.budget, to choose prompts: "
-            "few of them can teach."
+            " Or, to choose the few prompts that can teach, +vip=prioritized vip.strategy_settings.exponent=4 with a pool "
+            "of 12 times vip.budget."
         )
     elif usual.top_signal.value >= _WORTH_CHOOSING:
         text += " Or +vip=prioritized with a pool of 6 times vip.budget, to choose prompts."

@@ -42,7 +42,8 @@ class Forecast:
         group: The rollouts of a prompt in training that the gains are about.
         group_size: The mean rollouts of a group in the record.
         success: The mean success rate over prompts, at their latest groups.
-        wrong, right, alike: The shares of groups whose rewards are all failures, all successes, and all equal in between.
+        wrong, right, alike: The shares of groups whose rewards are all failures, all successes, and all equal to a value
+            in between.
         pool: The distribution of success probabilities.
         teaches: The share of prompts that can teach.
         hopeless, solved: The shares of prompts below and above the limits of `TEACHES`.

@@ -1,8 +1,8 @@
 """What counts and choices by prediction would do with prompts whose success probabilities are distributed as estimated.
 
 The policy stands still here. A predictor knows of each prompt what `visits` earlier groups told: the posterior
-Beta(1/2 + successes, 1/2 + failures) of the prompt alone. A predictor that also learns from other prompts knows more, and
-one whose prompts drift knows less.
+Beta(1/2 + successes, 1/2 + failures) of the prompt alone. A predictor that also learns from other prompts knows more,
+and one whose prompts drift knows less.
 """
 
 from collections.abc import Sequence

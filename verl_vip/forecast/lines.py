@@ -45,8 +45,8 @@ def _no_signal(forecast: Forecast) -> str:
 def _teaches(forecast: Forecast) -> str:
     low, high = TEACHES
     return (
-        f"{_range(forecast.teaches)} of the prompts have {low:.0%} < p < {high:.0%}; {forecast.hopeless:.0%} are below, "
-        f"{forecast.solved:.0%} above"
+        f"{_range(forecast.teaches)} of the prompts have {low:.0%} < p < {high:.0%}; {forecast.hopeless:.0%} are "
+        f"below, {forecast.solved:.0%} above"
     )
 
 
@@ -59,8 +59,8 @@ def _moved(forecast: Forecast) -> str:
 
 def _counts(usual: Gain, known: Gain, forecast: Forecast) -> str:
     return (
-        f"leave {_range(usual.variance_left)} of the gradient variance of {forecast.group.rollouts} rollouts each, once "
-        f"two groups of a prompt are known; knowing p would leave {_range(known.variance_left)}"
+        f"leave {_range(usual.variance_left)} of the gradient variance of {forecast.group.rollouts} rollouts each, "
+        f"once two groups of a prompt are known; knowing p would leave {_range(known.variance_left)}"
     )
 
 
@@ -76,8 +76,8 @@ def _labels(forecast: Forecast) -> str:
     if effect is None:
         return "no different labels recorded"
     return (
-        f"{len(effect.rows)} labels explain {_range(effect.share)} of how prompts differ; the best quarter by label alone "
-        f"has {effect.top_signal:.2f} times the average signal"
+        f"{len(effect.rows)} labels explain {_range(effect.share)} of how prompts differ; the best quarter by label "
+        f"alone has {effect.top_signal:.1f} times the average signal"
     )
 
 
@@ -86,8 +86,8 @@ def _visits(forecast: Forecast) -> str:
         return "one measurement of each prompt; prediction gains from a prompt's second visit in training on"
     if forecast.visits < 2:
         return (
-            f"{forecast.visits:.1f} a prompt, {forecast.seen_once:.0%} seen once; prediction gains from the second visit "
-            "on"
+            f"{forecast.visits:.1f} a prompt, {forecast.seen_once:.0%} seen once; prediction gains from the second "
+            "visit on"
         )
     return f"{forecast.visits:.1f} a prompt, {forecast.seen_once:.0%} seen once; enough for prediction to learn from"
 

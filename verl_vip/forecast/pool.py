@@ -1,6 +1,7 @@
 """Which share of a pool of prompts can teach, and how it moved."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def teaching_windows(outcomes: PromptOutcomes, most: int) -> list[Window]:
         return []
     edges = np.quantile(outcomes.step, np.linspace(0, 1, count + 1))
     found = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = (outcomes.step >= low) & ((outcomes.step < high) | (high == edges[-1]))
         if inside.any():
             mine = outcomes.select(inside)

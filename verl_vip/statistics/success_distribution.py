@@ -8,8 +8,8 @@ is solved by the constrained Newton method (Wang, JRSS B 2007).
 
 Few rollouts do not determine G: with n of each prompt, only its first n moments. The interval of a share therefore has
 to hold all values that the counts leave possible. It is the profile likelihood interval: all shares for which some G
-explains the counts to within 1.92 of the largest log likelihood, half of the 95 % quantile of chi-square with one degree
-of freedom. It is wide with few rollouts of each prompt, and short with many.
+explains the counts to within 1.92 of the largest log likelihood, half of the 95 % quantile of chi-square with one
+degree of freedom. It is wide with few rollouts of each prompt, and short with many.
 """
 
 from collections.abc import Callable
@@ -94,7 +94,8 @@ class SuccessDistribution:
         """Return `size` probabilities that are spread as the distribution is, in ascending order."""
         positions = (np.arange(size) + 0.5) / size
         rows = np.searchsorted(np.cumsum(self.weight), positions).clip(0, len(GRID) - 1)
-        return GRID[rows]
+        chosen: FloatArray = GRID[rows]
+        return chosen
 
     def _profile(self, member: NDArray[np.int64], masses: FloatArray) -> tuple[float, FloatArray]:
         """Return the largest log likelihood with given masses of groups of points, and the weights that reach it.
@@ -184,7 +185,8 @@ def _newton(
     def rescaled(weight: FloatArray) -> FloatArray:
         sums = groups @ weight
         factor = masses / np.where(sums > 0, sums, 1.0)
-        return np.where((sums > 0)[member], weight * factor[member], even)
+        scaled: FloatArray = np.where((sums > 0)[member], weight * factor[member], even)
+        return scaled
 
     heavy = 100 * np.sqrt(frequency.sum())
     root = np.sqrt(frequency)
