@@ -20,6 +20,8 @@ from verl_vip.records.outcomes import OutcomeSource, SourceKind
 from verl_vip.statistics.intervals import Estimate
 from verl_vip.statistics.success_distribution import GRID, SuccessDistribution
 
+#: With a smaller share of prompts that can teach, no choice of counts or prompts helps.
+HARDLY_ANY = 0.02
 #: Rollouts of a prompt in training if the record is no training run: verl's examples of GRPO have 5 to 16.
 _USUAL_ROLLOUTS = 8
 #: Numbers of earlier groups of a prompt for which gains are estimated; None stands for a known probability.
@@ -42,12 +44,13 @@ class Forecast:
         group: The rollouts of a prompt in training that the gains are about.
         group_size: The mean rollouts of a group in the record.
         success: The mean success rate over prompts, at their latest groups.
-        wrong, right, alike: The shares of groups whose rewards are all failures, all successes, and all equal to a value
-            in between.
+        wrong, right, alike: The shares of groups whose rewards are all failures, all successes, and all equal to a
+            value in between.
         pool: The distribution of success probabilities.
         teaches: The share of prompts that can teach.
         hopeless, solved: The shares of prompts below and above the limits of `TEACHES`.
-        gains: The gains for `VISITS`; empty if the record cannot tell, having one rollout of most prompts.
+        gains: The gains for `VISITS`; empty if the record cannot tell, having one rollout of most prompts, or if hardly
+            any prompt can teach.
         labels: The effect of labels; None without different labels.
         visits: Mean number of groups of a prompt.
         seen_once: The share of prompts with a single group.
@@ -111,6 +114,8 @@ def make_forecast(source: OutcomeSource, rollouts: int | None = None) -> Forecas
     pool = estimate_pool(found)
     wrong, right, alike = without_signal(found)
     low, high = TEACHES
+    teaches = pool.share(low, high)
+    can_tell = np.median(trials) > 1 and teaches.high >= HARDLY_ANY
     return Forecast(
         path=source.path,
         kind=source.kind,
@@ -126,10 +131,10 @@ def make_forecast(source: OutcomeSource, rollouts: int | None = None) -> Forecas
         right=right,
         alike=alike,
         pool=pool,
-        teaches=pool.share(low, high),
+        teaches=teaches,
         hopeless=float(pool.weight[low >= GRID].sum()),
         solved=float(pool.weight[high <= GRID].sum()),
-        gains=estimate_gains(pool, group, VISITS) if np.median(trials) > 1 else (),
+        gains=estimate_gains(pool, group, VISITS) if can_tell else (),
         labels=label_effect(latest.labels, successes, trials),
         visits=len(found.prompt) / len(found.keys),
         seen_once=float(np.mean(found.visits == 1)),

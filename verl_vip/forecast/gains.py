@@ -26,9 +26,6 @@ SERVED = 0.25
 _PRIOR = 0.5
 #: With less variance of a reward than this on average, there is nothing to gain anywhere.
 _NOTHING = 1e-6
-#: From here on there is too little to gain to be worth a change: the variance that remains, and the signal of the best
-#: quarter relative to the average.
-_LITTLE_VARIANCE, _LITTLE_SIGNAL = 0.95, 1.15
 
 
 @dataclass(frozen=True)
@@ -66,11 +63,6 @@ def estimate_gains(pool: SuccessDistribution, group: Group, visits: Sequence[int
     share = pool.share(*TEACHES)
     pools = [pool, *(pool.with_share(*TEACHES, limit) for limit in share.limits)]
     return tuple(_gain(pools, group, count) for count in visits)
-
-
-def has_nothing_to_gain(known: Gain) -> bool:
-    """Return whether even known success probabilities would change next to nothing: the data is filtered."""
-    return known.variance_left.low >= _LITTLE_VARIANCE and known.top_signal.high <= _LITTLE_SIGNAL
 
 
 def _gain(pools: Sequence[SuccessDistribution], group: Group, visits: int | None) -> Gain:

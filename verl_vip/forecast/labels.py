@@ -33,11 +33,13 @@ class LabelEffect:
         rows: The labels, the largest first.
         share: The share of the variance of p over prompts that lies between labels, with a 95 % bootstrap interval over
             prompts.
+        even_signal: The mean p(1-p) of a draw that is even over the labels, relative to all prompts.
         top_signal: The mean p(1-p) of a quarter of the prompts, chosen by their label's mean alone, relative to all.
     """
 
     rows: tuple[LabelRow, ...]
     share: Estimate
+    even_signal: float
     top_signal: float
 
 
@@ -80,7 +82,12 @@ def label_effect(labels: tuple[str, ...], successes: FloatArray, trials: NDArray
         for name, count, success, strength in zip(names, sizes, *means, strict=True)
     ]
     rows.sort(key=lambda row: -row.prompts)
-    return LabelEffect(tuple(rows), Estimate(value, min(float(low), value), max(float(high), value)), _top(rows))
+    share = Estimate(value, min(float(low), value), max(float(high), value))
+    mean = float(signal.mean())
+    if mean <= 0:
+        return LabelEffect(tuple(rows), share, 1.0, 1.0)
+    even = float(np.mean([row.signal for row in rows]))
+    return LabelEffect(tuple(rows), share, even / mean, _best_quarter(rows) / mean)
 
 
 def _between(member: NDArray[np.int64], groups: int, rate: FloatArray, noise: FloatArray) -> float:
@@ -96,11 +103,11 @@ def _between(member: NDArray[np.int64], groups: int, rate: FloatArray, noise: Fl
     return float(np.clip(between / total, 0, 1)) if total > 0 else 0.0
 
 
-def _top(rows: list[LabelRow]) -> float:
+def _best_quarter(rows: list[LabelRow]) -> float:
+    """Return the mean p(1-p) of the quarter of the prompts whose labels have the most."""
     wanted = SERVED * sum(row.prompts for row in rows)
-    mean = sum(row.prompts * row.signal for row in rows) / sum(row.prompts for row in rows)
     left, total = wanted, 0.0
     for row in sorted(rows, key=lambda row: -row.signal):
         taken = min(left, row.prompts)
         total, left = total + taken * row.signal, left - taken
-    return total / wanted / mean if mean > 0 else 1.0
+    return total / wanted

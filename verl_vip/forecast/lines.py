@@ -1,24 +1,26 @@
 """The forecast as ten lines of text."""
 
 from verl_vip.forecast.advice import advise
-from verl_vip.forecast.forecast import Forecast
+from verl_vip.forecast.forecast import HARDLY_ANY, Forecast
 from verl_vip.forecast.gains import Gain
 from verl_vip.forecast.pool import TEACHES
 from verl_vip.statistics.intervals import Estimate
 
+_NOTHING = "nothing to gain where no prompt can teach"
 _TOO_FEW = "not known: one rollout of a prompt does not show how prompts differ"
 
 
 def forecast_lines(forecast: Forecast) -> list[tuple[str, str]]:
     """Return the heading and the text of each line, ten of them."""
     usual, known = forecast.gain(2), forecast.gain(None)
+    unknown = _NOTHING if forecast.teaches.high < HARDLY_ANY else _TOO_FEW
     return [
         ("record", _record(forecast)),
         ("groups without signal", _no_signal(forecast)),
         ("prompts that can teach", _teaches(forecast)),
         ("during the record", _moved(forecast)),
-        ("counts by prediction", _TOO_FEW if usual is None or known is None else _counts(usual, known, forecast)),
-        ("choosing prompts", _TOO_FEW if usual is None or known is None else _choice(usual, known)),
+        ("counts by prediction", unknown if usual is None or known is None else _counts(usual, known, forecast)),
+        ("choosing prompts", unknown if usual is None or known is None else _choice(usual, known)),
         ("labels", _labels(forecast)),
         ("visits", _visits(forecast)),
         ("not read", _not_read(forecast)),
@@ -31,8 +33,8 @@ def _record(forecast: Forecast) -> str:
     steps = f", steps {first} to {last}" if forecast.is_training else ""
     graded = "; rewards are graded, and counted as shares of success" if forecast.graded else ""
     return (
-        f"{forecast.kind.value}, {forecast.prompts:,} prompts, {forecast.groups:,} groups of "
-        f"{forecast.group_size:.3g} rollouts{steps}; mean success {forecast.success:.0%}{graded}"
+        f"{forecast.kind.value}, {forecast.prompts:,} prompts, {forecast.groups:,} groups with "
+        f"{forecast.group_size:.3g} rollouts on average{steps}; mean success {forecast.success:.0%}{graded}"
     )
 
 
@@ -51,6 +53,8 @@ def _teaches(forecast: Forecast) -> str:
 
 
 def _moved(forecast: Forecast) -> str:
+    if not forecast.gains:
+        return "not known" if forecast.teaches.high >= HARDLY_ANY else "no prompt could teach"
     if not forecast.windows:
         return "one state of the policy" if not forecast.is_training else "too few groups to show how that moved"
     parts = [f"steps {one.first}-{one.last} {_range(one.teaches)}" for one in forecast.windows]
@@ -76,8 +80,8 @@ def _labels(forecast: Forecast) -> str:
     if effect is None:
         return "no different labels recorded"
     return (
-        f"{len(effect.rows)} labels explain {_range(effect.share)} of how prompts differ; the best quarter by label "
-        f"alone has {effect.top_signal:.1f} times the average signal"
+        f"{len(effect.rows)} labels explain {_range(effect.share)} of how prompts differ; a draw even over them has "
+        f"{effect.even_signal:.1f} times the average signal, the best quarter by label {effect.top_signal:.1f} times"
     )
 
 

@@ -148,8 +148,9 @@ def _likelihood(won: FloatArray, total: FloatArray) -> FloatArray:
         right = np.where(won[:, None] > 0, won[:, None] * np.log(GRID), 0.0)
         lost = (total - won)[:, None]
         wrong = np.where(lost > 0, lost * np.log1p(-GRID), 0.0)
-    logs: FloatArray = right + wrong
-    return np.exp(logs - logs.max(axis=1, keepdims=True))
+    logs = right + wrong
+    relative: FloatArray = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return relative
 
 
 def _smooth(likelihood: FloatArray, frequency: FloatArray, start: FloatArray, enough: float) -> FloatArray:
@@ -183,7 +184,7 @@ def _newton(
     even = masses @ (groups / groups.sum(axis=1, keepdims=True))
 
     def rescaled(weight: FloatArray) -> FloatArray:
-        sums = groups @ weight
+        sums: FloatArray = groups @ weight
         factor = masses / np.where(sums > 0, sums, 1.0)
         scaled: FloatArray = np.where((sums > 0)[member], weight * factor[member], even)
         return scaled
