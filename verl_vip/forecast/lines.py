@@ -3,7 +3,7 @@
 from verl_vip.forecast.advice import advise
 from verl_vip.forecast.forecast import HARDLY_ANY, Forecast
 from verl_vip.forecast.gains import Gain
-from verl_vip.forecast.pool import TEACHES
+from verl_vip.forecast.pool import TEACHES, Window
 from verl_vip.statistics.intervals import Estimate
 
 _NOTHING = "nothing to gain where no prompt can teach"
@@ -57,8 +57,11 @@ def _moved(forecast: Forecast) -> str:
         return "not known" if forecast.teaches.high >= HARDLY_ANY else "no prompt could teach"
     if not forecast.windows:
         return "one state of the policy" if not forecast.is_training else "too few groups to show how that moved"
-    parts = [f"steps {one.first}-{one.last} {_range(one.teaches)}" for one in forecast.windows]
-    return "could teach: " + ", ".join(parts)
+    return "could teach: " + ", ".join(f"{_steps(one)} {_range(one.teaches)}" for one in forecast.windows)
+
+
+def _steps(window: Window) -> str:
+    return f"step {window.first}" if window.first == window.last else f"steps {window.first}-{window.last}"
 
 
 def _counts(usual: Gain, known: Gain, forecast: Forecast) -> str:
