@@ -20,7 +20,6 @@ from benchmarks.real_records.record import BATCH, RATED, ROLLOUTS, Placement, Re
 from benchmarks.real_records.scores import Sums, estimate, score, sums_by_prompt
 from verl_vip.forecast.advice import advise
 from verl_vip.forecast.forecast import Forecast, make_forecast
-from verl_vip.forecast.lines import forecast_lines
 from verl_vip.forecast.pool import TEACHES
 from verl_vip.prediction.contract import Prediction
 from verl_vip.records.outcomes import KeyKind, OutcomeBuilder, OutcomeSource, SourceKind
@@ -65,7 +64,6 @@ def first_visits(record: RecordedRun, visits: int) -> OutcomeSource:
 
 def _described(forecast: Forecast) -> dict[str, Any]:
     return {
-        "lines": dict(forecast_lines(forecast)),
         "verdict": advise(forecast).verdict.name,
         "without_signal": round(forecast.wrong + forecast.right + forecast.alike, 5),
         "teaches": _plain(forecast.teaches),

@@ -18,10 +18,19 @@ from verl_vip.evaluation.finished import EVALUATION_FILES, read_finished
 from verl_vip.records.count_tables import CountColumns, read_counts
 from verl_vip.records.folders import folders_below
 from verl_vip.records.outcomes import KeyKind, OutcomeBuilder, OutcomeSource, SourceKind
-from verl_vip.records.records import RECORDS_FILE, read_run
+from verl_vip.records.records import RECORDS_FILE, RunRecords, read_run
 from verl_vip.records.rollout_dumps import dump_steps, read_dumps
 
-__all__ = ["CountColumns", "FoundOutcomes", "KeyKind", "OutcomeSource", "ReadSettings", "SourceKind", "read_outcomes"]
+__all__ = [
+    "CountColumns",
+    "FoundOutcomes",
+    "KeyKind",
+    "OutcomeSource",
+    "ReadSettings",
+    "SourceKind",
+    "outcomes_of",
+    "read_outcomes",
+]
 
 
 @dataclass(frozen=True)
@@ -143,13 +152,17 @@ def _read(place: _Place, settings: ReadSettings) -> OutcomeSource:
         case SourceKind.COUNTS:
             return read_counts(place.path, settings.columns, label, limits, texts)
         case SourceKind.RUN:
-            return _read_records(place.path)
+            return outcomes_of(read_run(place.path))
         case SourceKind.EVALUATION:
             return _read_evaluation(place.path)
 
 
-def _read_records(path: Path) -> OutcomeSource:
-    run = read_run(path)
+def outcomes_of(run: RunRecords) -> OutcomeSource:
+    """Return what the prompts of a run earned.
+
+    Raises:
+        InvalidInputError: If no rollout returned a reward.
+    """
     builder = OutcomeBuilder(KeyKind.PROMPT_ID)
     for record in run.steps:
         pairs = zip(record.successes, record.observed, strict=True)
@@ -158,7 +171,7 @@ def _read_records(path: Path) -> OutcomeSource:
         for key, label, won, count, differs in zip(*columns, strict=True):
             if count:
                 builder.add(key, record.step, won, count, differs, label)
-    return builder.source(path, SourceKind.RUN, ())
+    return builder.source(run.path, SourceKind.RUN, ())
 
 
 def _read_evaluation(path: Path) -> OutcomeSource:
