@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from verl_vip.forecast.forecast import HARDLY_ANY, Forecast
+from verl_vip.forecast.forecast import Forecast
 from verl_vip.forecast.gains import Gain
 from verl_vip.forecast.labels import LabelEffect
 from verl_vip.statistics.intervals import Estimate
@@ -12,7 +12,7 @@ from verl_vip.statistics.intervals import Estimate
 _FEW = 0.2
 #: With at least this share, the data is filtered if knowing the probabilities gains next to nothing.
 _NEARLY_ALL = 0.9
-#: Counts are worth moving if this much of the gradient variance is left at most.
+#: Counts are worth moving if this much of the gradient variance is left at most, once two groups are known.
 _WORTH_MOVING = 0.95
 #: Prompts are worth choosing if a quarter of them has this much more signal than the average.
 _WORTH_CHOOSING = 1.5
@@ -58,7 +58,7 @@ def is_filtered(teaches: Estimate, known: Gain) -> bool:
 def advise(forecast: Forecast) -> Advice:
     """Return what to set."""
     known, usual = forecast.gain(None), forecast.gain(2)
-    if forecast.teaches.high < HARDLY_ANY:
+    if forecast.has_no_signal:
         return _no_signal(forecast)
     if known is None or usual is None:
         return Advice(
@@ -73,10 +73,10 @@ def _where_prompts_differ(forecast: Forecast, known: Gain, usual: Gain) -> Advic
         return Advice(
             Verdict.FILTERED, "Nothing: filtered data. Nearly all prompts can teach alike, so expect no gain."
         )
-    moving = known.variance_left.value <= _WORTH_MOVING
-    choosing = known.top_signal.value >= _WORTH_CHOOSING
+    moving = usual.variance_left.value <= _WORTH_MOVING
+    choosing = usual.top_signal.value >= _WORTH_CHOOSING
     if not (moving or choosing):
-        return Advice(Verdict.LITTLE, "Nothing: even known success probabilities would gain little.")
+        return Advice(Verdict.LITTLE, "Nothing: prompts differ too little for prediction to gain much.")
     if forecast.labels is not None and (by_label := _by_label(forecast.labels, usual)) is not None:
         return by_label
     if forecast.is_training and forecast.visits < _ONE_PASS:

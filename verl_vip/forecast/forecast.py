@@ -20,8 +20,8 @@ from verl_vip.records.outcomes import OutcomeSource, SourceKind
 from verl_vip.statistics.intervals import Estimate
 from verl_vip.statistics.success_distribution import GRID, SuccessDistribution
 
-#: With a smaller share of prompts that can teach, no choice of counts or prompts helps.
-HARDLY_ANY = 0.02
+#: With a smaller share of prompts that can teach, no choice of counts or prompts helps: at most, and as estimated.
+_HARDLY_ANY, _NONE = 0.02, 0.002
 #: Rollouts of a prompt in training if the record is no training run: verl's examples of GRPO have 5 to 16.
 _USUAL_ROLLOUTS = 8
 #: Numbers of earlier groups of a prompt for which gains are estimated; None stands for a known probability.
@@ -87,9 +87,18 @@ class Forecast:
         """Whether the record has several steps, so that its visits are those of a run."""
         return self.steps[0] < self.steps[1]
 
+    @property
+    def has_no_signal(self) -> bool:
+        """Whether hardly any prompt can teach."""
+        return _hardly_any(self.teaches)
+
     def gain(self, visits: int | None) -> Gain | None:
         """Return the gain after some visits, or with known probabilities; None if the record cannot tell."""
         return next((gain for gain in self.gains if gain.visits == visits), None)
+
+
+def _hardly_any(teaches: Estimate) -> bool:
+    return teaches.high < _HARDLY_ANY or teaches.value < _NONE
 
 
 def make_forecast(source: OutcomeSource, rollouts: int | None = None) -> Forecast:
@@ -115,7 +124,7 @@ def make_forecast(source: OutcomeSource, rollouts: int | None = None) -> Forecas
     wrong, right, alike = without_signal(found)
     low, high = TEACHES
     teaches = pool.share(low, high)
-    can_tell = np.median(trials) > 1 and teaches.high >= HARDLY_ANY
+    can_tell = np.median(trials) > 1 and not _hardly_any(teaches)
     return Forecast(
         path=source.path,
         kind=source.kind,

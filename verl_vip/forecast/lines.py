@@ -1,7 +1,7 @@
 """The forecast as ten lines of text."""
 
 from verl_vip.forecast.advice import advise
-from verl_vip.forecast.forecast import HARDLY_ANY, Forecast
+from verl_vip.forecast.forecast import Forecast
 from verl_vip.forecast.gains import Gain
 from verl_vip.forecast.pool import TEACHES, Window
 from verl_vip.statistics.intervals import Estimate
@@ -13,7 +13,7 @@ _TOO_FEW = "not known: one rollout of a prompt does not show how prompts differ"
 def forecast_lines(forecast: Forecast) -> list[tuple[str, str]]:
     """Return the heading and the text of each line, ten of them."""
     usual, known = forecast.gain(2), forecast.gain(None)
-    unknown = _NOTHING if forecast.teaches.high < HARDLY_ANY else _TOO_FEW
+    unknown = _NOTHING if forecast.has_no_signal else _TOO_FEW
     return [
         ("record", _record(forecast)),
         ("groups without signal", _no_signal(forecast)),
@@ -54,7 +54,7 @@ def _teaches(forecast: Forecast) -> str:
 
 def _moved(forecast: Forecast) -> str:
     if not forecast.gains:
-        return "not known" if forecast.teaches.high >= HARDLY_ANY else "no prompt could teach"
+        return "no prompt could teach" if forecast.has_no_signal else "not known"
     if not forecast.windows:
         return "one state of the policy" if not forecast.is_training else "too few groups to show how that moved"
     return "could teach: " + ", ".join(f"{_steps(one)} {_range(one.teaches)}" for one in forecast.windows)

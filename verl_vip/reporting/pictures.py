@@ -11,8 +11,8 @@ from verl_vip.reporting.curves import Groups
 from verl_vip.reporting.forecast_plots import plot_teaching
 from verl_vip.reporting.page import Picture
 from verl_vip.reporting.pareto import Outcome, plot_pareto
+from verl_vip.reporting.run_pool import run_windows
 from verl_vip.reporting.seeds import spent_tokens
-from verl_vip.reporting.run_pool import teaching_pool
 from verl_vip.reporting.style import draw
 
 Part = Literal["accuracy", "rollouts", "predictions"]
@@ -177,16 +177,16 @@ def _group_pictures(groups: Groups) -> Pictures:
 
 
 def _teaching_pictures(run: RunRecords) -> list[Picture]:
-    pool = teaching_pool(run)
-    if pool is None or len(pool.windows) < 2:
+    windows = run_windows(run)
+    if not windows:
         return []
     return [
         Picture(
             "teaching",
             "Prompts that can teach",
-            f"Share of the prompts served whose success probability lies between {TEACHES[0]:.0%} and {TEACHES[1]:.0%}, "
-            "with 95% intervals; estimated from up to 16 rollouts of each.",
-            draw(plot_teaching, pool.windows),
+            f"Share of the prompts served with a success probability between {TEACHES[0]:.0%} and {TEACHES[1]:.0%}, "
+            "with 95% intervals; estimated from the latest rollouts of each prompt.",
+            draw(plot_teaching, windows),
         )
     ]
 

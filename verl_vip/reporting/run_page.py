@@ -117,18 +117,12 @@ def _headlines(run: RunRecords, summary: Summary) -> list[str]:
 
 
 def _teaching_card(run: RunRecords) -> str:
-    """Return how many of the prompts can teach, how that moved, and whether choosing has anything left to gain."""
+    """Return how many of the prompts can teach, and whether choosing among them has anything left to gain."""
     pool = teaching_pool(run)
     if pool is None:
         return card("Prompts that can teach", MISSING, "one rollout of a prompt does not show how prompts differ")
     value, low, high = (percent(share, 0) for share in (pool.teaches.value, *pool.teaches.limits))
     detail = f"of the prompts served, at the end of the run; between {low} and {high}"
-    if len(pool.windows) > 1:
-        first, last = pool.windows[0], pool.windows[-1]
-        detail += (
-            f"; {percent(first.teaches.value, 0)} in steps {first.first}-{first.last}, "
-            f"{percent(last.teaches.value, 0)} in steps {last.first}-{last.last}"
-        )
     if pool.is_filtered:
         detail += ". Filtered data: nearly all prompts can teach alike, so that selection has nothing left to gain"
     return card("Prompts that can teach", value, detail)

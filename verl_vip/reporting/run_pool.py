@@ -20,12 +20,10 @@ class TeachingPool:
 
     Attributes:
         teaches: The share that can teach, at the latest visit to each prompt.
-        windows: The same over training.
         is_filtered: Whether even known success probabilities would gain next to nothing.
     """
 
     teaches: Estimate
-    windows: tuple[Window, ...]
     is_filtered: bool
 
 
@@ -41,4 +39,13 @@ def teaching_pool(run: RunRecords) -> TeachingPool | None:
     pool = estimate_pool(outcomes)
     teaches = pool.share(*TEACHES)
     (known,) = estimate_gains(pool, Group(max(2, round(float(outcomes.trials.mean())))), [None])
-    return TeachingPool(teaches, tuple(teaching_windows(outcomes, _WINDOWS)), is_filtered(teaches, known))
+    return TeachingPool(teaches, is_filtered(teaches, known))
+
+
+def run_windows(run: RunRecords) -> tuple[Window, ...]:
+    """Return the share of prompts that can teach over training; empty if the run is too short to show it.
+
+    Args:
+        run: A run with at least one rollout.
+    """
+    return tuple(teaching_windows(outcomes_of(run).outcomes, _WINDOWS))

@@ -73,7 +73,7 @@ class SuccessDistribution:
             InvalidInputError: If no point of the grid, or every point, lies between the limits.
         """
         inside = _between(low, high)
-        value = float(self.weight[inside].sum())
+        value = float(self.weight[inside].sum().clip(0, 1))
 
         def drop(share: float) -> float:
             return self.most_likely - self._profile(inside.astype(np.int64), np.array([1 - share, share]))[0]
