@@ -86,7 +86,7 @@ def _previous_two(record: RecordedRun, end: int, generator: torch.Generator) -> 
     """Score predictions of visits `SEEN + 1` to `end` that know the two visits before each."""
     rows, visits = [], []
     for visit in range(SEEN, end):
-        there = torch.tensor([row for row, won in enumerate(record.successes) if len(won) > visit])
+        there = torch.tensor([row for row, won in enumerate(record.successes) if len(won) > visit], dtype=torch.int64)
         order = there[torch.randperm(len(there), generator=generator)]
         whole = order[: len(order) // BATCH * BATCH].reshape(-1, BATCH)
         rows.append(whole)
