@@ -77,7 +77,7 @@ def _where_prompts_differ(forecast: Forecast, known: Gain, usual: Gain) -> Advic
     choosing = usual.top_signal.value >= _WORTH_CHOOSING
     if not (moving or choosing):
         return Advice(Verdict.LITTLE, "Nothing: prompts differ too little for prediction to gain much.")
-    if forecast.labels is not None and (by_label := _by_label(forecast.labels, usual)) is not None:
+    if forecast.labels is not None and (by_label := _by_label(forecast, forecast.labels, usual)) is not None:
         return by_label
     if forecast.is_training and forecast.visits < _ONE_PASS:
         return Advice(
@@ -95,16 +95,17 @@ def _no_signal(forecast: Forecast) -> Advice:
     )
 
 
-def _by_label(labels: LabelEffect, usual: Gain) -> Advice | None:
+def _by_label(forecast: Forecast, labels: LabelEffect, usual: Gain) -> Advice | None:
     """Return what labels do nearly as well as prediction; None if they do not."""
     enough = max(_NEARLY * usual.top_signal.value, _FILTERED_SIGNAL)
     if labels.even_signal >= enough:
+        strategy, groups = ("balanced_clusters", "clusters") if forecast.clustered else ("balanced", "labels")
         return Advice(
             Verdict.BALANCE,
-            "+vip=balanced vip.strategy=balanced '~vip.strategy_settings', which needs no prediction: a draw even over "
-            "the labels does nearly as well.",
+            f"+vip=balanced vip.strategy={strategy} '~vip.strategy_settings', which needs no prediction: a draw even "
+            f"over the {groups} does nearly as well.",
         )
-    if labels.top_signal >= enough:
+    if labels.top_signal >= enough and not forecast.clustered:
         worst = min(labels.rows, key=lambda row: row.signal)
         return Advice(
             Verdict.LABELS,

@@ -16,6 +16,7 @@ from verl_vip.forecast.pool import (
     teaching_windows,
     without_signal,
 )
+from verl_vip.forecast.text_clusters import cluster_texts
 from verl_vip.records.outcomes import OutcomeSource, SourceKind
 from verl_vip.statistics.intervals import Estimate
 from verl_vip.statistics.success_distribution import GRID, SuccessDistribution
@@ -51,7 +52,8 @@ class Forecast:
         hopeless, solved: The shares of prompts below and above the limits of `TEACHES`.
         gains: The gains for `VISITS`; empty if the record cannot tell, having one rollout of most prompts, or if hardly
             any prompt can teach.
-        labels: The effect of labels; None without different labels.
+        labels: The effect of labels, or of clusters of the texts if there are no labels; None without either.
+        clustered: Whether `labels` are clusters.
         visits: Mean number of groups of a prompt.
         seen_once: The share of prompts with a single group.
         windows: The share of prompts that can teach over training.
@@ -77,6 +79,7 @@ class Forecast:
     solved: float
     gains: tuple[Gain, ...]
     labels: LabelEffect | None
+    clustered: bool
     visits: float
     seen_once: float
     windows: tuple[Window, ...]
@@ -125,6 +128,10 @@ def make_forecast(source: OutcomeSource, rollouts: int | None = None) -> Forecas
     low, high = TEACHES
     teaches = pool.share(low, high)
     can_tell = np.median(trials) > 1 and not _hardly_any(teaches)
+    labels = label_effect(latest.labels, successes, trials)
+    clustered = labels is None and bool(latest.texts) and bool(clusters := cluster_texts(latest.texts))
+    if clustered:
+        labels = label_effect(clusters, successes, trials)
     return Forecast(
         path=source.path,
         kind=source.kind,
@@ -144,7 +151,8 @@ def make_forecast(source: OutcomeSource, rollouts: int | None = None) -> Forecas
         hopeless=float(pool.weight[low >= GRID].sum()),
         solved=float(pool.weight[high <= GRID].sum()),
         gains=estimate_gains(pool, group, VISITS) if can_tell else (),
-        labels=label_effect(latest.labels, successes, trials),
+        labels=labels,
+        clustered=clustered,
         visits=len(found.prompt) / len(found.keys),
         seen_once=float(np.mean(found.visits == 1)),
         windows=tuple(teaching_windows(found, _WINDOWS)),

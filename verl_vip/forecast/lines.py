@@ -81,10 +81,11 @@ def _choice(usual: Gain, known: Gain) -> str:
 def _labels(forecast: Forecast) -> str:
     effect = forecast.labels
     if effect is None:
-        return "no different labels recorded"
+        return "no different labels recorded, and too few texts to cluster"
+    groups = "clusters of the texts" if forecast.clustered else "labels"
     return (
-        f"{len(effect.rows)} labels explain {_range(effect.share)} of how prompts differ; a draw even over them has "
-        f"{effect.even_signal:.1f} times the average signal, the best quarter by label {effect.top_signal:.1f} times"
+        f"{len(effect.rows)} {groups} explain {_range(effect.share)} of how prompts differ; a draw even over them has "
+        f"{effect.even_signal:.1f} times the average signal, the best quarter by them {effect.top_signal:.1f} times"
     )
 
 

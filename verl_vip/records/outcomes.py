@@ -242,7 +242,7 @@ class OutcomeBuilder:
             if seen.low < low - slack or seen.high > high + slack:
                 of_source = f" of source {label!r}" if label else ""
                 raise InvalidInputError(
-                    f"{path} has rewards from {seen.low:g} to {seen.high:g}{of_source}, outside the reward range "
-                    f"[{low:g}, {high:g}]; give the rewards of a failed and of a solved rollout."
+                    f"{path} has rewards from {seen.low:g} to {seen.high:g}, outside the reward range "
+                    f"[{low:g}, {high:g}]{of_source}; give the rewards of a failed and of a solved rollout."
                 )
         return dict.fromkeys(self._seen, (low, high))

@@ -67,7 +67,7 @@ def _body(forecast: Forecast, pictures: Sequence[Picture]) -> str:
             section("In ten lines", sentences(lines)),
             section("How to read it", gallery(pictures), note=_READING),
             section("Gains", _gains_table(forecast)),
-            section("Labels", _labels_table(forecast)),
+            section("Clusters of the texts" if forecast.clustered else "Labels", _labels_table(forecast)),
             section("What could not be read", sentences(list(forecast.left_out))),
         ]
     )
@@ -165,4 +165,4 @@ def _labels_table(forecast: Forecast) -> str:
         [row.label or "(no label)", f"{row.prompts:,}", percent(row.success), number(row.signal, 3)]
         for row in forecast.labels.rows
     ]
-    return table(["label", "prompts", "mean success", "mean p(1-p)"], rows)
+    return table(["cluster" if forecast.clustered else "label", "prompts", "mean success", "mean p(1-p)"], rows)

@@ -1,6 +1,7 @@
 """The forecast of any mixture of records, as text and as a page."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from verl_vip.errors import ConfigError
@@ -33,7 +34,7 @@ def forecast_records(
         InvalidInputError: If nothing can be read, or `rollouts` is below 2.
         StateError: If the page cannot be written.
     """
-    found = read_outcomes(paths, settings)
+    found = read_outcomes(paths, replace(settings or ReadSettings(), with_texts=True))
     forecasts = [make_forecast(source, rollouts) for source in found.sources]
     texts = []
     for forecast in forecasts:
