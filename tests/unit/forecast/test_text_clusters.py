@@ -17,11 +17,8 @@ WORDS = {
 
 
 def text_of(topic, rng):
-    return (
-        "user\nFind the "
-        + " ".join(rng.choice(WORDS[topic], 6))
-        + f" {' '.join(str(number) for number in rng.integers(100, size=3))}\nassistant"
-    )
+    numbers = " ".join(str(number) for number in rng.integers(100, size=3))
+    return f"user\nFind the {' '.join(rng.choice(WORDS[topic], 6))} {numbers}\nassistant"
 
 
 def test_topics_are_told_apart():
