@@ -1,9 +1,11 @@
 """`verl-vip forecast`."""
 
 import argparse
+import re
 from pathlib import Path
 
 from verl_vip.cli.command import Command
+from verl_vip.errors import ConfigError
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,16 +42,36 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--successes", metavar="COLUMN", help="of a Parquet file: each prompt's successes (default: a usual name)"
     )
     parser.add_argument(
-        "--trials", metavar="COLUMN", help="of a Parquet file: each prompt's rollouts, or their number for all prompts"
+        "--trials",
+        type=_column_or_number,
+        metavar="COLUMN",
+        help="of a Parquet file: each prompt's rollouts, or their number for all prompts",
     )
 
 
 def _run(options: argparse.Namespace) -> int:
-    from verl_vip.reporting.forecast_report import forecast_records, read_settings
+    from verl_vip.records.outcome_sources import CountColumns, ReadSettings
+    from verl_vip.reporting.forecast_report import forecast_records
 
-    settings = read_settings(options.label, options.reward_range, options.successes, options.trials)
+    settings = ReadSettings(
+        CountColumns(options.successes, options.trials), options.label, _reward_range(options.reward_range)
+    )
     print(forecast_records(options.paths, options.output, rollouts=options.rollouts, settings=settings))
     return 0
+
+
+def _reward_range(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        failed, solved = map(float, text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--reward-range takes two numbers such as -1,1; got {text!r}.") from error
+    return failed, solved
+
+
+def _column_or_number(text: str) -> str | int:
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else text
 
 
 FORECAST = Command(

@@ -8,6 +8,7 @@
 - Parquet files with counts.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,8 @@ class ReadSettings:
     with_texts: bool = False
 
     def __post_init__(self) -> None:
-        if self.reward_range is not None and not self.reward_range[0] < self.reward_range[1]:
+        # A comparison with NaN is false.
+        if self.reward_range is not None and not -math.inf < self.reward_range[0] < self.reward_range[1] < math.inf:
             raise InvalidInputError(
                 "a reward range is the reward of a failed rollout and the higher one of a solved rollout; got "
                 f"{list(self.reward_range)}."

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from fixtures.outcomes import source_of
 
-from verl_vip.errors import ConfigError, InvalidInputError
+from verl_vip.errors import InvalidInputError
 from verl_vip.forecast.forecast import make_forecast
 from verl_vip.records.records import RecordWriter, read_run
 from verl_vip.reporting.forecast_page import write_forecasts
-from verl_vip.reporting.forecast_report import forecast_records, read_settings
+from verl_vip.reporting.forecast_report import forecast_records
 from verl_vip.reporting.run_pool import run_windows, teaching_pool
 
 
@@ -59,19 +59,6 @@ def test_nothing_to_read_leaves_no_page(tmp_path):
     with pytest.raises(InvalidInputError, match="does not exist"):
         forecast_records([tmp_path / "nowhere"], tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
-
-
-@pytest.mark.parametrize("words", ["1", "a,b", "1,2,3", "", "nan,1", "1,0"])
-def test_a_reward_range_is_two_numbers(words):
-    with pytest.raises((ConfigError, InvalidInputError)):
-        read_settings("data_source", words, None, None)
-
-
-def test_the_words_of_the_command_are_settings():
-    settings = read_settings("extra_info.level", "-1,1", "won", "128")
-    assert (settings.label_field, settings.reward_range) == ("extra_info.level", (-1.0, 1.0))
-    assert (settings.columns.successes, settings.columns.trials) == ("won", 128)
-    assert read_settings("x", None, "won", "n").columns.trials == "n"
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
