@@ -5,6 +5,7 @@ from verl_vip.forecast.forecast import Forecast
 from verl_vip.forecast.gains import Gain
 from verl_vip.forecast.pool import TEACHES, Window
 from verl_vip.statistics.intervals import Estimate
+from verl_vip.statistics.success_distribution import GRID
 
 _NOTHING = "nothing to gain where no prompt can teach"
 _TOO_FEW = "not known: one rollout of a prompt does not show how prompts differ"
@@ -41,7 +42,14 @@ def _record(forecast: Forecast) -> str:
 def _no_signal(forecast: Forecast) -> str:
     total = forecast.wrong + forecast.right + forecast.alike
     alike = f", alike in between {forecast.alike:.0%}" if forecast.alike else ""
-    return f"{total:.0%} as recorded (all wrong {forecast.wrong:.0%}, all right {forecast.right:.0%}{alike})"
+    text = f"{total:.0%} as recorded (all wrong {forecast.wrong:.0%}, all right {forecast.right:.0%}{alike})"
+    return text if forecast.is_training else f"{text}; {_expected(forecast):.0%} in groups of {forecast.group.rollouts}"
+
+
+def _expected(forecast: Forecast) -> float:
+    """Return the share of groups without signal that the distribution implies for training."""
+    n = forecast.group.rollouts
+    return forecast.pool.mean_of(GRID**n + (1 - GRID) ** n)
 
 
 def _teaches(forecast: Forecast) -> str:
@@ -81,7 +89,7 @@ def _choice(usual: Gain, known: Gain) -> str:
 def _labels(forecast: Forecast) -> str:
     effect = forecast.labels
     if effect is None:
-        return "no different labels recorded, and too few texts to cluster"
+        return "no different labels recorded, and the texts do not cluster"
     groups = "clusters of the texts" if forecast.clustered else "labels"
     return (
         f"{len(effect.rows)} {groups} explain {_range(effect.share)} of how prompts differ; a draw even over them has "

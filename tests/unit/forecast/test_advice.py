@@ -61,6 +61,15 @@ def test_each_kind_of_pool_has_its_verdict(verdict):
         assert "+vip=prioritized" in advice.text
 
 
+def test_groups_of_training_are_smaller_than_those_of_a_measurement():
+    """All 128 rollouts of a prompt with p = 10 % are alike almost never, but 43 % of its groups of 8 are."""
+    forecast = make_forecast(source_of([0.1] * 300, visits=1, rollouts=128))
+    assert dict(forecast_lines(forecast))["groups without signal"].startswith("0% as recorded")
+    assert dict(forecast_lines(forecast))["groups without signal"].endswith(
+        ("43% in groups of 8", "44% in groups of 8")
+    )
+
+
 def test_few_useful_prompts_need_a_sharper_choice():
     forecast = make_forecast(source_of([0.0] * 900 + [0.5] * 100, visits=4))
     assert "exponent=4" in advise(forecast).text
