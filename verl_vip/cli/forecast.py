@@ -28,7 +28,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rollouts",
         type=int,
         metavar="N",
-        help="rollouts of a prompt in training (default: as recorded, or 8 if the record is no training)",
+        help="rollouts of a prompt in training (default: as recorded, or 8 for a record of one step)",
     )
     parser.add_argument(
         "--label", default="data_source", metavar="FIELD", help="the field with the data source (default: %(default)s)"

@@ -1,5 +1,6 @@
 """Every kind of pool gets its verdict, and always ten lines."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +65,10 @@ def test_each_kind_of_pool_has_its_verdict(verdict):
 def test_groups_of_training_are_smaller_than_those_of_a_measurement():
     """All 128 rollouts of a prompt with p = 10 % are alike almost never, but 43 % of its groups of 8 are."""
     forecast = make_forecast(source_of([0.1] * 300, visits=1, rollouts=128))
-    assert dict(forecast_lines(forecast))["groups without signal"].startswith("0% as recorded")
-    assert dict(forecast_lines(forecast))["groups without signal"].endswith(
-        ("43% in groups of 8", "44% in groups of 8")
-    )
+    text = dict(forecast_lines(forecast))["groups without signal"]
+    seen, expected = re.fullmatch(r"(\d+)% as recorded \(.*\); (\d+)% in groups of 8", text).groups()
+    assert int(seen) == 0
+    assert abs(int(expected) - 43) <= 3
 
 
 def test_few_useful_prompts_need_a_sharper_choice():
