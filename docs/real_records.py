@@ -100,6 +100,42 @@ def new_prompts_section(result: Any) -> str:
     )
 
 
+def forecast_section(result: Any) -> str:
+    """Return the section on the forecast from the first two epochs and on what came of it."""
+    forecast, later = result["forecast"], result["previous_two"]
+    gains = {gain["visits"]: gain for gain in forecast["gains"]}
+    few = result["few_of_many"]
+    rows = [
+        ["prompts that can teach", estimated(forecast["teaches"], 0), estimated(result["teaches"], 0), ""],
+        [
+            "variance left, two groups of a prompt known",
+            estimated(gains[2]["variance_left"]),
+            *(estimated(later[name]["variance_left"]) for name in ("soon", "rest")),
+        ],
+        [
+            "signal of the best quarter, two groups known",
+            _times(gains[2]["top_signal"]),
+            *(_times(later[name]["top_signal"]) for name in ("soon", "rest")),
+        ],
+    ]
+    return (
+        "\n## A forecast, and what came of it\n\n`python -m benchmarks.real_records --data DIR forecast`. What "
+        "`verl-vip forecast` says of the first two visits to each prompt of the run, 16 rollouts, and what the later "
+        "visits show. A prompt can teach if its success probability lies between 5 % and 95 %; the share later is "
+        "estimated from the 64 rollouts of visits 3 to 10. The other rows predict each visit from the two before it "
+        "alone. Intervals of the forecast's gains are the range that the counts leave possible.\n"
+        + table(["", "forecast", "visits 3 to 10", "all later visits"], rows)
+        + f"\nOf the {few['prompts']:,} prompts of the second record, "
+        f"{estimated(few['all'], 0)} can teach by all their 128 rollouts, {estimated(few['8'], 0)} by 8 of them, and "
+        f"{estimated(few['2'], 0)} by 2. Few rollouts of each prompt leave much open, and the interval says so.\n"
+    )
+
+
+def _times(estimate: Any) -> str:
+    low, high = estimate["interval"]
+    return f"{estimate['value']:.2f} [{low:.2f},\N{NO-BREAK SPACE}{high:.2f}]"
+
+
 def _rows() -> list[tuple[str, str]]:
     return list(_TITLES.items())
 

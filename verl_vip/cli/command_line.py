@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from verl_vip import __version__
-from verl_vip.cli import doctor, evaluate, flows, report, simulate
+from verl_vip.cli import doctor, evaluate, flows, forecast, report, simulate
 from verl_vip.cli.command import INTERRUPTED, Command, parse
 from verl_vip.errors import ConfigError, VerlVipError
 from verl_vip.text import readable
@@ -15,6 +15,7 @@ from verl_vip.text import readable
 #: In the order in which a newcomer needs them.
 COMMANDS: Sequence[Command] = (
     doctor.DOCTOR,
+    forecast.FORECAST,
     simulate.SIMULATE,
     flows.TRAIN,
     report.REPORT,

@@ -4,11 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from verl_vip.forecast.pool import TEACHES
 from verl_vip.records.records import RunRecords
 from verl_vip.reporting import comparison_plots, curves, plots
 from verl_vip.reporting.curves import Groups
+from verl_vip.reporting.forecast_plots import plot_teaching
 from verl_vip.reporting.page import Picture
 from verl_vip.reporting.pareto import Outcome, plot_pareto
+from verl_vip.reporting.run_pool import run_windows
 from verl_vip.reporting.seeds import spent_tokens
 from verl_vip.reporting.style import draw
 
@@ -35,7 +38,7 @@ def run_pictures(run: RunRecords) -> Pictures:
             )
         )
     if any(sum(record.observed) for record in run.steps):
-        pictures["rollouts"] = _allocation_pictures(run)
+        pictures["rollouts"] = [*_allocation_pictures(run), *_teaching_pictures(run)]
         pictures["predictions"] = [
             Picture(
                 "reliability",
@@ -171,6 +174,21 @@ def _group_pictures(groups: Groups) -> Pictures:
             )
         )
     return pictures
+
+
+def _teaching_pictures(run: RunRecords) -> list[Picture]:
+    windows = run_windows(run)
+    if not windows:
+        return []
+    return [
+        Picture(
+            "teaching",
+            "Prompts that can teach",
+            f"Share of the prompts served with a success probability between {TEACHES[0]:.0%} and {TEACHES[1]:.0%}, "
+            "with 95% intervals; estimated from the latest rollouts of each prompt.",
+            draw(plot_teaching, windows),
+        )
+    ]
 
 
 def _allocation_pictures(run: RunRecords) -> list[Picture]:

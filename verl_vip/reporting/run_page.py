@@ -22,6 +22,7 @@ from verl_vip.reporting.markup import (
 )
 from verl_vip.reporting.page import gallery
 from verl_vip.reporting.pictures import Pictures
+from verl_vip.reporting.run_pool import teaching_pool
 from verl_vip.reporting.summary import FamilyRow, Summary, family_rows, summarize
 from verl_vip.statistics.intervals import wilson_interval
 
@@ -35,8 +36,9 @@ FORECAST_NOTE = (
 def run_page(run: RunRecords, pictures: Pictures) -> str:
     """Return the body of one run's page: headline figures, pictures, tables, settings."""
     sampled = any(sum(record.observed) for record in run.steps)
+    headlines = _headlines(run, summarize(run))
     parts = [
-        cards(_headlines(run, summarize(run))),
+        cards([*headlines, _teaching_card(run)] if sampled else headlines),
         section("Accuracy", gallery(pictures.get("accuracy", []))),
         section("Rollouts", gallery(pictures.get("rollouts", []))),
         section(
@@ -112,6 +114,18 @@ def _headlines(run: RunRecords, summary: Summary) -> list[str]:
         ),
         card("Overhead a step", seconds, share),
     ]
+
+
+def _teaching_card(run: RunRecords) -> str:
+    """Return how many of the prompts can teach, and whether choosing among them has anything left to gain."""
+    pool = teaching_pool(run)
+    if pool is None:
+        return card("Prompts that can teach", MISSING, "one rollout of a prompt does not show how prompts differ")
+    value, low, high = (percent(share, 0) for share in (pool.teaches.value, *pool.teaches.limits))
+    detail = f"of the prompts served, at the end of the run; between {low} and {high}"
+    if pool.is_filtered:
+        detail += ". Filtered data: nearly all prompts can teach alike, so that selection has nothing left to gain"
+    return card("Prompts that can teach", value, detail)
 
 
 def _accuracy_card(summary: Summary) -> str:

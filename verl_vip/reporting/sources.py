@@ -7,11 +7,10 @@ from pathlib import Path
 
 from verl_vip.annotations import require_paths
 from verl_vip.errors import InvalidInputError, VerlVipError
-from verl_vip.evaluation.finished import FinishedEvaluation, read_finished
+from verl_vip.evaluation.finished import EVALUATION_FILES, FinishedEvaluation, read_finished
 from verl_vip.evaluation.summary import Evaluations, arrange
+from verl_vip.records.folders import folders_below
 from verl_vip.records.records import RECORDS_FILE, RunRecords, read_run
-
-_EVALUATION = frozenset({"metrics.json", "manifest.json"})
 
 
 @dataclass(frozen=True)
@@ -84,42 +83,20 @@ def _as_given(path: Path) -> Path:
 
 
 def _look_below(path: Path, complain: Callable[[str], None]) -> Iterator[tuple[Path, bool]]:
-    """Yield runs (True) and evaluations (False) in order; checkpoints and hidden folders are skipped.
-
-    Links are followed unless they lead back to a parent folder, and each folder is searched once.
-    """
+    """Yield runs (True) and evaluations (False) in order; see `folders_below`."""
     if not path.is_dir():
         if path.suffix == ".jsonl":
             yield path, True
         return
-
-    def unreadable(error: OSError) -> None:
-        complain(f"{error.filename} cannot be read: {error.strerror}.")
-
-    seen: set[Path] = set()
-    for name, inside, files in os.walk(path, followlinks=True, onerror=unreadable):
-        folder = Path(name)
-        real = folder.resolve()
-        if real in seen:
-            inside.clear()
-            continue
-        seen.add(real)
+    for folder, entries in folders_below(path, complain, {RECORDS_FILE, *EVALUATION_FILES}):
         # A folder or dangling link in place of a file must be reported too.
-        entries = {*files, *inside}
-        is_run, is_evaluation = RECORDS_FILE in entries, entries >= _EVALUATION
+        is_run, is_evaluation = RECORDS_FILE in entries, entries >= EVALUATION_FILES
         if is_run:
             yield folder, True
         if is_evaluation:
             yield folder, False
         if folder == path and not (is_run or is_evaluation):
-            _complain_of_dangling((folder / file for file in files), complain)
-        inside[:] = sorted(child for child in inside if _is_worth_a_look(real, child))
-
-
-def _is_worth_a_look(folder: Path, child: str) -> bool:
-    if child.startswith((".", "global_step_")) or child in {RECORDS_FILE, *_EVALUATION}:
-        return False
-    return not folder.is_relative_to((folder / child).resolve())
+            _complain_of_dangling((folder / name for name in entries), complain)
 
 
 def _complain_of_dangling(paths: Iterable[Path], complain: Callable[[str], None]) -> None:

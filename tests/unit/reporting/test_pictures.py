@@ -13,7 +13,7 @@ def test_pictures_of_a_run(run_folder):
     pictures = run_pictures(read_run(run_folder))
     assert names(pictures) == {
         "accuracy": ["accuracy_by_rollouts", "accuracy_by_tokens", "accuracy_by_time", "accuracy_by_family"],
-        "rollouts": ["counts_by_prediction", "counts_over_time", "no_signal"],
+        "rollouts": ["counts_by_prediction", "counts_over_time", "no_signal", "teaching"],
         "predictions": ["reliability", "overhead"],
     }
     figure = ET.fromstring(pictures["accuracy"][0].html())

@@ -85,7 +85,7 @@ def test_report_adapts_to_dark_to_phones_and_to_paper(report):
 def test_pictures_lie_beside_the_report(report):
     folder = report.parent / "report_pictures"
     names = sorted(path.name for path in folder.iterdir())
-    assert len(names) == 9
+    assert len(names) == 10
     assert all(imread(folder / name).shape[1] == 960 for name in names)
 
 
