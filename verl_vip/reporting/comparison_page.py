@@ -7,12 +7,12 @@ from typing import Any
 
 from verl_vip.records.records import RunRecords
 from verl_vip.records.settings import flatten
-from verl_vip.reporting.forecast import ForecastScores, score_forecasts
 from verl_vip.reporting.markup import MISSING, cards, definitions, duration, percent, section, table
 from verl_vip.reporting.page import gallery
 from verl_vip.reporting.paired import BASELINE, advantage
 from verl_vip.reporting.pareto import Outcome
 from verl_vip.reporting.pictures import Pictures
+from verl_vip.reporting.prediction_scores import PredictionScores, score_predictions
 from verl_vip.reporting.run_page import (
     FORECAST_HEAD,
     accuracy_with_interval,
@@ -133,10 +133,10 @@ def _forecast_table(groups: RunGroups) -> str:
     rows = []
     for name, members in groups.items():
         scores = [
-            score_forecasts(run)[0] for run in members.values() if any(sum(record.observed) for record in run.steps)
+            score_predictions(run)[0] for run in members.values() if any(sum(record.observed) for record in run.steps)
         ]
         if scores:
-            mean = ForecastScores(
+            mean = PredictionScores(
                 name,
                 *(
                     _mean([getattr(one, measure) for one in scores])

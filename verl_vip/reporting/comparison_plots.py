@@ -14,8 +14,8 @@ from verl_vip.records.step_statistics import without_signal
 from verl_vip.records.timing import overhead_seconds
 from verl_vip.reporting.axes import legend_above, percent_axis, step_axis
 from verl_vip.reporting.curves import FloatArray, Groups, windows
-from verl_vip.reporting.forecast import scored_rows
 from verl_vip.reporting.labels import label_text, label_texts
+from verl_vip.reporting.prediction_scores import scored_rows
 from verl_vip.reporting.style import INK, PAPER, SERIES, series_style
 from verl_vip.statistics.calibration import reliability
 

@@ -15,8 +15,8 @@ from verl_vip.records.step_statistics import BANDS, bands_of, without_signal
 from verl_vip.records.timing import overhead_seconds
 from verl_vip.reporting.axes import legend_above, step_axis
 from verl_vip.reporting.curves import windows
-from verl_vip.reporting.forecast import scored_rows
 from verl_vip.reporting.labels import label_texts
+from verl_vip.reporting.prediction_scores import scored_rows
 from verl_vip.reporting.style import BAND_COLOURS, FAINT, INK, PAPER, SERIES
 from verl_vip.statistics.calibration import reliability
 from verl_vip.statistics.intervals import wilson_interval

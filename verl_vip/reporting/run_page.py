@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 from verl_vip.records.records import RunRecords, ValidationRecord
 from verl_vip.records.settings import shown_settings, shown_versions
-from verl_vip.reporting.forecast import ForecastScores, score_forecasts
 from verl_vip.reporting.markup import (
     MISSING,
     Tone,
@@ -22,6 +21,7 @@ from verl_vip.reporting.markup import (
 )
 from verl_vip.reporting.page import gallery
 from verl_vip.reporting.pictures import Pictures
+from verl_vip.reporting.prediction_scores import PredictionScores, score_predictions
 from verl_vip.reporting.run_pool import teaching_pool
 from verl_vip.reporting.summary import FamilyRow, Summary, family_rows, summarize
 from verl_vip.statistics.intervals import wilson_interval
@@ -86,7 +86,7 @@ def overhead_text(summary: Summary) -> tuple[str, str]:
     return duration(summary.overhead), "" if math.isnan(share) else f"{percent(share)} of the median step"
 
 
-def forecast_cells(score: ForecastScores) -> list[str]:
+def forecast_cells(score: PredictionScores) -> list[str]:
     """Return the table cells for the columns of `FORECAST_HEAD`."""
     return [number(score.brier, 4), number(score.log_loss, 4), number(score.ece, 4), number(score.spearman, 3)]
 
@@ -143,7 +143,7 @@ def _accuracy_card(summary: Summary) -> str:
 
 
 def _forecast_table(run: RunRecords) -> str:
-    rows = [[score.name, *forecast_cells(score)] for score in score_forecasts(run)]
+    rows = [[score.name, *forecast_cells(score)] for score in score_predictions(run)]
     return table(["predictor", *FORECAST_HEAD], rows) + note(FORECAST_NOTE)
 
 

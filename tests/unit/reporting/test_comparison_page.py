@@ -3,9 +3,9 @@ import math
 import pytest
 
 from verl_vip.reporting.comparison_page import comparison_page, shared_rollouts
-from verl_vip.reporting.forecast import score_forecasts
 from verl_vip.reporting.grouping import group_runs
 from verl_vip.reporting.pareto import outcomes
+from verl_vip.reporting.prediction_scores import score_predictions
 from verl_vip.statistics.intervals import mean_interval
 
 
@@ -77,7 +77,7 @@ def test_runs_of_unequal_length_are_also_compared_where_all_were(run_of, page_of
 
 def test_predictions_are_scored_for_each_strategy(run_of, page_of):
     run = run_of("a")
-    (score, *_) = score_forecasts(run)
+    (score, *_) = score_predictions(run)
     cells = numbers(f"{score.brier:.4f}", f"{score.log_loss:.4f}", f"{score.ece:.4f}", f"{score.spearman:.3f}")
     assert math.isfinite(score.spearman)
     assert f"<td>vip</td>{cells}" in page_of(a=run, b=run_of("b", "uniform"))

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from verl_vip.records.records import RecordWriter, read_run
-from verl_vip.reporting.forecast import score_forecasts, scored_rows
+from verl_vip.reporting.prediction_scores import score_predictions, scored_rows
 from verl_vip.statistics.calibration import brier, ece, log_loss, spearman
 
 
@@ -26,7 +26,7 @@ def test_scores_are_those_of_forecasts_made_before_each_step(run):
         "base rate": [0.5] * 4 + [first_mean] * 4,
         "last observation": [0.5] * 4 + [0.5, 0.0, 1 / 3, first_mean],
     }
-    scores = {score.name: score for score in score_forecasts(run)}
+    scores = {score.name: score for score in score_predictions(run)}
     assert list(scores) == list(forecasts)
     for name, values in forecasts.items():
         mean = torch.tensor(values, dtype=torch.float64)
@@ -44,5 +44,5 @@ def test_rounding_errors_of_reward_sums_are_forgiven(tmp_path, make_header, make
     run = read_run(tmp_path)
     _, successes, trials = scored_rows(run)
     np.testing.assert_array_equal(successes, [0.0, 6.0, 2.0, 2.0])
-    assert len(score_forecasts(run)) == 3
+    assert len(score_predictions(run)) == 3
     assert trials.tolist() == [2, 6, 6, 2]

@@ -13,7 +13,7 @@ from verl_vip.statistics.calibration import brier, ece, log_loss, spearman
 
 
 @dataclass(frozen=True)
-class ForecastScores:
+class PredictionScores:
     """The measures of `verl_vip.statistics.calibration` for one predictor over all steps of a run."""
 
     name: str
@@ -23,7 +23,7 @@ class ForecastScores:
     spearman: float
 
 
-def score_forecasts(run: RunRecords) -> list[ForecastScores]:
+def score_predictions(run: RunRecords) -> list[PredictionScores]:
     """Score the predictions of the run, the base rate and the last observation, in this order.
 
     Each prediction uses only earlier steps. The base rate is the mean success rate of all earlier prompt groups, or one
@@ -39,7 +39,7 @@ def score_forecasts(run: RunRecords) -> list[ForecastScores]:
     mean, successes, trials = scored_rows(run)
     forecasts = {"this run": mean, "base rate": _base_rate(run), "last observation": _last_observation(run)}
     return [
-        ForecastScores(
+        PredictionScores(
             name,
             brier(values, successes, trials),
             log_loss(values, successes, trials),
