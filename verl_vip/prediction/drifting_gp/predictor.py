@@ -47,7 +47,7 @@ class DriftingGaussianProcess:
     - a level common to all prompts;
     - an effect of the embedding `x_q`, with finite features `phi` of a radial, a linear and a cluster kernel (see
       `kernel.Kernel`); what the features miss of the kernel is added to the variance of `u_q` (Snelson & Ghahramani,
-      NeurIPS 2005);
+      NeurIPS 2005), and fades as slowly as `w` there;
     - an effect `u_q` of the prompt alone;
     - an effect `e_q` of this visit alone, independent between visits and shared by the rollouts of one. It correlates
       them, so that successes vary more than binomially, by about `Var[e] p (1 - p)`. A beta-binomial would do the same;
