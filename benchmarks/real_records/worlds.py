@@ -2,8 +2,8 @@
 
 - "trajectories": the prompts of the training run succeed at its rates, smoothed over `WIDTH` visits, whatever they are
   trained on. Steps, batch and rollouts are those of the run.
-- "difficulties": the simulated data set and learner of `verl_vip.simulation`, with the distribution of difficulty of the
-  second record. Every prompt has 24 visits, as in the middle row of `benchmarks/simulation.py`'s table of visits.
+- "difficulties": the simulated data set and learner of `verl_vip.simulation`, with the success rates of the second
+  record at the start. Every prompt has 24 visits.
 
 Counts come from the predictions (strategy `vip`), and the predictors learn from rollouts of these counts. The share is
 the part of the variance reduction from even counts to the best counts at the true probabilities.

@@ -30,8 +30,8 @@ class RecordedWorld:
     def __post_init__(self) -> None:
         if self.rates.ndim != 2 or len(self.rates) != len(self.prompts) or not self.rates.shape[1]:
             raise InvalidInputError(
-                f"rates must be a (Q, T) tensor with a row for each of the {len(self.prompts)} prompts and at least one "
-                f"column; got shape {tuple(self.rates.shape)}."
+                f"rates must be a (Q, T) tensor with a row for each of the {len(self.prompts)} prompts and at least "
+                f"one column; got shape {tuple(self.rates.shape)}."
             )
         if not ((self.rates >= 0) & (self.rates <= 1)).all():
             raise InvalidInputError("recorded success rates must be numbers from 0 to 1.")
@@ -65,6 +65,6 @@ class RecordedPolicy:
         """Draw 0/1 rewards; see `Learner.sample`."""
         return draw_rewards(success, counts, self._generator)
 
-    def learn(self, rows: Tensor, update: Update) -> None:
+    def learn(self, rows: Tensor, update: Update) -> None:  # noqa: ARG002
         """Go on to the next step."""
         self._step += 1

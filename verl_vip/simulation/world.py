@@ -31,8 +31,8 @@ class WorldSettings:
             leaves the logits as they are drawn.
 
     Raises:
-        InvalidInputError: If a rate is not between 0 and 1, a number is not an integer of at least 1, a share is outside [0, 1], a spread or the noise
-            is negative, or a value is not finite.
+        InvalidInputError: If a rate is not between 0 and 1, a number is not an integer of at least 1, a share is
+            outside [0, 1], a spread or the noise is negative, or a value is not finite.
     """
 
     num_prompts: int = 2048

@@ -35,7 +35,8 @@ def test_older_visits_are_pooled_two_by_two_and_the_last_are_never_lost(steps):
         panel.add(pool(prompts, torch.tensor([float(won)]), torch.tensor([4])), time)
     visits = panel.visits()
     kept = int(visits.visits.sum())
-    assert len(visits.time) <= _RECORDS and (visits.visits <= _VISITS).all()
+    assert len(visits.time) <= _RECORDS
+    assert (visits.visits <= _VISITS).all()
     # All but at most the first of the visits for which there is room.
     assert kept >= min(len(history), _RECORDS * _VISITS - 1)
     recent = history[-kept:]
