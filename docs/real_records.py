@@ -104,10 +104,11 @@ def worlds_section(result: Any) -> str:
     """Return the section on the simulated worlds made of the records."""
     titles = {"trajectories": _ERAS | {_LATE: "steps 20-500"}, "difficulties": None}
     text = (
-        "\n## Predictors in worlds made of the records\n\n`python -m benchmarks.real_records --data DIR worlds`, "
-        f"{result['seeds']} seeds. Here the true success rates are known. The share is the part of RLOO's variance "
-        "reduction, from even counts to the best counts at the true rates, that counts by prediction achieve; the "
-        "predictors learn from rollouts of these counts. A Beta table is named by its decay and prior strength.\n\n"
+        "\n## Predictors in worlds made of the records\n\n`python -m benchmarks.real_records --data DIR worlds "
+        f"--placements {result['seeds']}`, {result['seeds']} seeds. Here the true success rates are known. "
+        "The share is the part of RLOO's variance reduction, from even counts to the best counts at the true rates, "
+        "that counts by prediction achieve; the predictors learn from rollouts of these counts. A Beta table is named "
+        "by its decay and prior strength.\n\n"
         "The 1,209 prompts of the run above, at its success rates, smoothed over about eight visits:\n"
     )
     parts = []
