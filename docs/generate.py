@@ -16,7 +16,14 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from real_records import REAL_RUN_ROWS, forecast_section, new_prompts_section, real_run_cells, real_run_section
+from real_records import (
+    REAL_RUN_ROWS,
+    forecast_section,
+    new_prompts_section,
+    real_run_cells,
+    real_run_section,
+    worlds_section,
+)
 from tables import percent, table
 
 import verl_vip.config
@@ -80,6 +87,7 @@ def benchmarks_page() -> str:
             real_run_section(_read("real_records")),
             new_prompts_section(json.loads((RESULTS / "real_records" / "new_prompts.json").read_text())),
             forecast_section(json.loads((RESULTS / "real_records" / "forecast.json").read_text())),
+            worlds_section(json.loads((RESULTS / "real_records" / "worlds.json").read_text())),
             _traces(_read("prediction_on_traces")),
             _cost(_read("prediction_cost")),
             _simulation(_read("simulation")),

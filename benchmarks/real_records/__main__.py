@@ -3,6 +3,7 @@
     python -m benchmarks.real_records --data DIR                # the run: every predictor, step by step
     python -m benchmarks.real_records --data DIR new_prompts    # one epoch over new prompts, from their text alone
     python -m benchmarks.real_records --data DIR forecast       # a forecast from the first two epochs, and what came
+    python -m benchmarks.real_records --data DIR worlds         # two simulated worlds made of the records
 
 DIR holds the downloaded files; `record.py` says which they are, where each comes from, and what is known about them.
 Every predictor of the registry but the oracle is replayed with its defaults, and predicts each step before it observes
@@ -24,7 +25,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.real_records import first_epochs, new_prompts
+from benchmarks.real_records import first_epochs, new_prompts, worlds
 from benchmarks.real_records.record import BATCH, ROLLOUTS, STEPS, Placement, RecordedRun, place, read_run
 from benchmarks.real_records.replay import DEFAULT, constructors, hindsight, replay
 from benchmarks.real_records.scores import ERAS, ScoredVisits, judge, score
@@ -148,10 +149,10 @@ def show(eras: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("run", "new_prompts", "forecast"), default="run")
+    parser.add_argument("part", nargs="?", choices=("run", "new_prompts", "forecast", "worlds"), default="run")
     parser.add_argument("--data", type=Path, required=True, help="folder with the downloaded records")
     parser.add_argument(
-        "--placements", type=int, default=4, help="number of placements; for new_prompts, of repetitions"
+        "--placements", type=int, default=4, help="number of placements; for the other parts, of repetitions"
     )
     parser.add_argument(
         "--cache", type=Path, default=Path("~/.cache/verl_vip").expanduser(), help="folder for embeddings"
@@ -166,6 +167,8 @@ def main() -> None:
         elif options.part == "forecast":
             result = first_epochs.measure(read_run(options.data, embedder), options.data)
             print(json.dumps(result, indent=1))
+        elif options.part == "worlds":
+            result = worlds.measure(read_run(options.data, embedder), options.data, options.placements)
         else:
             result = _run(read_run(options.data, embedder), options.placements)
     except VerlVipError as error:

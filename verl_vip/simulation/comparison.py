@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.prediction.registry import build_predictor
+from verl_vip.simulation.recorded_world import RecordedWorld
 from verl_vip.simulation.run import Arm, SimulationSettings, simulate
 from verl_vip.simulation.summary import ArmSummary, summarize
 from verl_vip.strategies.registry import build_strategy
@@ -27,13 +28,16 @@ def named_arms(strategies: Sequence[str], predictor: str) -> list[Arm]:
     return [Arm(name, "oracle" if name == "oracle" else predictor) for name in strategies]
 
 
-def compare(arms: Sequence[Arm], settings: SimulationSettings, num_seeds: int) -> list[ArmSummary]:
+def compare(
+    arms: Sequence[Arm], settings: SimulationSettings, num_seeds: int, record: RecordedWorld | None = None
+) -> list[ArmSummary]:
     """Train every arm with seeds 0 to `num_seeds - 1`.
 
     Args:
         arms: The arms; their names must differ.
         settings: The settings that they share.
         num_seeds: Number of seeds of each arm.
+        record: Recorded success rates to follow, see `simulate`.
 
     Returns:
         A summary for each arm, in their order.
@@ -52,7 +56,7 @@ def compare(arms: Sequence[Arm], settings: SimulationSettings, num_seeds: int) -
         build_predictor(arm.predictor, **arm.predictor_settings)
     runs = {}
     for arm in arms:
-        runs[arm.name] = [simulate(arm, settings, seed) for seed in range(num_seeds)]
+        runs[arm.name] = [simulate(arm, settings, seed, record) for seed in range(num_seeds)]
         logger.info("simulated %s with %d seeds", arm.name, num_seeds)
     uniform = next((runs[arm.name] for arm in arms if arm.strategy == "uniform"), None)
     return [summarize(arm, runs[arm.name], settings, uniform) for arm in arms]

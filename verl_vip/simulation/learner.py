@@ -47,6 +47,22 @@ class LearnerSettings:
                 raise InvalidInputError(f"{name} must be finite and not negative; got {getattr(self, name)}.")
 
 
+def draw_rewards(success: Tensor, counts: Tensor, generator: torch.Generator) -> Outcomes:
+    """Draw 0/1 rewards for `B` prompts.
+
+    Args:
+        success: A `B` tensor of success probabilities.
+        counts: A `B` int64 tensor of rollouts.
+        generator: The source of randomness.
+
+    Returns:
+        `B` reward tensors of these lengths.
+    """
+    probability = torch.repeat_interleave(success, counts)
+    draws = torch.rand(len(probability), generator=generator, dtype=torch.float64)
+    return torch.split((draws < probability).to(torch.float64), counts.tolist())
+
+
 class Learner:
     """A policy with success logit `start + direction . w - fragility / 2 (|z|^2 - |z0|^2)` for each prompt.
 
@@ -86,9 +102,7 @@ class Learner:
         Returns:
             `B` reward tensors of these lengths.
         """
-        probability = torch.repeat_interleave(success, counts)
-        draws = torch.rand(len(probability), generator=self._generator, dtype=torch.float64)
-        return torch.split((draws < probability).to(torch.float64), counts.tolist())
+        return draw_rewards(success, counts, self._generator)
 
     def learn(self, rows: Tensor, update: Update) -> None:
         """Take a step.

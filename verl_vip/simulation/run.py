@@ -13,6 +13,7 @@ from verl_vip.prediction.registry import build_predictor
 from verl_vip.simulation.learner import Learner, LearnerSettings
 from verl_vip.simulation.measures import StepMeasures, measure_step
 from verl_vip.simulation.prompt_stream import PromptStream
+from verl_vip.simulation.recorded_world import RecordedPolicy, RecordedWorld
 from verl_vip.simulation.update import compute_update
 from verl_vip.simulation.world import WorldSettings, make_world
 from verl_vip.strategies.contract import Budget, Strategy
@@ -86,17 +87,30 @@ class RunResult:
     success: list[float]
 
 
-def simulate(arm: Arm, settings: SimulationSettings, seed: int) -> RunResult:
+def simulate(arm: Arm, settings: SimulationSettings, seed: int, record: RecordedWorld | None = None) -> RunResult:
     """Train once. Equal arguments give equal results; arms with equal seeds have the same data set and order.
 
     Args:
         arm: Strategy and predictor. The predictor "oracle" gets the true probabilities before each step.
         settings: The settings that all arms share.
         seed: Seed of the data set, its order, the rewards and the noise.
+        record: Recorded success rates, which the run follows in place of the world and the learner of the settings.
+
+    Raises:
+        InvalidInputError: If the record has fewer prompts than a batch.
     """
-    world = make_world(settings.world, seed)
-    learner = Learner(world, settings.learner, seed)
-    stream = PromptStream(len(world), seed)
+    learner: Learner | RecordedPolicy
+    if record is None:
+        world = make_world(settings.world, seed)
+        everything, learner = world.prompts, Learner(world, settings.learner, seed)
+    else:
+        everything, learner = record.prompts, RecordedPolicy(record, settings.steps, seed)
+        if len(everything) < settings.prompts_per_step:
+            raise InvalidInputError(
+                f"a batch of {settings.prompts_per_step} prompts does not fit a record of {len(everything)}; "
+                "make the batch smaller."
+            )
+    stream = PromptStream(len(everything), seed)
     strategy = build_strategy(arm.strategy, settings.objective, **arm.strategy_settings)
     predictor = build_predictor(arm.predictor, **arm.predictor_settings)
     budget, nominal = settings.budget, settings.prompts_per_step
@@ -105,7 +119,7 @@ def simulate(arm: Arm, settings: SimulationSettings, seed: int) -> RunResult:
     curve, spent = [float(success.mean())], 0
     while spent < settings.steps * budget.total and len(steps) < 4 * settings.steps:
         rows = stream.take(round(strategy.pool_ratio * nominal))
-        prompts, p = world.prompts.select(rows), success[rows]
+        prompts, p = everything.select(rows), success[rows]
         step = _play(strategy, predictor, learner, prompts, p, budget)
         outcomes, selection = step.outcomes, step.selection
         update = compute_update(outcomes, selection, p, settings.objective)
@@ -133,7 +147,12 @@ def simulate(arm: Arm, settings: SimulationSettings, seed: int) -> RunResult:
 
 
 def _play(
-    strategy: Strategy, predictor: Predictor, learner: Learner, prompts: Prompts, success: Tensor, budget: Budget
+    strategy: Strategy,
+    predictor: Predictor,
+    learner: Learner | RecordedPolicy,
+    prompts: Prompts,
+    success: Tensor,
+    budget: Budget,
 ) -> Step:
     """Run all rounds of one step."""
     if isinstance(predictor, Oracle):

@@ -26,10 +26,13 @@ class WorldSettings:
         own_spread: Standard deviation of difficulty that embeddings do not show, in logits.
         mean_logit: Mean success logit at the start.
         embedding_noise: Noise of the embedding, relative to the length of a prompt's direction.
+        rates: Success rates of prompts of a real data set, any number of them. The start logits then have their
+            distribution: they keep their order, and the mean and the spreads only say what the order follows. None
+            leaves the logits as they are drawn.
 
     Raises:
-        InvalidInputError: If a number is not an integer of at least 1, a share is outside [0, 1], a spread or the noise
-            is negative, or a value is not finite.
+        InvalidInputError: If a rate is not between 0 and 1, a number is not an integer of at least 1, a share is
+            outside [0, 1], a spread or the noise is negative, or a value is not finite.
     """
 
     num_prompts: int = 2048
@@ -42,6 +45,7 @@ class WorldSettings:
     own_spread: float = 1.0
     mean_logit: float = -1.5
     embedding_noise: float = 0.1
+    rates: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         sizes = [as_count(getattr(self, name), name) for name in ("num_prompts", "num_families", "dimensions")]
@@ -54,6 +58,8 @@ class WorldSettings:
         for name in ("family_spread", "related_spread", "own_spread", "embedding_noise"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InvalidInputError(f"{name} must be finite and not negative; got {getattr(self, name)}.")
+        if self.rates is not None and not (self.rates and all(0 < rate < 1 for rate in self.rates)):
+            raise InvalidInputError("rates must hold at least one success rate, each above 0 and below 1.")
         if not math.isfinite(self.mean_logit):
             raise InvalidInputError(f"mean_logit must be finite; got {self.mean_logit}.")
 
@@ -69,7 +75,8 @@ class World:
         start_logits: A `Q` float64 tensor of success logits before training.
         own_logits: A `Q` float64 tensor, the part of the start logits that only a prompt's own outcomes show.
         factors: A `Q x k` float64 tensor. The rest of the start logits, except for their mean, is factors times weights
-            drawn from N(0, 1).
+            drawn from N(0, 1). With `WorldSettings.rates`, parts and factors are those of the logits before they were
+            given the distribution of the rates.
         families: A `Q` int64 tensor.
     """
 
@@ -120,6 +127,10 @@ def make_world(settings: WorldSettings, seed: int) -> World:
     own_logits = settings.own_spread * normal(size)
     noise = settings.embedding_noise * unit(normal(size, width))
     embeddings = unit(directions + noise).to(torch.float32)
+    logits = shown + own_logits
+    if settings.rates is not None:
+        quantiles = (logits.argsort().argsort() + 0.5) / size
+        logits = torch.tensor(settings.rates, dtype=torch.float64).quantile(quantiles.double()).logit()
     ids = tuple(f"prompt-{row}" for row in range(size))
     labels = tuple(f"family-{family}" for family in families.tolist())
-    return World(Prompts(ids, embeddings, labels), directions, shown + own_logits, own_logits, factors, families)
+    return World(Prompts(ids, embeddings, labels), directions, logits, own_logits, factors, families)

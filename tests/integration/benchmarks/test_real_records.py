@@ -12,7 +12,7 @@ from fixtures import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.real_records import new_prompts
+from benchmarks.real_records import new_prompts, worlds
 from benchmarks.real_records.__main__ import GRIDS, TUNED, choose_settings, measure
 from benchmarks.real_records.record import ROLLOUTS, RecordedRun, place, read_rates, read_run
 from benchmarks.real_records.replay import constructors, hindsight, replay
@@ -349,3 +349,25 @@ def test_new_prompts_from_their_text(tmp_path):
     assert scores["hindsight"]["share_rloo"]["value"] == 1
     assert scores["beta_table"]["variance_left_rloo"]["value"] == 1
     assert scores["hindsight"]["variance_left_rloo"]["value"] < scores["drifting_gp"]["variance_left_rloo"]["value"]
+
+
+def test_smoothed_trajectories_follow_constant_and_changing_rates():
+    steady, rising = torch.full((40,), 6), (torch.arange(40) >= 20).long() * ROLLOUTS
+    record = record_of([0.5, 0.5], visits=40)
+    world = worlds.trajectories(RecordedRun(record.prompts, (steady, rising)), width=2.0, times=41)
+    torch.testing.assert_close(world.rates[0], torch.full((41,), 0.75, dtype=torch.float64))
+    # The change is at the middle, and is smoothed over a few visits.
+    assert world.rates[1, 20] == pytest.approx(0.5)
+    assert (world.rates[1, :12] < 0.01).all()
+    assert (world.rates[1, 29:] > 0.99).all()
+    assert (world.rates[1].diff() >= 0).all()
+
+
+def test_a_world_of_difficulties_has_the_rates_of_the_record(tmp_path):
+    rows = [
+        {"prompt": "a", "successes": [0, 0]},
+        {"prompt": "b", "successes": [64]},
+        {"prompt": "c", "successes": [128]},
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "deepscaler_counts.parquet")
+    assert worlds.difficulties(tmp_path).rates == pytest.approx((0.5 / 129, 0.5, 128.5 / 129))

@@ -127,7 +127,7 @@ def test_foreign_states_are_refused(name):
             predictor.load_state_dict({**state, "values": {}})
 
 
-#: The keys of each predictor's saved values at version 5. When they change, raise `state.VERSION` and list the new
+#: The keys of each predictor's saved values at version 6. When they change, raise `state.VERSION` and list the new
 #: keys.
 LAYOUT = {
     "beta_table": "table.columns=a,b table.ids table.values",
@@ -166,15 +166,15 @@ def layout(values: dict, prefix: str = "") -> set[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_other_keys_come_with_another_version(name):
     state = trained(name).state_dict()
-    assert (state["version"], layout(state["values"])) == (5, set(LAYOUT[name].split()))
+    assert (state["version"], layout(state["values"])) == (6, set(LAYOUT[name].split()))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_state_of_an_earlier_release_is_refused_by_its_version(name):
     """Whatever its values are: they are not looked at."""
     for values in ({}, {"table": None}, trained(name).state_dict()["values"]):
-        with pytest.raises(StateError, match=r"has version 4, and this release reads version 5; continue with the rel"):
-            fresh(name).load_state_dict({**trained(name).state_dict(), "version": 4, "values": values})
+        with pytest.raises(StateError, match=r"has version 5, and this release reads version 6; continue with the rel"):
+            fresh(name).load_state_dict({**trained(name).state_dict(), "version": 5, "values": values})
 
 
 @pytest.mark.parametrize("name", NAMES)

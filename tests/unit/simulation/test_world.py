@@ -38,6 +38,23 @@ def test_difficulty_has_the_spread_asked_for():
     assert logits.std() == pytest.approx(expected, rel=0.25)
 
 
+def test_difficulty_has_the_distribution_of_given_rates():
+    rates = (0.01,) * 30 + (0.5,) * 40 + (0.97,) * 30
+    plain, shaped = (make_world(WorldSettings(num_prompts=1000, rates=each), 0) for each in (None, rates))
+    found = shaped.start_logits.sigmoid()
+    shares = torch.stack([((found - rate).abs() < 1e-6).double().mean() for rate in (0.01, 0.5, 0.97)])
+    torch.testing.assert_close(shares, torch.tensor([0.3, 0.4, 0.3]).double(), rtol=0, atol=0.02)
+    order = plain.start_logits.argsort()
+    assert (shaped.start_logits[order].diff() >= -1e-9).all()
+    assert torch.equal(shaped.directions, plain.directions)
+
+
+@pytest.mark.parametrize("rates", [(), (0.0, 0.5), (0.5, 1.0), (0.5, float("nan"))])
+def test_rates_without_a_logit_are_refused(rates):
+    with pytest.raises(InvalidInputError, match="above 0 and below 1"):
+        WorldSettings(rates=rates)
+
+
 def test_an_empty_world_is_refused():
     with pytest.raises(InvalidInputError, match="at least one prompt"):
         WorldSettings(num_prompts=0)

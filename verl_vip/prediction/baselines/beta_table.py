@@ -22,7 +22,9 @@ class BetaTable:
     Args:
         prior_mean: Mean of the prior, in (0, 1).
         prior_strength: The number of rollouts that the prior is worth; 2 with mean 0.5 is the uniform distribution.
-        decay: Discount factor of earlier evidence at each visit, in [0, 1]; 1 keeps all of it.
+        decay: Discount factor of earlier evidence at each visit, in [0, 1]; 1 keeps all of it. The default is that of
+            MoPPS, for a policy that learns fast. Where prompts come back dozens of times and change slowly, .9 attains
+            more (see the benchmarks on real records).
 
     Raises:
         ConfigError: If a setting is out of range.

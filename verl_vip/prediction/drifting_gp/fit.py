@@ -113,7 +113,7 @@ def fit(visits: PanelVisits, start: Hyperparameters, prior: Hyperparameters, ker
     section 3.4), and each hyper-parameter is log-normal around `prior`.
 
     Args:
-        visits: `N` visits.
+        visits: `N` records of visits.
         start: Where the search starts.
         prior: Medians of the priors.
         kernel: The kernel, of which centre, radius and clusters are used.
@@ -158,6 +158,8 @@ class VisitCovariance:
         self._squared = torch.cdist(points, points).square_()
         self._same_cluster = kernel.cluster_kernel(visits.embeddings, visits.embeddings).double()
         self._lag = (visits.time[:, None] - visits.time).abs()
+        # The mean of independent parts of several visits varies less.
+        self._visit_share = 1 / visits.visits
         # Few pairs of visits belong to one prompt.
         self._same_prompt = (visits.prompt[:, None] == visits.prompt).nonzero(as_tuple=True)
 
@@ -176,7 +178,7 @@ class VisitCovariance:
         total = self._level + self._radial
         total.add_(self._linear).add_(self._cluster)
         total.index_put_(self._same_prompt, self._own, accumulate=True)
-        total.diagonal().add_(visit)
+        total.diagonal().add_(visit * self._visit_share)
         return total
 
     def gradient(self, slope: Tensor) -> Tensor:
@@ -194,7 +196,7 @@ class VisitCovariance:
             linear.sum(),
             cluster.sum(),
             own.sum(),
-            self._visit * slope.diagonal().sum(),
+            self._visit * slope.diagonal().dot(self._visit_share),
             torch.sum(slope * self._level * self._lag) / level_steps,
             torch.sum(radial.add_(linear).add_(cluster) * self._lag) / neighbour_steps,
             own.dot(self._lag[self._same_prompt]) / own_steps,

@@ -11,22 +11,26 @@ from torch import Tensor
 from verl_vip.prediction.observations import Observations
 from verl_vip.prediction.state import copied, require
 
-#: Largest number of visits kept.
+#: Largest number of records kept.
 _CAPACITY = 512
-#: Largest number of visits kept of one prompt.
-_VISITS = 4
+#: Largest number of records kept of one prompt, and of visits in one record.
+_RECORDS, _VISITS = 4, 2
+
+#: The mean step of one or more consecutive visits to a prompt, their successes and trials, and how many they are.
+_Record = tuple[float, float, float, int]
 
 
 @dataclass(frozen=True)
 class PanelVisits:
-    """`N` visits to prompts of the panel.
+    """`N` records of visits to prompts of the panel: each of one visit, or of two consecutive ones.
 
     Attributes:
         embeddings: An `N x d` tensor.
         prompt: An `N` int64 tensor, the number of the visited prompt.
-        time: An `N` tensor of training steps.
+        time: An `N` tensor of training steps, the mean of the visits'.
         successes: An `N` tensor of summed rewards.
         trials: An `N` tensor of rollout counts.
+        visits: An `N` tensor of the numbers of visits.
     """
 
     embeddings: Tensor
@@ -34,19 +38,21 @@ class PanelVisits:
     time: Tensor
     successes: Tensor
     trials: Tensor
+    visits: Tensor
 
 
 class Panel:
     """Keeps the last visits to a random set of prompts, and halves the set when it is full.
 
     Membership depends on a prompt's id alone, so a member is followed through all its visits. This separates drift from
-    differences between prompts. Memory and time are bounded, however long a run is.
+    differences between prompts. Slow drift shows only over many visits, and the cost of a fit grows with the number of
+    records, so older visits are pooled two by two. Memory and time are bounded, however long a run is.
     """
 
     def __init__(self) -> None:
         self._share = 1.0
         self._embeddings: dict[str, Tensor] = {}
-        self._visits: dict[str, list[tuple[int, float, float]]] = {}
+        self._visits: dict[str, list[_Record]] = {}
 
     @property
     def tensor_bytes(self) -> int:
@@ -59,20 +65,18 @@ class Panel:
         for row, (name, successes, trials) in enumerate(rows):
             if _draw(name) < self._share:
                 self._embeddings.setdefault(name, seen.prompts.embeddings[row].detach().cpu().float().clone())
-                visits = self._visits.setdefault(name, [])
-                visits.append((time, successes, trials))
-                del visits[:-_VISITS]
+                _append(self._visits.setdefault(name, []), (float(time), successes, trials, 1))
         while sum(map(len, self._visits.values())) > _CAPACITY:
             self._share /= 2
             for name in [name for name in self._visits if _draw(name) >= self._share]:
                 del self._visits[name], self._embeddings[name]
 
     def visits(self) -> PanelVisits:
-        """Return all visits that are kept."""
+        """Return all records that are kept."""
         visits = [(number, *visit) for number, name in enumerate(self._visits) for visit in self._visits[name]]
-        prompt, time, successes, trials = torch.tensor(visits, dtype=torch.float64).T
+        prompt, time, successes, trials, count = torch.tensor(visits, dtype=torch.float64).T
         embeddings = torch.stack([self._embeddings[name] for name in self._visits])
-        return PanelVisits(embeddings[prompt.long()], prompt.long(), time, successes, trials)
+        return PanelVisits(embeddings[prompt.long()], prompt.long(), time, successes, trials, count)
 
     def require_width(self, width: int | None) -> None:
         """Raise `StateError` unless all members have embeddings of this width, or, for None, there are no members."""
@@ -98,17 +102,35 @@ class Panel:
         panel._share = float(state["share"])
         panel._embeddings = {name: copied(vector, torch.float32, None) for name, vector in state["embeddings"].items()}
         panel._visits = {
-            name: [(int(time), float(won), float(tried)) for time, won, tried in visits]
+            name: [(float(time), float(won), float(tried), int(count)) for time, won, tried, count in visits]
             for name, visits in state["visits"].items()
         }
         members, visits = panel._visits, [visit for visits in panel._visits.values() for visit in visits]
         require(members.keys() == panel._embeddings.keys(), "panel does not have an embedding for each member")
         drawn = all(isinstance(name, str) and _draw(name) < panel._share <= 1 for name in members)
-        bounded = len(visits) <= _CAPACITY and all(0 < len(visits) <= _VISITS for visits in members.values())
-        require(drawn and bounded, "panel has members that its share excludes, or more visits than it keeps")
-        possible = all(time >= 0 and tried > 0 and 0 <= won <= tried for time, won, tried in visits)
+        bounded = len(visits) <= _CAPACITY and all(0 < len(visits) <= _RECORDS for visits in members.values())
+        require(drawn and bounded, "panel has members that its share excludes, or more records than it keeps")
+        possible = all(
+            time >= 0 and tried > 0 and 0 <= won <= tried and 1 <= count <= _VISITS
+            for time, won, tried, count in visits
+        )
         require(possible, "panel has an impossible visit")
         return panel
+
+
+def _append(records: list[_Record], visit: _Record) -> None:
+    """Add a visit; if there are then too many records, pool the oldest two that can be, or drop the oldest one."""
+    records.append(visit)
+    if len(records) <= _RECORDS:
+        return
+    for row in range(len(records) - 1):
+        (time, won, tried, count), (later, more_won, more_tried, more) = records[row : row + 2]
+        total = count + more
+        if total <= _VISITS:
+            pooled = ((count * time + more * later) / total, won + more_won, tried + more_tried, total)
+            records[row : row + 2] = [pooled]
+            return
+    del records[0]
 
 
 def _draw(name: str) -> float:

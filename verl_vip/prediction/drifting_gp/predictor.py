@@ -47,7 +47,7 @@ class DriftingGaussianProcess:
     - a level common to all prompts;
     - an effect of the embedding `x_q`, with finite features `phi` of a radial, a linear and a cluster kernel (see
       `kernel.Kernel`); what the features miss of the kernel is added to the variance of `u_q` (Snelson & Ghahramani,
-      NeurIPS 2005);
+      NeurIPS 2005), and fades as slowly as `w` there;
     - an effect `u_q` of the prompt alone;
     - an effect `e_q` of this visit alone, independent between visits and shared by the rollouts of one. It correlates
       them, so that successes vary more than binomially, by about `Var[e] p (1 - p)`. A beta-binomial would do the same;
@@ -262,15 +262,21 @@ class DriftingGaussianProcess:
 
     def _residuals(self, prompts: Prompts, features: Tensor) -> Residuals:
         """Carry the prompts' residuals from their last visit to the coming step."""
-        variance = torch.full((len(prompts),), self._hyper.prompt_variance, dtype=torch.float64)
+        own = torch.full((len(prompts),), self._hyper.prompt_variance, dtype=torch.float64)
+        missed = torch.zeros_like(own)
         if self._features is not None:
             missed = self._features.residual_variance(prompts.embeddings, features[:, _LEADING:])
-            variance += self._hyper.shared_variance * missed
+            missed *= self._hyper.shared_variance
+        variance = own + missed
         offset, gain = torch.zeros_like(variance), torch.zeros_like(variance)
         rows = self._table.find(prompts.ids)
         known = rows >= 0
         table = dict(zip(_COLUMNS, self._table.values[rows[known]].unbind(1), strict=True))
-        retention = torch.exp((table["step"] - self._step) / self._hyper.prompt_steps)
+        # What the features miss of the kernel is forgotten as slowly as what they explain.
+        elapsed = self._step - table["step"]
+        retention = own[known] * torch.exp(-elapsed / self._hyper.prompt_steps)
+        retention += missed[known] * torch.exp(-elapsed / self._hyper.neighbour_steps)
+        retention /= variance[known]
         # The residual is relative to the weights at the last visit.
         moved = features[known] @ self._filter.displacement - table["displacement"]
         offset[known] = retention * (table["offset"] + table["gain"] * moved)
@@ -278,7 +284,7 @@ class DriftingGaussianProcess:
         variance[known] = retention.square() * table["variance"] + (1 - retention.square()) * variance[known]
         drift = torch.zeros_like(features)
         # The prior's time constant is the same for the whole run, so that a fit does not change the meaning of `b`.
-        decay = torch.exp((table["step"] - self._step) / self._prior.prompt_steps)
+        decay = torch.exp(-elapsed / self._prior.prompt_steps)
         drift[known, 1] = decay * (1 - decay) * table["signal"]
         return Residuals(offset, gain, variance, drift)
 

@@ -80,7 +80,7 @@ def prior_covariance(truth: Hyperparameters, visits: PanelVisits, prompts: int) 
         * truth.kernel(kernel(prompts))(visits.embeddings, visits.embeddings)
         * torch.exp(-lag / truth.neighbour_steps)
         + truth.prompt_variance * (visits.prompt[:, None] == visits.prompt) * torch.exp(-lag / truth.prompt_steps)
-        + truth.visit_variance * torch.eye(len(lag), dtype=torch.float64)
+        + torch.diag(truth.visit_variance / visits.visits)
     )
 
 
@@ -90,7 +90,9 @@ def drawn(truth: Hyperparameters, prompts: int, visits: int, gap: float, rollout
     prompt = torch.arange(prompts).repeat(visits)
     time = gap * torch.arange(visits, dtype=torch.float64).repeat_interleave(prompts)
     empty = torch.zeros(len(prompt), dtype=torch.float64)
-    visits = PanelVisits(points(prompts)[prompt], prompt, time, empty, empty)
+    # Every other record is of two visits.
+    pooled = 1 + torch.arange(len(prompt)).double() % 2
+    visits = PanelVisits(points(prompts)[prompt], prompt, time, empty, empty, pooled)
     covariance = prior_covariance(truth, visits, prompts)
     root = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(len(covariance), dtype=torch.float64))
     logits = root @ torch.randn(len(covariance), generator=generator, dtype=torch.float64)

@@ -1,7 +1,10 @@
+import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from verl_vip.prediction.contract import Prompts
-from verl_vip.prediction.drifting_gp.panel import _CAPACITY, _VISITS, Panel
+from verl_vip.prediction.drifting_gp.panel import _CAPACITY, _RECORDS, _VISITS, Panel
 from verl_vip.prediction.observations import pool
 
 
@@ -11,15 +14,38 @@ def visit(panel: Panel, numbers: range, time: int) -> None:
     panel.add(pool(prompts, torch.full((len(numbers),), float(time % 5)), trials), time)
 
 
-def test_all_visits_to_members_are_remembered_up_to_the_last_few():
+def test_all_visits_to_members_are_kept_up_to_the_last_few():
     panel = Panel()
-    for time in range(6):
+    for time in range(_RECORDS):
         visit(panel, range(10), time)
     visits = panel.visits()
-    assert len(visits.prompt) == 10 * _VISITS
-    assert visits.time[visits.prompt == 3].tolist() == [2, 3, 4, 5]
-    assert visits.successes[visits.prompt == 3].tolist() == [2, 3, 4, 0]
+    assert len(visits.prompt) == 10 * _RECORDS
+    assert visits.time[visits.prompt == 3].tolist() == [0, 1, 2, 3]
+    assert visits.successes[visits.prompt == 3].tolist() == [0, 1, 2, 3]
     assert visits.embeddings[visits.prompt == 3].unique().tolist() == [3.0]
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 4)), min_size=1, max_size=40))
+def test_older_visits_are_pooled_two_by_two_and_the_last_are_never_lost(steps):
+    panel, history, time = Panel(), [], 0
+    for gap, won in steps:
+        time += gap
+        history.append((time, won))
+        prompts = Prompts(("q",), torch.ones(1, 2))
+        panel.add(pool(prompts, torch.tensor([float(won)]), torch.tensor([4])), time)
+    visits = panel.visits()
+    kept = int(visits.visits.sum())
+    assert len(visits.time) <= _RECORDS
+    assert (visits.visits <= _VISITS).all()
+    # All but at most the first of the visits for which there is room.
+    assert kept >= min(len(history), _RECORDS * _VISITS - 1)
+    recent = history[-kept:]
+    for row, count in enumerate(visits.visits.int().tolist()):
+        part, recent = recent[:count], recent[count:]
+        assert visits.time[row].item() == pytest.approx(sum(when for when, _ in part) / count)
+        assert visits.successes[row] == sum(won for _, won in part)
+        assert visits.trials[row] == 4 * count
+    assert visits.visits[-1] == 1 or len(history) % 2 == 0
 
 
 def test_memory_is_bounded_and_members_stay_members():

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -146,6 +147,24 @@ def test_beliefs_fade_until_a_prompt_is_like_one_never_seen(monkeypatch):
     prediction = predictor.predict(prompts)
     assert float(prediction.mean[0]) == pytest.approx(float(prediction.mean[2]), abs=1e-3)
     assert float(prediction.variance[0]) == pytest.approx(float(prediction.variance[2]), abs=1e-3)
+
+
+def test_what_the_features_miss_fades_as_slowly_as_what_they_explain(monkeypatch):
+    """The same belief a hundred steps later, whether there is a feature for the prompt or not."""
+    generator = torch.Generator().manual_seed(0)
+    prompts = Prompts(tuple(map(str, range(12))), unit(12, 8, generator=generator))
+    slow = Hyperparameters(lengthscale=0.3, neighbour_variance=4.0, prompt_variance=0.01, level_steps=1e4)
+    slow = replace(slow, linear_variance=1e-9, cluster_variance=1e-9, neighbour_steps=1e4, prompt_steps=5.0)
+    monkeypatch.setattr(drifting_gp, "fit", lambda *_, **__: slow)
+    means = []
+    for features in (1, 12):
+        predictor = DriftingGaussianProcess(features=features)
+        predictor.observe(prompts, torch.tensor([0.0, 16.0]).repeat(6), torch.full((12,), 16))
+        for _ in range(100):
+            predictor.observe(prompts.select([0]), torch.tensor([8.0]), torch.tensor([16]))
+        means.append(predictor.predict(prompts.select(range(1, 12))).mean)
+    assert (means[1] - 0.5).abs().min() > 0.3
+    torch.testing.assert_close(means[0], means[1], rtol=0, atol=0.03)
 
 
 def error_in_the_middle(gain: float) -> tuple[float, float]:
