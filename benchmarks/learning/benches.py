@@ -14,6 +14,8 @@ from benchmarks.learning.working import WORKING
 from benchmarks.learning.working_long import WORKING_LONG
 
 BENCHES = {bench.name: bench for bench in (WORKING, WORKING_LONG, LOPSIDED, MIXTURE, MIXTURE_FIRST, SHORT_ANSWERS)}
+#: Benches of one pool that differ in their base models, and in what follows from these.
+SAME_POOL = {"mixture": (MIXTURE.name, MIXTURE_FIRST.name)}
 #: The default bench.
 MAIN = MIXTURE
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "learning"
