@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.learning.bench import Bench
-from benchmarks.learning.benches import BENCHES, MAIN, RESULTS, SAME_POOL, tuned_jobs
+from benchmarks.learning.benches import BENCHES, MAIN, RESULTS, SAME_POOL, scores_of, tuned_jobs
 from benchmarks.learning.loop import identity
 from benchmarks.learning.report import over_base_models, table, write
 from benchmarks.learning.runner import read_results, run_jobs
-from benchmarks.learning.tuning import Scores, finalists
+from benchmarks.learning.tuning import finalists
 
 
 def main() -> None:
@@ -54,6 +54,8 @@ def main() -> None:
 def _report(benches: Sequence[Bench]) -> None:
     results = {}
     for bench in benches:
+        if not (RESULTS / f"{bench.files}/runs.jsonl").exists():
+            continue
         # Runs with settings that further tuning did not confirm are left out.
         planned = {identity(job.key()) for job in tuned_jobs(bench, bench.report_seeds)}
         runs = read_results(RESULTS / f"{bench.files}/runs.jsonl")
@@ -63,13 +65,14 @@ def _report(benches: Sequence[Bench]) -> None:
         pooled = {
             pool: {"benches": list(names), **over_base_models([results[name] for name in names])}
             for pool, names in SAME_POOL.items()
+            if results.keys() >= set(names)
         }
         (RESULTS / "base_models.json").write_text(json.dumps(pooled, indent=1) + "\n")
 
 
 def _tune(bench: Bench, options: argparse.Namespace) -> None:
     """Run all candidates with the first seed, then the finalists with the other seeds."""
-    path = RESULTS / f"{bench.files}/tuning.jsonl"
+    path = RESULTS / bench.tuning_file
     candidates = {
         name: found
         for name, found in bench.candidates().items()
@@ -77,7 +80,7 @@ def _tune(bench: Bench, options: argparse.Namespace) -> None:
     }
     settings = {"workers": options.workers, "minutes": options.minutes}
     run_jobs([runs[0] for found in candidates.values() for runs in found], path, options.cache, **settings)
-    scores = Scores(read_results(path), bench.tuning_targets)
+    scores = scores_of(bench, read_results(path))
     further = [
         runs
         for found in candidates.values()

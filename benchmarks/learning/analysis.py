@@ -11,7 +11,7 @@ reached the target, which is given beside each figure.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,15 @@ class Curves:
     horizon: int
     seeds: list[int]
     runs: list[list[dict[str, Any]]]
+
+    @property
+    def on_pool(self) -> "Curves | None":
+        """The same runs with the accuracy on the training pool's mixture; None for runs that did not record it."""
+        if not all("pool_accuracy" in point for run in self.runs for point in run):
+            return None
+        return replace(
+            self, runs=[[{**point, "accuracy": point["pool_accuracy"]} for point in run] for run in self.runs]
+        )
 
     def column(self, run: int, name: str) -> Floats:
         """Return one quantity of a run's points; "all_tokens" counts the tokens of prompts and answers."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,20 @@ _BY_TARGET = "prioritized_vs_strongest_uniform_by_target"
 _TARGET_STEP = 0.01
 
 
+def settled(bench: Bench, curves: Mapping[str, Curves]) -> tuple[float, str]:
+    """Return a bench's target and reference; where it states none, they follow from its uniform arms.
+
+    The target is then the highest mean accuracy of a uniform arm after two thirds of a run, rounded down to a
+    hundredth, and the reference is the uniform arm with the fewest rollouts to the target.
+    """
+    uniform = {name: curve for name, curve in curves.items() if name.startswith("uniform")}
+    target = bench.target
+    if target is None:
+        reached = [accuracy_per_seed(curve, curve.horizon * 2 / 3).mean() for curve in uniform.values()]
+        target = int(100 * max(reached)) / 100
+    return target, bench.reference or _strongest(uniform, target)
+
+
 def compare(curves: Mapping[str, Curves], bench: Bench) -> dict[str, Any]:
     """Compare every arm with the bench's reference.
 
@@ -30,10 +45,11 @@ def compare(curves: Mapping[str, Curves], bench: Bench) -> dict[str, Any]:
         curves: All arms, including the bench's reference.
         bench: The bench.
     """
-    target, reference = bench.target, curves[bench.reference]
+    target, strongest = settled(bench, curves)
+    reference = curves[strongest]
     budget = float(spent_per_seed(reference, target, "rollouts")[0].mean())
     result: dict[str, Any] = {
-        "reference": bench.reference,
+        "reference": strongest,
         "target_accuracy": target,
         "horizon_rollouts": reference.horizon,
         "fixed_budget_rollouts": round(budget),
@@ -55,6 +71,9 @@ def compare(curves: Mapping[str, Curves], bench: Bench) -> dict[str, Any]:
     }
     if PRIORITIZED in curves:
         result[_BY_TARGET] = {str(each): against_strongest(curves, each) for each in targets(curves, bench)}
+    pooled = {name: found for name, curve in curves.items() if (found := curve.on_pool) is not None}
+    if len(pooled) == len(curves):
+        result["on_the_pools_mixture"] = _on_pool(pooled, bench)
     result["arms"] = {name: _facts(curve, target, budget) for name, curve in curves.items()}
     return result
 
@@ -69,9 +88,10 @@ def targets(curves: Mapping[str, Curves], bench: Bench) -> list[float]:
         curves: All arms, including the bench's reference and `prioritized`.
         bench: The bench.
     """
-    both = curves[bench.reference], curves[PRIORITIZED]
+    target, strongest = settled(bench, curves)
+    both = curves[strongest], curves[PRIORITIZED]
     start = max(float(curve.column(0, "accuracy")[0]) for curve in both)
-    found = {bench.target, *bench.other_targets}
+    found = {target, *bench.other_targets}
     step = int(start / _TARGET_STEP) + 1
     while all(2 * spent_per_seed(one, step * _TARGET_STEP, "rollouts")[1] <= len(one.runs) for one in both):
         found.add(round(step * _TARGET_STEP, 2))
@@ -88,9 +108,10 @@ def write(records: Sequence[dict[str, Any]], bench: Bench, folder: Path) -> dict
         folder: The folder of all benches' results.
     """
     curves = {name: curve for name, curve in group_runs(records).items() if len(curve.seeds) >= LEAST_SEEDS}
-    if bench.reference not in curves:
+    if not (bench.reference in curves if bench.reference else any(name.startswith("uniform") for name in curves)):
         raise SystemExit(
-            f"fewer than {LEAST_SEEDS} runs of the uniform baseline {bench.reference} have finished; run more first."
+            f"fewer than {LEAST_SEEDS} runs of {bench.reference or 'every uniform arm'}, the baseline, have finished; "
+            "run more first."
         )
     result = {
         "what": (
@@ -107,18 +128,19 @@ def write(records: Sequence[dict[str, Any]], bench: Bench, folder: Path) -> dict
     (folder / bench.files).mkdir(parents=True, exist_ok=True)
     (folder / f"{bench.files}/ratios.json").write_text(json.dumps(result, indent=1) + "\n")
     labels = {name: bench.labels.get(name, name.replace("_", " ")) for name in curves}
+    target = result["target_accuracy"]
     shown = [curves[name] for name in bench.shown if name in curves]
-    picture = draw(plot_curves, shown, labels, PRIORITIZED, bench.target, height=3.4)
+    picture = draw(plot_curves, shown, labels, PRIORITIZED, target, height=3.4)
     save_png(picture, folder / f"{bench.files}/curves.png", "Accuracy against rollouts")
     ratios = {name: Estimate(**value) for name, value in result["rollouts_to_target_vs_uniform"].items()}
     missed = {name: (arm["runs_that_missed_the_target"], len(arm["seeds"])) for name, arm in result["arms"].items()}
     notes = {name: f", {some} of {all_} missed it" for name, (some, all_) in missed.items() if some}
     size = 1.1 + 0.14 * len(ratios)
     picture = draw(plot_ratios, ratios, labels, notes, PRIORITIZED, "times fewer rollouts", height=size)
-    save_png(picture, folder / f"{bench.files}/ratios.png", f"Rollouts to {100 * bench.target:.0f} % accuracy")
+    save_png(picture, folder / f"{bench.files}/ratios.png", f"Rollouts to {100 * target:.0f} % accuracy")
     if _BY_TARGET in result:
         line = {float(each): row for each, row in result[_BY_TARGET].items()}
-        picture = draw(plot_by_target, line, bench.target, height=2.6)
+        picture = draw(plot_by_target, line, target, height=2.6)
         save_png(picture, folder / f"{bench.files}/targets.png", "Times fewer rollouts, by target")
     return result
 
@@ -162,13 +184,30 @@ def against_strongest(curves: Mapping[str, Curves], target: float) -> dict[str, 
         curves: Curves by arm, with `prioritized` and at least one arm whose name starts with "uniform".
         target: An accuracy.
     """
-    spent = {
-        name: float(np.log(spent_per_seed(curve, target, "rollouts")[0]).mean())
-        for name, curve in curves.items()
-        if name.startswith("uniform")
-    }
-    best = min(spent, key=lambda name: spent[name])
+    best = _strongest({name: curve for name, curve in curves.items() if name.startswith("uniform")}, target)
     return {"reference": best, **_ratio_at(curves[PRIORITIZED], curves[best], target)}
+
+
+def _strongest(curves: Mapping[str, Curves], target: float) -> str:
+    """Return the arm with the least geometric mean of rollouts to a target."""
+    spent = {name: float(np.log(spent_per_seed(curve, target, "rollouts")[0]).mean()) for name, curve in curves.items()}
+    return min(spent, key=lambda name: spent[name])
+
+
+def _on_pool(curves: Mapping[str, Curves], bench: Bench) -> dict[str, Any]:
+    """Return the comparison on held-out prompts in the pool's proportions; the target follows from the uniform arms."""
+    target, strongest = settled(replace(bench, target=None, reference=""), curves)
+    return {
+        "target_accuracy": target,
+        "reference": strongest,
+        "rollouts_to_target_vs_uniform": {
+            name: _ratio_at(curve, curves[strongest], target) for name, curve in curves.items()
+        },
+        "accuracy_at_end": {
+            name: _plain(mean_interval(accuracy_per_seed(curve, float("inf")).tolist()))
+            for name, curve in curves.items()
+        },
+    }
 
 
 def _ratio(curve: Curves, base: Curves, target: float, quantity: str) -> Estimate:

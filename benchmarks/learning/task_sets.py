@@ -73,6 +73,8 @@ class TaskSet:
         copies: By family name, a factor on the number of training prompts.
         beyond: Families whose right answers cannot be known. They are trained on, but not evaluated.
         base: The set whose base model is used, if it is another one.
+        base_seed: Seed of the base model's training; None for the usual one.
+        per_cell: Training prompts of each family and difficulty, before copies.
     """
 
     name: str
@@ -83,6 +85,8 @@ class TaskSet:
     copies: Mapping[str, int] = field(default_factory=dict)
     beyond: frozenset[str] = frozenset()
     base: str = ""
+    base_seed: int | None = None
+    per_cell: int = 60
 
     def draw(self, per_cell: int, seed: int) -> list[Task]:
         """Return `per_cell` distinct tasks of each family and difficulty."""
@@ -224,7 +228,11 @@ _MIXTURE_RATES = (
 )
 #: Copies of each of the first two families, which the base models have solved, and of each that cannot be learned.
 _MIXTURE_COPIES = (10, 8)
-#: The same for other pools with the report set's base model, from almost all prompts decided to none.
+#: Training prompts of a cell in the small pool, so small that groups of four meet every prompt three times in a run.
+_SMALL = 7
+#: Numbers of the base models of the benches that have several.
+BASES = (1, 2, 3)
+#: Copies for other pools with the report set's base model, from almost all prompts decided to none.
 OTHER_COPIES = ((21, 17), (4, 4), (1, 1), (0, 0))
 
 
@@ -252,6 +260,11 @@ def _mixture_report(name: str, **others: Any) -> TaskSet:
     return _mixture(name, _REPORT, _SECRETS_REPORT, _MIXTURE_REPORT, **others)
 
 
+def base_number(name: str, number: int) -> str:
+    """Return the name of a task set with the base model of this number; 1 is its own."""
+    return name if number == 1 else f"{name}_base_{number}"
+
+
 def _families(rules: dict[str, tuple[str, Rule]], free: int = 0, trailing: int = 0) -> tuple[Family, ...]:
     return tuple(_family(key, *rule, free, trailing) for key, rule in rules.items())
 
@@ -270,6 +283,20 @@ TASK_SETS = {
     "mixture_tuning": _mixture("mixture_tuning", _TUNING, _SECRETS_TUNING, _MIXTURE_TUNING),
     "mixture_report": _mixture_report("mixture_report"),
     "mixture_report_short": _mixture_report("mixture_report_short", trailing=8),
+    "mixture_tuning_small": _mixture(
+        "mixture_tuning_small", _TUNING, _SECRETS_TUNING, _MIXTURE_TUNING, base="mixture_tuning", per_cell=_SMALL
+    ),
+    "mixture_report_small": _mixture_report("mixture_report_small", base="mixture_report", per_cell=_SMALL),
+    **{
+        name: _mixture_report(name, base_seed=number)
+        for number in BASES[1:]
+        for name in [base_number("mixture_report", number)]
+    },
+    **{
+        name: _mixture_report(name, base=base_number("mixture_report", number), per_cell=_SMALL)
+        for number in BASES[1:]
+        for name in [base_number("mixture_report_small", number)]
+    },
     **{
         name: _mixture_report(name, copies=copies, base="mixture_report")
         for copies in OTHER_COPIES

@@ -227,9 +227,11 @@ def test_the_curve_of_ratios_goes_as_far_as_half_of_the_runs():
 
 def test_the_results_are_those_of_the_committed_runs():
     """Every reported run has a seed below the number that was fixed for its bench."""
-    for bench in BENCHES.values():
+    reported = [bench for bench in BENCHES.values() if (RESULTS / f"{bench.files}/runs.jsonl").exists()]
+    assert len(reported) >= 6
+    for bench in reported:
         found = json.loads((RESULTS / f"{bench.files}/ratios.json").read_text())
-        assert found["reference"] == bench.reference
+        assert bench.reference in ("", found["reference"])
         assert {seed for arm in found["arms"].values() for seed in arm["seeds"]} <= set(range(bench.report_seeds))
         assert found["horizon_rollouts"] == bench.report_rollouts
 
@@ -356,7 +358,7 @@ def test_more_jobs_than_a_pipe_holds_are_each_run_once(tmp_path, monkeypatch):
         seconds: tuple[float, ...] = ()
 
         def train(self):
-            return [CurvePoint(0, 0, 0, 0, 0.0, 0.5)]
+            return [CurvePoint(0, 0, 0, 0, 0.0, 0.5, 0.5)]
 
     monkeypatch.setattr(runner, "Run", Instant)  # workers are forked, and so have it too
     monkeypatch.setattr(runner, "load_world", lambda *_: SimpleNamespace(policy=lambda: None))
