@@ -16,6 +16,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
 from real_records import REAL_RUN_ROWS, new_prompts_section, real_run_cells, real_run_section
 from tables import percent, table
 
@@ -31,10 +33,13 @@ from verl_vip.flows.parameters import (
     TrainingParameters,
 )
 from verl_vip.prediction.registry import PREDICTORS
+from verl_vip.strategies.policies.prioritized import priorities
 from verl_vip.strategies.registry import FIXED, STRATEGIES
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "benchmarks" / "results"
+#: Success probabilities in the table of weights.
+_PROBABILITIES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 _NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
 
 
@@ -67,7 +72,41 @@ def strategies_page() -> str:
         rows = [[f"[`{name}`](#{_anchor(kind, name)})", _summary(kind, name, registry)] for name in sorted(registry)]
         parts += [f"\n## {heading}\n", table([kind, "what it does"], rows)]
         parts += [_entry(kind, name, registry) for name in sorted(registry)]
-    return _NOTE + "".join(parts)
+    return _NOTE + "".join([*parts, _ascended()])
+
+
+def _ascended() -> str:
+    """Return the section on what training ascends if a strategy chooses prompts, with the weights of the preset."""
+    preset = yaml.safe_load((HERE.parent / "recipes" / "vip" / "prioritized.yaml").read_text())
+    settings = preset["vip"]["strategy_settings"]
+    exponent, share = float(settings["exponent"]), float(settings["even_share"])
+    spread = torch.linspace(0.0005, 0.9995, 1000, dtype=torch.float64)
+    decided = torch.cat([spread, torch.full((4000,), 1e-6, dtype=torch.float64)])
+    weights = [_weights_at(pool * (1 - pool), exponent, share) for pool in (spread, decided)]
+    rows = [[f"{p:g}", *(f"{found[row]:.2f}" for found in weights), "1.00"] for row, p in enumerate(_PROBABILITIES)]
+    return (
+        "\n## What is ascended\n\n"
+        "Uniform sampling ascends the mean success probability of the data. A strategy that chooses prompts ascends a "
+        "mean in which a prompt counts as often as it is chosen, unless the update weights it by the inverse of its "
+        "probability. `balanced` counts every label the same. For `prioritized` it is the sum of w p over the data "
+        "(before `balance`), with w proportional to `(1 - e) E[p(1-p)]^k / mean + e`, exponent k and even share e. "
+        "The weights follow the policy: they are those of the current predictions, and are not differentiated. "
+        "`thompson`, `mopps` and others that take the best of a pool count the others as nothing in that step.\n\n"
+        f"The weight of a prompt whose p is known, relative to uniform sampling, for the preset `+vip=prioritized` "
+        f"(k = {exponent:g}, e = {share:g}), and with `correction: 1.0`:\n"
+        + table(["p", "p spread evenly over the pool", "four fifths of the pool decided", "with correction 1"], rows)
+        + "\nDecided prompts are always or never solved; the last fifth of that pool is spread evenly. With correction "
+        "1, updates are noisier: what is rarely drawn has a large weight.\n"
+    )
+
+
+def _weights_at(pool: torch.Tensor, exponent: float, even_share: float) -> list[float]:
+    """Return the weights of `_PROBABILITIES`, whose prompts are a negligible part of a pool with these variances."""
+    each = []
+    for p in _PROBABILITIES:
+        variance = torch.cat([torch.tensor([p * (1 - p)], dtype=torch.float64), pool])
+        each.append(float(priorities(variance, exponent, even_share)[0]))
+    return each
 
 
 def benchmarks_page() -> str:

@@ -86,6 +86,8 @@ _GRIDS = {
         *_ours("prioritized_corrected", correction=1.0, exponent=0.5)[:4],
         *at((1e-3,), *drawn("prioritized_corrected", REINFORCE, (64,), correction=1.0, exponent=0.5, **_MIXED)),
     ),
+    # No exponent and no even share to tune.
+    "thompson": _rule("thompson", "thompson", "drifting_gp", pool_ratio=_POOL),
     "mopps_one": _rule("mopps_one", "mopps", "beta_table", group_size=1),
     "mopps_one_drifting_gp": _rule("mopps_one_drifting_gp", "mopps", "drifting_gp", group_size=1),
     "pruned_prompts": _rule("pruned_prompts", "dynamic_pruning", "beta_table", rollout_pruning=0.0),
