@@ -16,8 +16,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
+from ascended import ascended_section
+from learning import coverage_section, learning_section
 from real_records import REAL_RUN_ROWS, new_prompts_section, real_run_cells, real_run_section
 from tables import percent, table
 
@@ -33,13 +33,10 @@ from verl_vip.flows.parameters import (
     TrainingParameters,
 )
 from verl_vip.prediction.registry import PREDICTORS
-from verl_vip.strategies.policies.prioritized import priorities
 from verl_vip.strategies.registry import FIXED, STRATEGIES
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "benchmarks" / "results"
-#: Success probabilities in the table of weights.
-_PROBABILITIES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 _NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
 
 
@@ -72,41 +69,7 @@ def strategies_page() -> str:
         rows = [[f"[`{name}`](#{_anchor(kind, name)})", _summary(kind, name, registry)] for name in sorted(registry)]
         parts += [f"\n## {heading}\n", table([kind, "what it does"], rows)]
         parts += [_entry(kind, name, registry) for name in sorted(registry)]
-    return _NOTE + "".join([*parts, _ascended()])
-
-
-def _ascended() -> str:
-    """Return the section on what training ascends if a strategy chooses prompts, with the weights of the preset."""
-    preset = yaml.safe_load((HERE.parent / "recipes" / "vip" / "prioritized.yaml").read_text())
-    settings = preset["vip"]["strategy_settings"]
-    exponent, share = float(settings["exponent"]), float(settings["even_share"])
-    spread = torch.linspace(0.0005, 0.9995, 1000, dtype=torch.float64)
-    decided = torch.cat([spread, torch.full((4000,), 1e-6, dtype=torch.float64)])
-    weights = [_weights_at(pool * (1 - pool), exponent, share) for pool in (spread, decided)]
-    rows = [[f"{p:g}", *(f"{found[row]:.2f}" for found in weights), "1.00"] for row, p in enumerate(_PROBABILITIES)]
-    return (
-        "\n## What is ascended\n\n"
-        "Uniform sampling ascends the mean success probability of the data. A strategy that chooses prompts ascends a "
-        "mean in which a prompt counts as often as it is chosen, unless the update weights it by the inverse of its "
-        "probability. `balanced` counts every label the same. For `prioritized` it is the sum of w p over the data "
-        "(before `balance`), with w proportional to `(1 - e) E[p(1-p)]^k / mean + e`, exponent k and even share e. "
-        "The weights follow the policy: they are those of the current predictions, and are not differentiated. "
-        "`thompson`, `mopps` and others that take the best of a pool count the others as nothing in that step.\n\n"
-        f"The weight of a prompt whose p is known, relative to uniform sampling, for the preset `+vip=prioritized` "
-        f"(k = {exponent:g}, e = {share:g}), and with `correction: 1.0`:\n"
-        + table(["p", "p spread evenly over the pool", "four fifths of the pool decided", "with correction 1"], rows)
-        + "\nDecided prompts are always or never solved; the last fifth of that pool is spread evenly. With correction "
-        "1, updates are noisier: what is rarely drawn has a large weight.\n"
-    )
-
-
-def _weights_at(pool: torch.Tensor, exponent: float, even_share: float) -> list[float]:
-    """Return the weights of `_PROBABILITIES`, whose prompts are a negligible part of a pool with these variances."""
-    each = []
-    for p in _PROBABILITIES:
-        variance = torch.cat([torch.tensor([p * (1 - p)], dtype=torch.float64), pool])
-        each.append(float(priorities(variance, exponent, even_share)[0]))
-    return each
+    return _NOTE + "".join([*parts, ascended_section()])
 
 
 def benchmarks_page() -> str:
@@ -121,8 +84,8 @@ def benchmarks_page() -> str:
             _traces(_read("prediction_on_traces")),
             _cost(_read("prediction_cost")),
             _simulation(_read("simulation")),
-            _learning(),
-            _coverage(_read("ratio_intervals")),
+            learning_section(),
+            coverage_section(_read("ratio_intervals")),
         ]
     )
 
@@ -347,54 +310,6 @@ def _simulation(result: Any) -> str:
         "Prompts and learner are simulated; there is no language model.\n"
         + table(["strategy", "share of attainable", "success"], rows)
     )
-
-
-def _learning() -> str:
-    rows = []
-    for path in sorted(RESULTS.glob("learning/*/ratios.json")):
-        data = json.loads(path.read_text())
-        ratios = data["rollouts_to_target_vs_uniform"]
-        for name in ("prioritized", "oracle", "uniform_rloo"):
-            if name in ratios:
-                arm = data["arms"][name]
-                missed = f"{arm['runs_that_missed_the_target']} of {len(arm['seeds'])}"
-                cells = [f"`{path.parent.name}`", f"{data['target_accuracy']:.2f}", f"`{name}`"]
-                rows.append([*cells, _interval(ratios[name]), missed])
-    pooled = json.loads((RESULTS / "learning" / "base_models.json").read_text())
-    over = [f"{_interval(one)} over the {len(one['each'])} base models of `{pool}`" for pool, one in pooled.items()]
-    return (
-        "\n## Rollouts to a target accuracy\n\n`python -m benchmarks.learning report`. How many times fewer "
-        "rollouts an arm needs than the strongest uniform setting found, on small models trained in one process; 1 is "
-        "no gain. `oracle` knows p. A run that misses the target counts with its length, in every arm. Intervals are "
-        f"over the seeds of one base model; for `prioritized` it is {' and '.join(over)}. "
-        "[How a figure is made](figures.md) explains both.\n\n"
-        '!!! warning "Limits of these ratios"\n'
-        "    No ratio is against a [balanced draw](verl.md#first-what-needs-no-prediction), which needs no prediction\n"
-        "    and may explain most of the gain on the mixed pool. Read the ratios as a gain over uniform sampling, not\n"
-        "    as the value of prediction.\n"
-        + table(["bench", "target", "arm", "times fewer rollouts", "runs that missed it"], rows)
-    )
-
-
-def _coverage(result: Mapping[str, Any]) -> str:
-    methods = ("Welch on logarithms", "bootstrap, paired", "over models")
-    rows = [
-        [
-            row["case"],
-            str(row["seeds"]),
-            *(f"{row['coverage'][m]:.3f}" if m in row["coverage"] else "" for m in methods),
-        ]
-        for row in result["rows"]
-    ]
-    return (
-        "\n## Coverage of the intervals\n\n`python benchmarks/ratio_intervals.py`. The share of 95\N{NO-BREAK SPACE}% "
-        f"intervals that hold the truth, in {result['trials']:,} simulated comparisons of two arms. With several base "
-        "models, each has a ratio of its own.\n" + table(["case", "seeds", *methods], rows)
-    )
-
-
-def _interval(one: Mapping[str, float]) -> str:
-    return f"{one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
 
 
 if __name__ == "__main__":
