@@ -102,6 +102,8 @@ def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings) -> bool:
     fingerprint = {"version": _VERSION, "rates": task_set.right_rate, "free": task_set.free, **asdict(settings)}
     if task_set.trailing:
         fingerprint["trailing"] = task_set.trailing
+    if task_set.hidden:
+        fingerprint["hidden"] = task_set.hidden
     return build_once(folder, fingerprint, build)
 
 

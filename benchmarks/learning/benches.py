@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.learning.bench import Bench
-from benchmarks.learning.comparators import COMPARATORS, REVISITED
+from benchmarks.learning.comparators import COMPARATORS, HIDDEN, REVISITED
 from benchmarks.learning.loop import RunPlan
 from benchmarks.learning.lopsided import LOPSIDED
 from benchmarks.learning.mixture import MIXTURE, MIXTURE_FIRST
@@ -18,7 +18,7 @@ from benchmarks.learning.working_long import WORKING_LONG
 BENCHES = {
     bench.name: bench
     for bench in (
-        WORKING, WORKING_LONG, LOPSIDED, MIXTURE, MIXTURE_FIRST, SHORT_ANSWERS, *COMPARATORS, *REVISITED
+        WORKING, WORKING_LONG, LOPSIDED, MIXTURE, MIXTURE_FIRST, SHORT_ANSWERS, *COMPARATORS, *REVISITED, *HIDDEN
     )
 }  # fmt: skip
 #: Benches of one pool that differ in their base models, and in what follows from these.
@@ -26,6 +26,7 @@ SAME_POOL = {
     "mixture": (MIXTURE.name, MIXTURE_FIRST.name),
     "comparators": tuple(bench.name for bench in COMPARATORS),
     "revisited": tuple(bench.name for bench in REVISITED),
+    "hidden": tuple(bench.name for bench in HIDDEN),
 }
 #: The default bench.
 MAIN = MIXTURE

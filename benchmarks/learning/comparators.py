@@ -1,9 +1,10 @@
-"""The benches `comparators` and `revisited`: the mixed pool against what needs no prediction, and against peers' rules.
+"""Benches against what needs no prediction and against peers' rules: `comparators`, `revisited` and `hidden`.
 
-Both have one rollout per prompt wherever a rule allows it. In `comparators`, nearly every prompt is new; in
+All have one rollout per prompt wherever a rule allows it. In `comparators`, nearly every prompt is new; in
 `revisited`, whose pool is a ninth of that size and whose runs are twice as long, an even draw meets every prompt three
-times in groups of four, and 13 times with single rollouts. Each is run with three base models, which share one tuning
-set.
+times in groups of four, and 13 times with single rollouts. `hidden` has as many visits, and balancing cannot help:
+three quarters of each family's prompts cannot be learned, and neither labels nor wording say which. Only a prompt's own
+outcomes do. Each bench is run with three base models, which share one tuning set.
 
 Rules of others that compare the rollouts of one prompt have no version with one rollout: DAPO, GRESO, Knapsack RL,
 VIGOR, Reinforce-Ada, Pilot-Commit, PODS, DARS and HORA. They are run in groups, as on `mixture`. MoPPS and the prompt
@@ -144,14 +145,16 @@ def _each_base(bench: Bench) -> tuple[Bench, ...]:
 
 
 COMPARATORS = _each_base(_FIRST)
+_LONGER = replace(_FIRST, tuning_rollouts=12_288, report_rollouts=12_288)
 REVISITED = _each_base(
     replace(
-        _FIRST,
+        _LONGER,
         name="revisited",
         files="revisited",
         tuning_set="mixture_tuning_small",
         report_set="mixture_report_small",
-        tuning_rollouts=12_288,
-        report_rollouts=12_288,
     )
+)
+HIDDEN = _each_base(
+    replace(_LONGER, name="hidden", files="hidden", tuning_set="hidden_tuning", report_set="hidden_report")
 )

@@ -57,9 +57,10 @@ def draw_tasks(name: str) -> tuple[list[Task], list[Task]]:
         count = task_set.per_cell * task_set.copies.get(family.name, 1)
         for difficulty in range(1, len(family.levels) + 1):
             cell = distinct_tasks(family, difficulty, _HELD_OUT_PER_CELL + count, seed=0)
+            apart = [task for task in cell if not task_set.hides(task)][:_HELD_OUT_PER_CELL]
             if family.name not in task_set.beyond:
-                held_out += cell[:_HELD_OUT_PER_CELL]
-            train += cell[_HELD_OUT_PER_CELL:]
+                held_out += apart
+            train += [task for task in cell if task not in apart]
     Random(0).shuffle(train)
     return train, held_out
 

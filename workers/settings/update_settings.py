@@ -125,8 +125,8 @@ def update_refusals(config: VerlConfig, vip: VipConfig) -> list[str]:
         )
     if _policy_loss(config) == "geo_mean":
         found.append(
-            "actor.policy_loss.loss_mode=geo_mean ignores actor.loss_agg_mode and averages over the rows of each "
-            "micro-batch, so a prompt's weight depends on the other rows in it; set "
+            "actor.policy_loss.loss_mode=geo_mean ignores actor.loss_agg_mode, and it averages over the rows of each "
+            "micro-batch: a prompt's weight would depend on the other rows in it; set "
             "actor_rollout_ref.actor.policy_loss.loss_mode=gspo, or vanilla."
         )
     if vip.utility != "success" and not weighs_rows(estimator):

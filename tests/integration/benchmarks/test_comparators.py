@@ -11,7 +11,7 @@ from benchmarks.learning.analysis import Curves
 from benchmarks.learning.arms import TrainingArm
 from benchmarks.learning.base_model import settings_of
 from benchmarks.learning.benches import BENCHES, RESULTS, tuned_jobs
-from benchmarks.learning.comparators import COMPARATORS, REVISITED
+from benchmarks.learning.comparators import COMPARATORS, HIDDEN, REVISITED
 from benchmarks.learning.loop import Run, RunPlan, accuracies, identity
 from benchmarks.learning.policy import Policy
 from benchmarks.learning.report import compare, settled
@@ -127,6 +127,32 @@ def test_groups_of_four_meet_every_prompt_of_the_small_pool_three_times():
         assert 3 * len(train) <= bench.report_rollouts / 4
     large, small = (draw_tasks(bench.report_set) for bench in (FIRST, REVISITED[0]))
     assert large[1] == small[1]  # the same held-out prompts
+
+
+@pytest.mark.parametrize("name", ["hidden_tuning", "hidden_report"])
+def test_hidden_prompts_are_worded_as_the_others_and_every_family_has_its_share(name):
+    task_set = TASK_SETS[name]
+    train, held_out = draw_tasks(name)
+    assert not {task.prompt for task in train} & {task.prompt for task in held_out}
+    assert set(Counter((task.family, task.difficulty) for task in held_out).values()) == {6}
+    assert not any(task_set.hides(task) for task in held_out)
+    share = {
+        family: np.mean([task_set.hides(task) for task in train if task.family == family])
+        for family in task_set.right_rate
+    }
+    assert all(0.65 < one < 0.9 for one in share.values())
+    wordings = {
+        hides: {task.prompt.partition(":")[0] for task in train if task_set.hides(task) == hides}
+        for hides in (True, False)
+    }
+    assert wordings[True] == wordings[False]
+    rule = {"hidden_tuning": ("last_two", lambda s: s[-2:]), "hidden_report": ("without_first", lambda s: s[1:])}[name]
+    mine = [task for task in train if task.family == rule[0]]
+    assert [task.answer == rule[1](task.operand) for task in mine] == [not task_set.hides(task) for task in mine]
+    assert all(len(task.answer) == len(rule[1](task.operand)) for task in mine)
+    assert not any(task_set.hides(task) for task in task_set.draw(20, 0))
+    assert 3 * len(train) <= HIDDEN[0].report_rollouts / 4
+    assert set(labels_of(train, task_set)["source"]) == {"own"}
 
 
 def test_the_base_models_of_a_bench_differ_in_their_seed_alone():
