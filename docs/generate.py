@@ -16,6 +16,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from ascended import ascended_section
+from learning import coverage_section, learning_section
 from real_records import (
     REAL_RUN_ROWS,
     forecast_section,
@@ -74,7 +76,7 @@ def strategies_page() -> str:
         rows = [[f"[`{name}`](#{_anchor(kind, name)})", _summary(kind, name, registry)] for name in sorted(registry)]
         parts += [f"\n## {heading}\n", table([kind, "what it does"], rows)]
         parts += [_entry(kind, name, registry) for name in sorted(registry)]
-    return _NOTE + "".join(parts)
+    return _NOTE + "".join([*parts, ascended_section()])
 
 
 def benchmarks_page() -> str:
@@ -91,7 +93,8 @@ def benchmarks_page() -> str:
             _traces(_read("prediction_on_traces")),
             _cost(_read("prediction_cost")),
             _simulation(_read("simulation")),
-            _learning(),
+            learning_section(),
+            coverage_section(_read("ratio_intervals")),
         ]
     )
 
@@ -315,28 +318,6 @@ def _simulation(result: Any) -> str:
         "strategy does not serve every prompt. Success is the mean over the run, against equal counts, in points. "
         "Prompts and learner are simulated; there is no language model.\n"
         + table(["strategy", "share of attainable", "success"], rows)
-    )
-
-
-def _learning() -> str:
-    rows = []
-    for path in sorted(RESULTS.glob("learning/*/ratios.json")):
-        data = json.loads(path.read_text())
-        ratios = data["rollouts_to_target_vs_uniform"]
-        for name in ("prioritized", "oracle", "uniform_rloo"):
-            if name in ratios:
-                one = ratios[name]
-                figure = f"{one['mean']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
-                rows.append([f"`{path.parent.name}`", f"{data['target_accuracy']:.2f}", f"`{name}`", figure])
-    return (
-        "\n## Rollouts to a target accuracy\n\n`python -m benchmarks.learning report`. How many times fewer "
-        "rollouts an arm needs than the strongest uniform setting found, on small models trained in one process; 1 is "
-        "no gain. `oracle` knows p.\n\n"
-        '!!! warning "Limits of these ratios"\n'
-        "    No ratio is against a [balanced draw](verl.md#first-what-needs-no-prediction), which needs no prediction\n"
-        "    and may explain most of the gain on the mixed pool. The intervals are over seeds of one base model, and\n"
-        "    too narrow. Read the ratios as a gain over uniform sampling, not as the value of prediction.\n"
-        + table(["bench", "target", "arm", "times fewer rollouts"], rows)
     )
 
 

@@ -76,7 +76,9 @@ class VipConfig:
     """Keyword arguments of the predictor."""
     prompt_weight: Literal["equal", "rows"] = "equal"
     """"equal" gives every prompt the same weight in the update whatever its count, as the variance analysis
-    assumes. "rows" keeps verl's weight, which is proportional to the count."""
+    assumes. "rows" keeps verl's weight, which is proportional to the count. With `vip_krpo` weights are not equal even
+    with "equal": its advantages grow with a rollout's position in its group, and so a prompt's weight grows with about
+    the square root of its count."""
     reward_range: tuple[float, float] = (0.0, 1.0)
     """The rewards of a failed and of a successful rollout; (-1, 1) for verl's `math_dapo` scorer."""
     reward_range_by_source: Mapping[str, tuple[float, float]] = field(default_factory=dict)

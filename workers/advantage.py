@@ -94,7 +94,8 @@ def _for_verl(estimator: str | AdvantageEstimator) -> Callable[..., tuple[Tensor
                 prompt_weight=settings.vip.prompt_weight,
                 penalised=settings.kl_in_reward,
                 score_coupling=settings.vip.score_coupling,
-                rows=settings.update_rows,
+                # verl has padded the batch to whole optimiser steps, whose nominal rows its loss divides by.
+                rows=None if settings.divides_by_tokens else len(index),
             )
             tokens = rows.unsqueeze(-1) * response_mask
         return tokens, tokens

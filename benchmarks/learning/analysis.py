@@ -1,13 +1,17 @@
-"""From learning curves to ratios with intervals.
+"""From learning curves to rollouts until a target.
 
 A curve is the exact mean success probability on the held-out prompts, every few hundred rollouts. It has no evaluation
 noise, but single updates go up and down. Each point is therefore averaged with its two neighbours, and the first
-crossing of the target is interpolated linearly. A run that misses the target counts as if it reached it at its last
-point. That favours its arm, so the number of such runs is given beside each figure.
+crossing of the target is interpolated linearly.
+
+A run that misses the target counts with its length, in every arm. All runs of a bench have the same length, the
+horizon, so that the amounts are those until the target or the horizon, whichever comes first: restricted times, as in
+survival analysis. Where no run is lost before the horizon, the Kaplan-Meier estimate is the share of runs that have
+reached the target, which is given beside each figure.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,24 +19,33 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_DRAWS = 10_000
-
 
 @dataclass(frozen=True)
 class Curves:
-    """The runs of one arm, with the same seeds as those of the other arms.
+    """The runs of one arm.
 
     Attributes:
         name: The name of the arm.
         learning_rate: The learning rate of all its runs.
+        horizon: The number of rollouts after which a run ends, the same for all its runs.
         seeds: The seed of each run, in ascending order.
         runs: The points of each run, with the fields of `loop.CurvePoint`.
     """
 
     name: str
     learning_rate: float
+    horizon: int
     seeds: list[int]
     runs: list[list[dict[str, Any]]]
+
+    @property
+    def on_pool(self) -> "Curves | None":
+        """The same runs with the accuracy on the training pool's mixture; None for runs that did not record it."""
+        if not all("pool_accuracy" in point for run in self.runs for point in run):
+            return None
+        return replace(
+            self, runs=[[{**point, "accuracy": point["pool_accuracy"]} for point in run] for run in self.runs]
+        )
 
     def column(self, run: int, name: str) -> Floats:
         """Return one quantity of a run's points; "all_tokens" counts the tokens of prompts and answers."""
@@ -42,17 +55,14 @@ class Curves:
         return np.array([point[name] for point in points], dtype=np.float64)
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean with a 95 % bootstrap interval over seeds."""
-
-    mean: float
-    low: float
-    high: float
-
-
 def group_runs(records: Sequence[dict[str, Any]]) -> dict[str, Curves]:
-    """Group finished jobs by arm; each arm must have one learning rate."""
+    """Group finished jobs by arm.
+
+    Raises:
+        ValueError: If an arm has runs at several learning rates, or runs have different lengths.
+    """
+    if len(horizons := {record["job"]["max_rollouts"] for record in records}) > 1:
+        raise ValueError(f"runs end after {sorted(horizons)} rollouts; compare runs of one length.")
     found: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         found.setdefault(record["job"]["arm"]["name"], []).append(record)
@@ -62,7 +72,8 @@ def group_runs(records: Sequence[dict[str, Any]]) -> dict[str, Curves]:
         if len(rates) != 1:
             raise ValueError(f"arm {name} has runs at several learning rates, {sorted(rates)}; compare one of them.")
         rows.sort(key=lambda row: row["job"]["seed"])
-        curves[name] = Curves(name, rates.pop(), [row["job"]["seed"] for row in rows], [row["curve"] for row in rows])
+        seeds = [row["job"]["seed"] for row in rows]
+        curves[name] = Curves(name, rates.pop(), *horizons, seeds, [row["curve"] for row in rows])
     return curves
 
 
@@ -103,18 +114,3 @@ def accuracy_per_seed(curves: Curves, rollouts: float) -> Floats:
             for k in range(len(curves.runs))
         ]
     )
-
-
-def paired_ratio(top: Floats, bottom: Floats) -> Interval:
-    """Return mean(top) / mean(bottom) with a percentile interval over resampled seeds, paired by seed."""
-    draws = np.random.default_rng(0).integers(len(top), size=(_DRAWS, len(top)))
-    ratios = top[draws].mean(1) / bottom[draws].mean(1)
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    return Interval(float(top.mean() / bottom.mean()), float(low), float(high))
-
-
-def bootstrap_mean(values: Floats) -> Interval:
-    """Return the mean with a percentile interval over resampled seeds."""
-    draws = np.random.default_rng(0).integers(len(values), size=(_DRAWS, len(values)))
-    low, high = np.percentile(values[draws].mean(1), [2.5, 97.5])
-    return Interval(float(values.mean()), float(low), float(high))

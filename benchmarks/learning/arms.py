@@ -24,6 +24,7 @@ class TrainingArm:
         upper: Most rollouts of a prompt.
         strategy_settings: Keyword arguments of the strategy.
         predictor_settings: Keyword arguments of the predictor.
+        labels: The labels that the strategy sees, a kind of `TaskWorld.labels`; "" for none.
     """
 
     name: str
@@ -36,6 +37,7 @@ class TrainingArm:
     upper: int = 128
     strategy_settings: dict[str, Any] = field(default_factory=dict)
     predictor_settings: dict[str, Any] = field(default_factory=dict)
+    labels: str = ""
 
     @property
     def budget(self) -> Budget:

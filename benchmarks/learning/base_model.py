@@ -51,7 +51,8 @@ _STEPS = {(0, 0): (1000, 500), (6, 0): (1500, 600), (32, 0): (2500, 1000), (0, 8
 def settings_of(task_set: TaskSet) -> BaseSettings:
     """Return the settings of a task set's base model."""
     right, mixed = _STEPS[task_set.free, task_set.trailing]
-    return BaseSettings(training=replace(BaseSettings().training, right_steps=right, mixed_steps=mixed))
+    training = replace(BaseSettings().training, right_steps=right, mixed_steps=mixed)
+    return BaseSettings(training=training if task_set.base_seed is None else replace(training, seed=task_set.base_seed))
 
 
 def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings) -> bool:
@@ -101,6 +102,8 @@ def build_base(folder: Path, task_set: TaskSet, settings: BaseSettings) -> bool:
     fingerprint = {"version": _VERSION, "rates": task_set.right_rate, "free": task_set.free, **asdict(settings)}
     if task_set.trailing:
         fingerprint["trailing"] = task_set.trailing
+    if task_set.hidden:
+        fingerprint["hidden"] = task_set.hidden
     return build_once(folder, fingerprint, build)
 
 

@@ -29,14 +29,14 @@ class Bench:
         tuning_set: The task set for choosing settings.
         report_set: The task set for reported results.
         grids: Candidate settings and learning rates of each arm, in the order of tuning.
-        tuning_targets: Accuracies of the tuning rule.
-        target: The accuracy of the reported ratios.
+        tuning_targets: Accuracies of the tuning rule; None for those of `tuning.ruled_targets`.
+        target: The accuracy of the reported ratios; None for that of `report.settled`.
         other_targets: Further accuracies with ratios.
         tuning_rollouts: Length of a tuning run.
         report_rollouts: Length of a reported run.
         evaluate_every: Rollouts between points of a curve.
         stop_at: Accuracy at which a run ends.
-        reference: The strongest uniform baseline, against which ratios are taken.
+        reference: The strongest uniform baseline, against which ratios are taken; "" for that of `report.settled`.
         first: Arms that are run first, with all seeds.
         shown: Arms whose curves are plotted.
         labels: Names in the pictures, where they differ from the arm's name.
@@ -45,6 +45,7 @@ class Bench:
         report_seeds: Number of seeds of the reported runs.
         finalists: Number of candidates of an arm, the best with the first seed, that are run with further seeds; None
             for all of them.
+        tuned_by: The bench whose tuning runs are used, by its `files`; "" for the bench's own.
     """
 
     name: str
@@ -52,8 +53,8 @@ class Bench:
     tuning_set: str
     report_set: str
     grids: Mapping[str, tuple[Setting, ...]]
-    tuning_targets: tuple[float, ...]
-    target: float
+    tuning_targets: tuple[float, ...] | None
+    target: float | None
     other_targets: tuple[float, ...]
     tuning_rollouts: int
     report_rollouts: int
@@ -67,6 +68,12 @@ class Bench:
     tuning_seeds: int = 3
     report_seeds: int = 5
     finalists: int | None = None
+    tuned_by: str = ""
+
+    @property
+    def tuning_file(self) -> str:
+        """The file of tuning runs, relative to the folder of all benches' results."""
+        return f"{self.tuned_by or self.files}/tuning.jsonl"
 
     def candidates(self) -> dict[str, list[list[RunPlan]]]:
         """Return the candidate settings of each arm, each as a list of tuning runs, one for each seed."""
@@ -115,11 +122,13 @@ def sizes(name: str, group: int, rollouts: tuple[int, ...] = (32, 64), **others:
     return tuple(TrainingArm(name, prompts=total // group, rollouts=total, **others) for total in rollouts)
 
 
-def drawn(name: str, estimator: Estimator, rollouts: tuple[int, ...], **settings: Any) -> tuple[TrainingArm, ...]:
+def drawn(
+    name: str, estimator: Estimator, rollouts: tuple[int, ...], labels: str = "", **settings: Any
+) -> tuple[TrainingArm, ...]:
     """Return an arm with one rollout of each prompt, drawn by its expected reward variance."""
     return sizes(
         name, 1, rollouts, strategy="prioritized", predictor="drifting_gp", estimator=estimator,
-        strategy_settings=settings,
+        strategy_settings=settings, labels=labels,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -56,13 +56,30 @@ class RunPlan:
     stop_at: float
 
     def key(self) -> dict[str, Any]:
-        """Return everything that the result depends on, in a form that JSON can represent."""
-        return asdict(self)
+        """Return everything that the result depends on, in a form that JSON can represent.
+
+        Settings that were added after the first results are left out at their defaults, so that earlier results keep
+        their keys.
+        """
+        key = asdict(self)
+        if not self.arm.labels:
+            del key["arm"]["labels"]
+        if self.arm.estimator.prompt_weight == "equal":
+            del key["arm"]["estimator"]["prompt_weight"]
+        return key
 
 
 def accuracy(policy: Policy, world: TaskWorld) -> float:
     """Return the mean success probability on a world's held-out prompts."""
     return float(success(policy, world.held_out, DRAWS).mean())
+
+
+def accuracies(policy: Policy, world: TaskWorld) -> tuple[float, float]:
+    """Return a point's `accuracy` and `pool_accuracy`; see `CurvePoint`."""
+    own = success(policy, world.held_out, DRAWS)
+    everything = own if world.beyond is None else torch.cat([own, success(policy, world.beyond, DRAWS)])
+    pool = everything.mean() if world.shares is None else everything.double() @ world.shares
+    return float(own.mean()), float(pool)
 
 
 def identity(key: Mapping[str, Any]) -> str:
@@ -72,7 +89,17 @@ def identity(key: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A point of a run: the amounts spent so far, and the mean success probability on held-out prompts."""
+    """A point of a run: the amounts spent so far, and mean success probabilities on held-out prompts.
+
+    Attributes:
+        steps: Optimiser steps.
+        rollouts: All sampled rollouts.
+        prompt_tokens: Tokens of prompts, each prompt once a step.
+        answer_tokens: Sampled tokens.
+        seconds: Processor seconds without evaluation.
+        accuracy: On held-out prompts of the families that can be learned, all equally often.
+        pool_accuracy: On held-out prompts in the proportions of the training pool.
+    """
 
     steps: int
     rollouts: int
@@ -80,6 +107,7 @@ class CurvePoint:
     answer_tokens: int
     seconds: float
     accuracy: float
+    pool_accuracy: float
 
 
 @dataclass
@@ -116,6 +144,8 @@ class Run:
         self._optimizer = torch.optim.AdamW(
             self.policy.parameters(), lr=job.learning_rate, weight_decay=0.01, foreach=True
         )
+        labels = world.labels[arm.labels] if arm.labels else None
+        self._prompts = replace(world.prompts, labels=labels)
         self._stream = PromptStream(len(world.prompts), job.seed)
         self._generator = torch.Generator().manual_seed(job.seed)
         self._strategy: Strategy = build_strategy(arm.strategy, arm.objective, **arm.strategy_settings)
@@ -144,11 +174,12 @@ class Run:
 
     def _point(self) -> CurvePoint:
         seconds = sum(self.seconds.values())
-        return CurvePoint(**self._spent, seconds=seconds, accuracy=accuracy(self.policy, self._world))
+        own, pool = accuracies(self.policy, self._world)
+        return CurvePoint(**self._spent, seconds=seconds, accuracy=own, pool_accuracy=pool)
 
     def _step(self) -> None:
         rows = self._stream.take(round(self._strategy.pool_ratio * self._arm.prompts))
-        prompts, tokens = self._world.prompts.select(rows), self._world.train.select(rows)
+        prompts, tokens = self._prompts.select(rows), self._world.train.select(rows)
         if isinstance(self._predictor, Oracle):
             self._predictor.tell(prompts.ids, success(self.policy, tokens, DRAWS, self._spent["steps"]))
         with self._clock.measure("predict"):

@@ -107,7 +107,7 @@ def plot(pools: Sequence[Pool], ax: Axes) -> None:
     for place, letters in enumerate(sorted({pool.free_letters for pool in pools}, reverse=True)):
         line = [pool for pool in pools if pool.free_letters == letters]
         x = [pool.can_teach * 1.06**place for pool in line]  # side by side
-        means = [pool.gain["mean"] for pool in line]
+        means = [pool.gain["value"] for pool in line]
         colour, marker = SERIES[place], "os"[place % 2]
         ax.vlines(x, [pool.gain["low"] for pool in line], [pool.gain["high"] for pool in line], color=colour)
         ax.plot(x, means, marker=marker, color=colour, label=f"{letters} free letters in an answer")
@@ -146,7 +146,7 @@ def main() -> None:
         missed = gain["arm_runs_that_missed"], gain["reference_runs_that_missed"]
         print(
             f"{pool.can_teach:4.0%} of {pool.prompts:6,}, {pool.free_letters:2d} letters, "
-            f"from {pool.start:.3f} to {pool.target}: {gain['mean']:.2f} [{gain['low']:.2f}, {gain['high']:.2f}] "
+            f"from {pool.start:.3f} to {pool.target}: {gain['value']:.2f} [{gain['low']:.2f}, {gain['high']:.2f}] "
             f"against {gain['reference']}; "
             f"runs that missed the target: {missed[0]}, {missed[1]}"
         )

@@ -7,54 +7,27 @@
 - `lopsided`: 32 free letters come before the answer, and the training prompts resemble an unfiltered data set. Families
   that the base model has solved or was never taught have three times as many prompts as the others.
 - `mixture`: the free letters follow the answer, and most prompts are from solved families or cannot be learned.
+- `hidden`: as `mixture`, but three quarters of each family cannot be learned, and nothing in a prompt says which.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import exp
 from random import Random
 from string import ascii_lowercase
 from typing import Any
 
+from benchmarks.learning.rules import (
+    REPORT,
+    SECRETS_REPORT,
+    SECRETS_TUNING,
+    TUNING,
+    Rule,
+    is_hidden,
+    partly_hidden,
+)
 from verl_vip.recipes.demo.tasks import Family, Question, Task, distinct_tasks, number_word
 
-Rule = Callable[[str], str]
-
-
-def _shifted(letters: str, by: int) -> str:
-    return "".join(ascii_lowercase[(ascii_lowercase.index(letter) + by) % 26] for letter in letters)
-
-
-#: Wording and rule of each family; `{size}` is the number of letters.
-_TUNING: dict[str, tuple[str, Rule]] = {
-    "repeat": ("Repeat these {size} letters", lambda s: s),
-    "ends": ("Write the first and last of these {size} letters", lambda s: s[0] + s[-1]),
-    "rotate": ("Move the first of these {size} letters to the end", lambda s: s[1:] + s[0]),
-    "every_second": ("Write every second one of these {size} letters", lambda s: s[1::2]),
-    "sort": ("Sort these {size} letters by the alphabet", lambda s: "".join(sorted(s))),
-    "without_last": ("Leave out the last of these {size} letters", lambda s: s[:-1]),
-    "second": ("Which of these {size} letters is the second", lambda s: s[1]),
-    "first_thrice": ("Write the first of these {size} letters three times", lambda s: s[0] * 3),
-    "earliest": ("Which of these {size} letters comes earliest in the alphabet", min),
-    "swap_ends": ("Swap the first and last of these {size} letters", lambda s: s[-1] + s[1:-1] + s[0]),
-    "last_two": ("Keep only the last two of these {size} letters", lambda s: s[-2:]),
-    "next_letter": ("Shift these {size} letters to the next in the alphabet", lambda s: _shifted(s, 1)),
-}
-_REPORT: dict[str, tuple[str, Rule]] = {
-    "backward": ("Spell these {size} letters backward", lambda s: s[::-1]),
-    "double": ("Write each of these {size} letters twice", lambda s: "".join(c * 2 for c in s)),
-    "last_to_front": ("Put the last of these {size} letters in front", lambda s: s[-1] + s[:-1]),
-    "odd_places": ("Write the letters at odd places among these {size}", lambda s: s[::2]),
-    "sort_down": ("Arrange these {size} letters from z to a", lambda s: "".join(sorted(s, reverse=True))),
-    "without_first": ("Drop the first of these {size} letters", lambda s: s[1:]),
-    "final": ("Name the final one of these {size} letters", lambda s: s[-1]),
-    "last_thrice": ("Write the last of these {size} letters three times", lambda s: s[-1] * 3),
-    "latest": ("Find the one of these {size} letters closest to z", max),
-    "swap_first": ("Exchange the first two of these {size} letters", lambda s: s[1] + s[0] + s[2:]),
-    "first_two": ("Keep only the first two of these {size} letters", lambda s: s[:2]),
-    "previous_letter": ("Shift these {size} letters to the one before in the alphabet", lambda s: _shifted(s, -1)),
-}
 _LENGTHS = (3, 4, 5)
 #: Possible numbers of free letters, as written in prompts.
 _FREE_WORDS = {6: "six", 8: "eight", 32: "thirty-two"}
@@ -72,7 +45,11 @@ class TaskSet:
         trailing: Free letters after the answer, which then ends with a stop.
         copies: By family name, a factor on the number of training prompts.
         beyond: Families whose right answers cannot be known. They are trained on, but not evaluated.
+        hidden: Share of every family's prompts whose right answers cannot be known, although their wording is that of
+            the others. They are trained on, but not evaluated, and the base model is not taught them.
         base: The set whose base model is used, if it is another one.
+        base_seed: Seed of the base model's training; None for the usual one.
+        per_cell: Training prompts of each family and difficulty, before copies.
     """
 
     name: str
@@ -82,16 +59,24 @@ class TaskSet:
     trailing: int = 0
     copies: Mapping[str, int] = field(default_factory=dict)
     beyond: frozenset[str] = frozenset()
+    hidden: float = 0.0
     base: str = ""
+    base_seed: int | None = None
+    per_cell: int = 60
 
     def draw(self, per_cell: int, seed: int) -> list[Task]:
-        """Return `per_cell` distinct tasks of each family and difficulty."""
+        """Return `per_cell` distinct tasks of each family and difficulty, without the hidden ones among them."""
         return [
             task
             for family in self.families
             for difficulty in range(1, len(family.levels) + 1)
             for task in distinct_tasks(family, difficulty, per_cell, seed)
+            if not self.hides(task)
         ]
+
+    def hides(self, task: Task) -> bool:
+        """Whether a task is one of the hidden ones."""
+        return is_hidden(task.operand, self.hidden)
 
 
 def written(answer: str, task_set: TaskSet) -> str:
@@ -184,14 +169,17 @@ def _lopsided(name: str, rules: dict[str, tuple[str, Rule]], order: tuple[str, .
     return TaskSet(name, _families(rules, _LONG), rates, _LONG, copies=copies)
 
 
-def _secret(salt: str) -> Rule:
-    """Return a rule that cannot be learned: the answer is a hash of the letters, with the same length."""
+#: The share of hidden prompts, and the prompts of a family and difficulty; there are 966 in all.
+_HIDDEN, _HIDDEN_PER_CELL = 0.75, 46
 
-    def letters_for(letters: str) -> str:
-        digest = hashlib.sha256(f"{salt}/{letters}".encode()).digest()
-        return "".join(ascii_lowercase[byte % 26] for byte in digest[: len(letters)])
 
-    return letters_for
+def _hidden(name: str, rules: dict[str, tuple[str, Rule]], order: tuple[str, ...], **others: Any) -> TaskSet:
+    """Return a set of the families of `mixture` that are neither solved nor beyond learning, partly hidden."""
+    rates = dict(zip(order, _MIXTURE_RATES, strict=True))
+    rates = {family: rates[family] for family in order[3:]}
+    wording = {family: (rules[family][0], partly_hidden(rules[family][1], _HIDDEN)) for family in rates}
+    families = _families(wording, trailing=_LONG)
+    return TaskSet(name, families, rates, trailing=_LONG, hidden=_HIDDEN, per_cell=_HIDDEN_PER_CELL, **others)
 
 
 #: The families in the order of `_MIXTURE_RATES`; the others are left out.
@@ -203,14 +191,6 @@ _MIXTURE_REPORT = (
     "first_two", "last_thrice", "final",
     "without_first", "odd_places", "latest", "swap_first", "last_to_front", "backward", "sort_down",
 )  # fmt: skip
-_SECRETS_TUNING: dict[str, tuple[str, Rule]] = {
-    "cipher": ("Encrypt these {size} letters with the cipher of the house", _secret("cipher")),
-    "reply": ("Guess what the stranger replied to these {size} letters", _secret("reply")),
-}
-_SECRETS_REPORT: dict[str, tuple[str, Rule]] = {
-    "plate": ("Recall which number plate belongs to these {size} letters", _secret("plate")),
-    "password": ("Find the password that was hidden behind these {size} letters", _secret("password")),
-}
 #: Three solved families and seven in between.
 _MIXTURE_RATES = (
     *(_SOLVED,) * 3,
@@ -224,7 +204,11 @@ _MIXTURE_RATES = (
 )
 #: Copies of each of the first two families, which the base models have solved, and of each that cannot be learned.
 _MIXTURE_COPIES = (10, 8)
-#: The same for other pools with the report set's base model, from almost all prompts decided to none.
+#: Training prompts of a cell in the small pool, so small that groups of four meet every prompt three times in a run.
+_SMALL = 7
+#: Numbers of the base models of the benches that have several.
+BASES = (1, 2, 3)
+#: Copies for other pools with the report set's base model, from almost all prompts decided to none.
 OTHER_COPIES = ((21, 17), (4, 4), (1, 1), (0, 0))
 
 
@@ -249,7 +233,12 @@ def mixture_with(easy: int, beyond: int) -> str:
 
 
 def _mixture_report(name: str, **others: Any) -> TaskSet:
-    return _mixture(name, _REPORT, _SECRETS_REPORT, _MIXTURE_REPORT, **others)
+    return _mixture(name, REPORT, SECRETS_REPORT, _MIXTURE_REPORT, **others)
+
+
+def base_number(name: str, number: int) -> str:
+    """Return the name of a task set with the base model of this number; 1 is its own."""
+    return name if number == 1 else f"{name}_base_{number}"
 
 
 def _families(rules: dict[str, tuple[str, Rule]], free: int = 0, trailing: int = 0) -> tuple[Family, ...]:
@@ -257,19 +246,39 @@ def _families(rules: dict[str, tuple[str, Rule]], free: int = 0, trailing: int =
 
 
 TASK_SETS = {
-    "tuning": TaskSet("tuning", _families(_TUNING), _even_rates(_TUNING, seed=1)),
-    "report": TaskSet("report", _families(_REPORT), _even_rates(_REPORT, seed=2)),
+    "tuning": TaskSet("tuning", _families(TUNING), _even_rates(TUNING, seed=1)),
+    "report": TaskSet("report", _families(REPORT), _even_rates(REPORT, seed=2)),
     "working_tuning": TaskSet(
-        "working_tuning", _families(_TUNING, _FREE), dict(zip(_SPLIT_TUNING, _SPLIT_RATES, strict=True)), _FREE
+        "working_tuning", _families(TUNING, _FREE), dict(zip(_SPLIT_TUNING, _SPLIT_RATES, strict=True)), _FREE
     ),
     "working_report": TaskSet(
-        "working_report", _families(_REPORT, _FREE), dict(zip(_SPLIT_REPORT, _SPLIT_RATES, strict=True)), _FREE
+        "working_report", _families(REPORT, _FREE), dict(zip(_SPLIT_REPORT, _SPLIT_RATES, strict=True)), _FREE
     ),
-    "lopsided_tuning": _lopsided("lopsided_tuning", _TUNING, _LOPSIDED_TUNING),
-    "lopsided_report": _lopsided("lopsided_report", _REPORT, _LOPSIDED_REPORT),
-    "mixture_tuning": _mixture("mixture_tuning", _TUNING, _SECRETS_TUNING, _MIXTURE_TUNING),
+    "lopsided_tuning": _lopsided("lopsided_tuning", TUNING, _LOPSIDED_TUNING),
+    "lopsided_report": _lopsided("lopsided_report", REPORT, _LOPSIDED_REPORT),
+    "mixture_tuning": _mixture("mixture_tuning", TUNING, SECRETS_TUNING, _MIXTURE_TUNING),
     "mixture_report": _mixture_report("mixture_report"),
     "mixture_report_short": _mixture_report("mixture_report_short", trailing=8),
+    "hidden_tuning": _hidden("hidden_tuning", TUNING, _MIXTURE_TUNING),
+    **{
+        name: _hidden(name, REPORT, _MIXTURE_REPORT, base_seed=None if number == 1 else number)
+        for number in BASES
+        for name in [base_number("hidden_report", number)]
+    },
+    "mixture_tuning_small": _mixture(
+        "mixture_tuning_small", TUNING, SECRETS_TUNING, _MIXTURE_TUNING, base="mixture_tuning", per_cell=_SMALL
+    ),
+    "mixture_report_small": _mixture_report("mixture_report_small", base="mixture_report", per_cell=_SMALL),
+    **{
+        name: _mixture_report(name, base_seed=number)
+        for number in BASES[1:]
+        for name in [base_number("mixture_report", number)]
+    },
+    **{
+        name: _mixture_report(name, base=base_number("mixture_report", number), per_cell=_SMALL)
+        for number in BASES[1:]
+        for name in [base_number("mixture_report_small", number)]
+    },
     **{
         name: _mixture_report(name, copies=copies, base="mixture_report")
         for copies in OTHER_COPIES

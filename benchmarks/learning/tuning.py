@@ -4,6 +4,9 @@ The rule was fixed before any of these runs. The chosen settings have the least 
 target, over seeds and the bench's tuning targets. A run that misses a target counts with its length. If no run of
 several settings reaches any target, they are ordered by final accuracy. If a bench has finalists, these are an arm's
 best settings with the first seed, and only they are run and compared with the other seeds.
+
+If a bench states no tuning targets, they follow from the first-seed runs of its uniform REINFORCE settings, before any
+other arm is tuned: the mean of their accuracies after two thirds and after all of a run, rounded down to a hundredth.
 """
 
 import math
@@ -13,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.learning.analysis import spent_at
+from benchmarks.learning.analysis import smooth, spent_at
 from benchmarks.learning.arms import TrainingArm
 from benchmarks.learning.loop import RunPlan, identity
 
@@ -48,6 +51,31 @@ class Scores:
     def of(self, candidate: Candidate) -> dict[int, float]:
         """Return the scores of a candidate's finished runs by seed."""
         return {job.seed: self._known[key] for job in candidate if (key := identity(job.key())) in self._known}
+
+
+#: The arm that is tuned first, and whose runs set the targets of the others.
+RULING = "uniform_reinforce"
+
+
+def ruled_targets(records: Sequence[dict[str, Any]], candidates: Sequence[Candidate]) -> tuple[float, ...]:
+    """Return the tuning targets of a bench that states none.
+
+    Args:
+        records: Finished tuning runs.
+        candidates: The settings of `RULING`.
+
+    Raises:
+        SystemExit: If a first-seed run of one of these settings is missing.
+    """
+    curves = {identity(record["job"]): record["curve"] for record in records}
+    wanted = [identity(candidate[0].key()) for candidate in candidates]
+    if not set(wanted) <= set(curves):
+        raise SystemExit(f"the tuning targets follow from the runs of {RULING}; run `tune --arms {RULING}` first.")
+    ends = []
+    for key in wanted:
+        spent, reached = (np.array([point[name] for point in curves[key]]) for name in ("rollouts", "accuracy"))
+        ends.append(np.interp([spent[-1] * 2 / 3, spent[-1]], spent, smooth(reached)))
+    return tuple(math.floor(100 * level) / 100 for level in np.mean(ends, axis=0))
 
 
 def finalists(candidates: Sequence[Candidate], scores: Scores, count: int) -> list[Candidate]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from verl_vip.advantages.compute import ADVANTAGES
 from verl_vip.advantages.grouped_rewards import GroupedRewards
+from verl_vip.advantages.prompt_weight import PromptWeight
 from verl_vip.advantages.selection import SelectedRollouts, Selection
 from verl_vip.advantages.utility import UtilityName, utility_slope
 from verl_vip.errors import InvalidInputError
@@ -27,6 +28,8 @@ class Estimator:
         utility_floor: See `utility_slope`.
         strongest: The most rollouts that a prediction counts for against the group's own.
         score_coupling: The coupling of the predicted baseline.
+        prompt_weight: "equal" for the mean over prompts of each prompt's mean; "rows" for the mean over rollouts, as in
+            the papers that leave verl's loss as it is.
     """
 
     kind: str = "rloo"
@@ -34,12 +37,14 @@ class Estimator:
     utility_floor: float = 0.05
     strongest: float = 16.0
     score_coupling: float = 0.0
+    prompt_weight: PromptWeight = "equal"
 
 
 def coefficients(outcomes: Outcomes, prediction: Prediction, selection: Selection, estimator: Estimator) -> Tensor:
     """Return `N` float64 factors. The update's gradient is the sum of factor times gradient of the log probability.
 
-    All prompts with kept rollouts have the same weight, apart from the weights of the selection and the utility.
+    With equal weights, all prompts with kept rollouts have the same weight, apart from the weights of the selection and
+    the utility.
 
     Args:
         outcomes: `B` reward tensors with all rounds, `N` rewards in total.
@@ -67,7 +72,10 @@ def coefficients(outcomes: Outcomes, prediction: Prediction, selection: Selectio
     slope = utility_slope(estimator.utility, prediction.mean, floor=estimator.utility_floor)
     advantages = {**ADVANTAGES, **own}[estimator.kind](kept)
     found = torch.zeros(sum(map(len, outcomes)), dtype=torch.float64)
-    found[selected.rows] = advantages * slope[kept.group] * selected.weights / max(selected.num_prompts, 1)
+    weights = selected.weights / max(selected.num_prompts, 1)
+    if estimator.prompt_weight == "rows":
+        weights = selected.weights * kept.own_size / max(len(kept.rewards), 1)
+    found[selected.rows] = advantages * slope[kept.group] * weights
     return found
 
 

@@ -1,6 +1,7 @@
 """A loaded task set: training and evaluation prompts with tokens, identities and embeddings."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -16,7 +17,6 @@ from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import prompt_id, prompt_text
 from verl_vip.recipes.demo.tasks import Task, distinct_tasks
 
-_TRAIN_PER_CELL = 60
 _HELD_OUT_PER_CELL = 6
 
 
@@ -30,6 +30,10 @@ class TaskWorld:
         prompts: Identities and embeddings of the training prompts.
         held_out: Tokens of the evaluation prompts; none is a training prompt.
         cells: Family and difficulty of each evaluation prompt.
+        labels: By kind, a label for each training prompt: its "family"; or its "source", which is "own", "repeated" (a
+            family with copies) or "beyond" (its answers cannot be known).
+        beyond: Tokens of evaluation prompts of the families whose answers cannot be known; None if there are none.
+        shares: The share of the training pool that each prompt of `held_out` and then of `beyond` stands for.
     """
 
     folder: Path
@@ -37,6 +41,9 @@ class TaskWorld:
     prompts: Prompts
     held_out: PromptTokens
     cells: list[tuple[str, int]]
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beyond: PromptTokens | None = None
+    shares: torch.Tensor | None = None
 
     def policy(self) -> Policy:
         """Return a new copy of the base model."""
@@ -47,14 +54,36 @@ def draw_tasks(name: str) -> tuple[list[Task], list[Task]]:
     """Return a set's shuffled training tasks, and its held-out tasks by family and difficulty. They share no prompt."""
     task_set, train, held_out = TASK_SETS[name], list[Task](), list[Task]()
     for family in task_set.families:
-        count = _TRAIN_PER_CELL * task_set.copies.get(family.name, 1)
+        count = task_set.per_cell * task_set.copies.get(family.name, 1)
         for difficulty in range(1, len(family.levels) + 1):
             cell = distinct_tasks(family, difficulty, _HELD_OUT_PER_CELL + count, seed=0)
+            apart = [task for task in cell if not task_set.hides(task)][:_HELD_OUT_PER_CELL]
             if family.name not in task_set.beyond:
-                held_out += cell[:_HELD_OUT_PER_CELL]
-            train += cell[_HELD_OUT_PER_CELL:]
+                held_out += apart
+            train += [task for task in cell if task not in apart]
     Random(0).shuffle(train)
     return train, held_out
+
+
+def draw_beyond(name: str) -> list[Task]:
+    """Return held-out tasks of the families whose answers cannot be known; none is a training task."""
+    task_set = TASK_SETS[name]
+    return [
+        task
+        for family in task_set.families
+        if family.name in task_set.beyond
+        for difficulty in range(1, len(family.levels) + 1)
+        for task in distinct_tasks(family, difficulty, _HELD_OUT_PER_CELL, seed=0)
+    ]
+
+
+def labels_of(tasks: list[Task], task_set: TaskSet) -> dict[str, tuple[str, ...]]:
+    """Return the labels of tasks by kind; see `TaskWorld.labels`."""
+
+    def source(family: str) -> str:
+        return "beyond" if family in task_set.beyond else "repeated" if family in task_set.copies else "own"
+
+    return {"family": tuple(task.family for task in tasks), "source": tuple(source(task.family) for task in tasks)}
 
 
 def load_world(root: Path, task_set: str) -> TaskWorld:
@@ -66,12 +95,17 @@ def load_world(root: Path, task_set: str) -> TaskWorld:
     ids = [prompt_id(message) for message in messages]
     embedder = PromptEmbedder(cache_dir=root)
     embeddings = embedder.embed(ids, [prompt_text(message) for message in messages])
+    chosen, beyond = TASK_SETS[task_set], draw_beyond(task_set)
+    copies = torch.tensor([chosen.copies.get(task.family, 1) for task in (*held_out, *beyond)], dtype=torch.float64)
     return TaskWorld(
         folder,
-        _tokenise(train, TASK_SETS[task_set], tokenizer),
+        _tokenise(train, chosen, tokenizer),
         Prompts(tuple(ids), embeddings),
-        _tokenise(held_out, TASK_SETS[task_set], tokenizer),
+        _tokenise(held_out, chosen, tokenizer),
         [(task.family, task.difficulty) for task in held_out],
+        labels_of(train, chosen),
+        _tokenise(beyond, chosen, tokenizer) if beyond else None,
+        copies / copies.sum(),
     )
 
 

@@ -1,15 +1,13 @@
 """How many rollouts each prompt gets: separable objectives, their relaxed optima and their exact integer optima.
 
-`allocate` is the main function. `relaxed` returns the continuous optimum with its multiplier, and `allocate_pool`
-chooses among more candidates than the budget can pay for. An objective is one small class; see
-`verl_vip.allocation.objective`.
+`allocate` is the main function. `relaxed` returns the continuous optimum with its multiplier. An objective is one small
+class; see `verl_vip.allocation.objective`.
 """
 
 from verl_vip.allocation.allocate import allocate, relaxed
 from verl_vip.allocation.objective import ClosedFormObjective, Objective, SmoothObjective
 from verl_vip.allocation.relaxed import RelaxedAllocation
-from verl_vip.allocation.skipping import PoolAllocation, allocate_pool
-from verl_vip.allocation.values import CobaValue, HoraValue, KnapsackValue, SignalToNoise
+from verl_vip.allocation.values import CobaValue, HoraValue, KnapsackValue
 from verl_vip.allocation.variances import DrGrpo, PredictedBaseline, Rloo
 
 __all__ = [
@@ -19,13 +17,10 @@ __all__ = [
     "HoraValue",
     "KnapsackValue",
     "Objective",
-    "PoolAllocation",
     "PredictedBaseline",
     "RelaxedAllocation",
     "Rloo",
-    "SignalToNoise",
     "SmoothObjective",
     "allocate",
-    "allocate_pool",
     "relaxed",
 ]

@@ -2,7 +2,7 @@
 
 There are three base classes. Each requires one more method and offers one more solution:
 
-- `Objective` requires `shape` at integers, which suffices for exact allocation, and for pools with skipping.
+- `Objective` requires `shape` at integers, which suffices for exact allocation.
 - `SmoothObjective` adds `slope`, the derivative, and with it the relaxed solution, found numerically.
 - `ClosedFormObjective` adds `stationary`, the derivative's inverse, which makes all solutions fast.
 
@@ -14,7 +14,6 @@ Example:
 
         class Saturating(Objective):
             min_rollouts = 0
-            skipped_shape = 1.0
 
             def __init__(self, weight, rate):
                 super().__init__(weight)
@@ -43,12 +42,9 @@ class Objective(ABC):
     Attributes:
         weight: A `B` array of a_q >= 0.
         min_rollouts: Least n from which every f_q is non-increasing and convex.
-        skipped_shape: The contribution of a prompt without rollouts to the sum, divided by its weight. None if this
-            objective does not define it, so that no prompt can be left out.
     """
 
     min_rollouts: int = 1
-    skipped_shape: float | None = None
 
     def __init__(self, weight: Vector) -> None:
         """Keep the weights.

@@ -1,8 +1,7 @@
-"""Values to maximise: the worth of n rollouts according to other allocators, or to a prompt's signal-to-noise ratio.
+"""Values to maximise: the worth of n rollouts according to other allocators.
 
 A value that grows from zero to its full worth a_q, `V_q(n) = a_q (1 - f_q(n))`, is maximised by minimising
-`a_q f_q(n)`. A prompt without rollouts has value zero, f_q = 1, so these objectives also decide which prompts of a
-pool to leave out.
+`a_q f_q(n)`.
 """
 
 import numpy as np
@@ -18,8 +17,6 @@ class KnapsackValue(SmoothObjective):
 
     V(n) = p (1-p)^2 (1 - p^n - (1-p)^n). A single rollout has no value, so V is concave from n = 1 on.
     """
-
-    skipped_shape = 1.0
 
     def __init__(self, success_probability: Vector) -> None:
         """Set p, a `B` vector in [0, 1].
@@ -54,7 +51,6 @@ class CobaValue(ClosedFormObjective):
     """
 
     min_rollouts = 0
-    skipped_shape = 1.0
 
     def __init__(self, weight: Vector, rate: Vector) -> None:
         """Set each prompt's worth and rate.
@@ -96,7 +92,6 @@ class HoraValue(SmoothObjective):
     """
 
     min_rollouts = 0
-    skipped_shape = 1.0
 
     def __init__(self, alpha: Vector, beta: Vector) -> None:
         """Set the Beta distribution of each prompt.
@@ -128,49 +123,6 @@ class HoraValue(SmoothObjective):
     def slope(self, n: Floats) -> Floats:
         """Return shape(n) (psi(alpha + beta + n) - psi(beta + n))."""
         return np.asarray(self.shape(n) * (_digamma(self.alpha + self.beta + n) - _digamma(self.beta + n)))
-
-
-class SignalToNoise(ClosedFormObjective):
-    """The worth of a noisy gradient: V(n) = a (n - 1) / (n - 1 + rho), with rho the noise-to-signal ratio.
-
-    A step along a gradient estimate g with mean g0 and variance V improves a smooth objective by at most a
-    multiple of |g0|^4 / (|g0|^2 + V), reached at the best step size. With the RLOO variance V = v / (n-1)
-    that is |g0|^2 (n-1) / (n - 1 + rho), rho = v / |g0|^2. A single rollout has no leave-one-out baseline and
-    no value.
-    """
-
-    skipped_shape = 1.0
-
-    def __init__(self, weight: Vector, noise_to_signal: Vector) -> None:
-        """Set each prompt's signal and noise.
-
-        Args:
-            weight: A `B` vector of |g0|^2.
-            noise_to_signal: A `B` vector of rho = v / |g0|^2, positive.
-
-        Raises:
-            InvalidInputError: If a weight is negative, a ratio not positive, or lengths differ.
-        """
-        super().__init__(weight)
-        self.ratio = as_nonnegative(noise_to_signal, "noise_to_signal", len(self))
-        if not (self.ratio > 0).all():
-            raise InvalidInputError("noise_to_signal must be positive: without noise, further rollouts have no value.")
-
-    def shape(self, n: Floats | Counts) -> Floats:
-        """Return rho / (n - 1 + rho)."""
-        return np.asarray(self.ratio / (n - 1 + self.ratio))
-
-    def shape_gain(self, n: Floats | Counts) -> Floats:
-        """Return rho / ((n - 1 + rho) (n + rho))."""
-        return np.asarray(self.ratio / ((n - 1 + self.ratio) * (n + self.ratio)))
-
-    def slope(self, n: Floats) -> Floats:
-        """Return rho / (n - 1 + rho)^2."""
-        return np.asarray(self.ratio / (n - 1.0 + self.ratio) ** 2)
-
-    def stationary(self, ratio: Floats) -> Floats:
-        """Return 1 - rho + sqrt(rho * ratio)."""
-        return np.asarray(1.0 - self.ratio + np.sqrt(self.ratio) * np.sqrt(ratio))
 
 
 def _log_gamma(x: Floats) -> Floats:

@@ -6,8 +6,6 @@ variance a f(n) with a = sigma_Z^2 v, and v = p(1-p) for 0/1 rewards (4p(1-p) fo
 
 Maximising `sum_q G(p_q)` instead of `sum_q p_q` multiplies a prompt's gradient by G'(p) and its weight by G'(p)^2.
 For log p the weight is (1-p)/p; for the arcsine of the square root it is constant, so that counts are uniform.
-
-A prompt that is left out has no variance, so these objectives cannot decide which prompts to skip.
 """
 
 import math

@@ -3,7 +3,7 @@
 The names here are the interface that predictors of other packages implement too.
 """
 
-from verl_vip.prediction.contract import Prediction, Predictor, Prompts
+from verl_vip.prediction.contract import LogitFactors, Prediction, Predictor, Prompts
 from verl_vip.prediction.observations import Observations, pool
 
-__all__ = ["Observations", "Prediction", "Predictor", "Prompts", "pool"]
+__all__ = ["LogitFactors", "Observations", "Prediction", "Predictor", "Prompts", "pool"]

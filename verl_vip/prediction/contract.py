@@ -78,6 +78,35 @@ class Prompts:
 
 
 @dataclass(frozen=True)
+class LogitFactors:
+    """Gaussian logits of `B` prompts that share a part of their uncertainty.
+
+    The logits are `mean + loadings z + e`, with one `z ~ N(0, I)` for all prompts, and `e ~ N(0, own_variance)`
+    independent between prompts. A draw of `z` is a joint draw of what the predictor believes about all prompts.
+
+    Attributes:
+        mean: A `B` float64 tensor.
+        loadings: A `B x m` float64 tensor.
+        own_variance: A `B` float64 tensor.
+
+    Raises:
+        InvalidInputError: If shapes do not match.
+    """
+
+    mean: Tensor
+    loadings: Tensor
+    own_variance: Tensor
+
+    def __post_init__(self) -> None:
+        shapes = tuple(self.mean.shape), tuple(self.loadings.shape), tuple(self.own_variance.shape)
+        if self.loadings.ndim != 2 or not shapes[0] == shapes[2] == shapes[1][:1]:
+            raise InvalidInputError(
+                f"mean, loadings and own_variance must be (B,), (B, m) and (B,) tensors; got {shapes[0]}, {shapes[1]} "
+                f"and {shapes[2]}."
+            )
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The distribution of each prompt's success probability p before sampling.
 
@@ -88,18 +117,25 @@ class Prediction:
             same mean. None means 1 everywhere, as for 0/1 rewards.
         reward_scale: A `B` tensor: the difference between the rewards of a solved and of a failed rollout. It is known
             beforehand, not predicted, and differs between scorers. None means that it is the same for all prompts.
+        logits: The joint distribution of the `B` logits whose moments `mean` and `variance` are of; None for predictors
+            that judge each prompt by itself.
     """
 
     mean: Tensor
     variance: Tensor
     variance_ratio: Tensor | None = None
     reward_scale: Tensor | None = None
+    logits: LogitFactors | None = None
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 1 or self.mean.shape != self.variance.shape:
             raise InvalidInputError(
                 f"mean and variance must be (B,) tensors of one length; "
                 f"got {tuple(self.mean.shape)} and {tuple(self.variance.shape)}."
+            )
+        if self.logits is not None and self.logits.mean.shape != self.mean.shape:
+            raise InvalidInputError(
+                f"logits must be those of the {len(self.mean)} prompts; got those of {len(self.logits.mean)}."
             )
 
     @property

@@ -1,4 +1,4 @@
-"""Means with 95% confidence intervals: over scores of problems, over seeds, of proportions, and of paired differences.
+"""95% confidence intervals: of means over problems or seeds, proportions, paired differences, and ratios.
 
 The caller decides on the sampling unit: problems or seeds, but never the responses to one problem.
 """
@@ -131,6 +131,55 @@ def paired_score_interval(candidate: Sequence[float], baseline: Sequence[float])
         missed = 1 - (1 - _LEVEL) ** (1 / len(differences))
         return Estimate(0.0, -missed, missed)
     return mean_interval(differences)
+
+
+def ratio_interval(top: Sequence[float], bottom: Sequence[float]) -> Estimate:
+    """Return the ratio of the geometric means of two independent samples, with its 95% interval.
+
+    The interval is Welch's, on logarithms (Welch 1947, Biometrika 34): the samples may have different sizes and
+    spreads. It suits amounts that are spent until a goal, which are skewed and positive. It is unbounded if a sample
+    has a single value.
+
+    Args:
+        top: The numerator's sample; positive numbers.
+        bottom: The denominator's sample; positive numbers.
+
+    Raises:
+        InvalidInputError: If a sample is empty, or a number is not positive and finite.
+    """
+    logs = [np.asarray(values, dtype=np.float64) for values in (top, bottom)]
+    if not all(values.size and (values > 0).all() and np.isfinite(values).all() for values in logs):
+        raise InvalidInputError("a ratio needs positive, finite numbers on both sides, and at least one on each.")
+    logs = [np.log(values) for values in logs]
+    difference = float(logs[0].mean() - logs[1].mean())
+    if min(values.size for values in logs) == 1:
+        return Estimate(math.exp(difference), -math.inf, math.inf)
+    parts = np.array([values.var(ddof=1) / values.size for values in logs])
+    total = float(parts.sum())
+    if total == 0:
+        return Estimate(*(math.exp(difference),) * 3)
+    freedom = total**2 / float(sum(part**2 / (values.size - 1) for part, values in zip(parts, logs, strict=True)))
+    half = float(student.ppf(_LEVEL, freedom)) * math.sqrt(total)
+    return Estimate(math.exp(difference), math.exp(difference - half), math.exp(difference + half))
+
+
+def pooled_ratio_interval(ratios: Sequence[float]) -> Estimate:
+    """Return the geometric mean of ratios, one for each base model or task, with a 95% interval over these.
+
+    The spread of the ratios includes the spread of the seeds that each ratio was measured with, so that the interval is
+    for another base model or task of the same kind, whatever the number of seeds. It is Student's t on logarithms,
+    which is wide for two or three ratios, and unbounded for one.
+
+    Raises:
+        InvalidInputError: If there is no ratio, or one is not positive and finite.
+    """
+    values = np.asarray(ratios, dtype=np.float64)
+    if not (values.size and (values > 0).all() and np.isfinite(values).all()):
+        raise InvalidInputError("a pooled ratio needs at least one ratio, and all must be positive and finite.")
+    logs = mean_interval(np.log(values).tolist())
+    if not logs.is_bounded:
+        return Estimate(math.exp(logs.value), -math.inf, math.inf)
+    return Estimate(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high))
 
 
 def _wilson(rate: float, weight: float) -> Estimate:

@@ -28,6 +28,7 @@ STRATEGIES: Mapping[str, str] = {
     "prioritized": "verl_vip.strategies.policies.prioritized:Prioritized",
     "random_permutation": "verl_vip.strategies.policies.random_permutation:RandomPermutation",
     "reinforce_ada": "verl_vip.strategies.policies.reinforce_ada:ReinforceAda",
+    "thompson": "verl_vip.strategies.policies.thompson:Thompson",
     "uniform": "verl_vip.strategies.policies.uniform:Uniform",
     "vigor": "verl_vip.strategies.policies.vigor:Vigor",
     "vip": "verl_vip.strategies.policies.vip:Vip",

@@ -23,7 +23,7 @@ from verl_vip.workers.session.training_step import TrainingStep
 from verl_vip.workers.session.update_terms import UpdateTerms
 from verl_vip.workers.session.validation import ValidationTally
 from verl_vip.workers.settings.run_settings import RunSettings, usable_folder
-from verl_vip.workers.settings.strategy_settings import require_usable_strategy
+from verl_vip.workers.settings.strategy_settings import require_usable_strategy, strategy_notes
 
 logger = logging.getLogger("verl_vip")
 
@@ -121,7 +121,7 @@ class Session:
         self._require_same_settings(last_step)
         self.state.require_counts(in_flight, settings)
         self._last_step = last_step
-        for note in settings.notes:
+        for note in (*settings.notes, *strategy_notes(settings.vip, self.state.strategy)):
             logger.info("%s", note)
         if sampler is not None:
             self.sample_further = sampler

@@ -21,7 +21,7 @@ from verl_vip.strategies.contract import Budget
 from verl_vip.workers.settings.trainer_mode import async_notes, async_refusals, batches_ahead, is_async
 from verl_vip.workers.settings.update_settings import (
     advantage_estimator,
-    loss_divisor,
+    divides_by_tokens,
     rows_per_step,
     update_notes,
     update_refusals,
@@ -42,7 +42,7 @@ class RunSettings:
         budget: Rollouts of one training batch, `B * rollout.n` unless `vip.budget` is set, and the bounds per prompt.
         rollout_n: verl's own number of rollouts per prompt.
         validation_n: verl's number of rollouts per validation prompt.
-        update_rows: What verl's loss divides the sum over the step's rows by; see `loss_divisor`.
+        divides_by_tokens: Whether verl's loss divides by tokens instead of rows.
         notes: Messages about settings that change what the analysis says.
         batches_ahead: Batches that verl samples before it trains on the first of them; 0 in the synchronous trainer.
         kl_in_reward: Whether verl subtracts a KL penalty from the rewards before it computes advantages.
@@ -61,7 +61,7 @@ class RunSettings:
     budget: Budget
     rollout_n: int
     validation_n: int
-    update_rows: int | None
+    divides_by_tokens: bool
     notes: tuple[str, ...]
     batches_ahead: int
     kl_in_reward: bool
@@ -110,7 +110,7 @@ class RunSettings:
             budget=Budget(total=total, lower=vip.lower, upper=vip.upper),
             rollout_n=per_prompt,
             validation_n=verl.whole("actor_rollout_ref.rollout.val_kwargs.n"),
-            update_rows=loss_divisor(verl, total),
+            divides_by_tokens=divides_by_tokens(verl),
             notes=tuple(async_notes(verl) + update_notes(verl, vip, total)),
             batches_ahead=int(batches_ahead(verl)),
             kl_in_reward=verl.flag("algorithm.use_kl_in_reward"),

@@ -1,9 +1,11 @@
-"""A strategy against verl's settings: which combinations are refused."""
+"""A strategy against verl's settings: which combinations are refused, and what a run ascends."""
 
 import math
 
+from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError, InfeasibleBudgetError
 from verl_vip.strategies.contract import Strategy
+from verl_vip.strategies.policies.prioritized import Prioritized
 from verl_vip.workers.settings.run_settings import RunSettings
 from verl_vip.workers.settings.update_settings import selection_refusals
 
@@ -45,3 +47,22 @@ def require_usable_strategy(settings: RunSettings, strategy: Strategy) -> None:
         vip, strategy.weighs, weights_rows=settings.weighs_rows, kl_in_reward=settings.kl_in_reward
     ):
         raise ConfigError(message)
+
+
+def strategy_notes(vip: VipConfig, strategy: Strategy) -> list[str]:
+    """Return messages about what training ascends, if it is not the mean success probability of the data.
+
+    Args:
+        vip: The settings of the run.
+        strategy: What `vip.strategy` names.
+    """
+    if strategy.pool_ratio <= 1 or "prompt_weight" in strategy.weighs:
+        return []
+    note = (
+        f"vip.strategy={vip.strategy} chooses prompts from a pool without weighting them by the inverse of their "
+        "probability: training ascends a mean of success probabilities in which a prompt counts as often as it is "
+        "chosen, not the mean over the data"
+    )
+    if isinstance(strategy, Prioritized):
+        note += "; vip.strategy_settings.correction=1.0 ascends the mean over the data"
+    return [note]

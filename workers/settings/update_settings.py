@@ -8,11 +8,15 @@ gradient is a sum over rollouts of w times the advantage times a score, which de
 | seq-mean-token-mean | the mean over its tokens, as in the paper |
 | seq-mean-token-sum | the sum over its tokens, the gradient of its log-probability |
 | seq-mean-token-sum-norm | that sum over `actor.loss_scale_factor`, which must be set |
-| token-sum | that sum times `data.train_batch_size * rollout.n`, a constant |
+| token-sum | that sum times `actor.ppo_mini_batch_size * rollout.n`, a constant |
 | token-mean | that sum over the mean response length of the mini-batch |
 
-Only in the last mode do prompts affect each other: their weights stay equal, but the mean response length scales the
-whole step.
+Only in the last mode do prompts affect each other. With one optimiser step per batch their weights stay equal, but the
+mean response length scales the whole step. With several, each step has a mean length of its own, so that a prompt's
+weight depends on the rows it shares a step with. In the other modes the weights over the steps of a batch are equal.
+
+verl pads a batch to whole optimiser steps and divides every step by its nominal rows. The rows that the loss divides by
+are therefore those of the padded batch, also if a strategy keeps fewer rows or rollouts failed.
 """
 
 from collections.abc import Collection, Mapping
@@ -31,6 +35,8 @@ from verl_vip.workers.settings.verl_config import VerlConfig
 ESTIMATORS: Mapping[EstimatorName, str] = {name: f"vip_{name}" for name in get_args(EstimatorName)}
 #: verl's loss aggregation modes.
 LOSS_MODES = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm")
+#: verl's policy losses that aggregate in one mode, whatever `actor.loss_agg_mode` says.
+_OWN_LOSS_MODES = {"sapo": "seq-mean-token-mean"}
 #: Needs neither a group nor a prediction, and so works with every objective.
 _REINFORCE = "vip_reinforce"
 #: verl's estimators that end a run at its first update, and why.
@@ -85,8 +91,13 @@ def advantage_estimator(config: VerlConfig) -> str:
 
 
 def loss_mode(config: VerlConfig) -> str:
-    """Return verl's loss aggregation mode."""
-    return config.one_of(f"{_ACTOR}.loss_agg_mode", LOSS_MODES)
+    """Return how verl's loss aggregates tokens and rows; one of `LOSS_MODES`."""
+    named = config.one_of(f"{_ACTOR}.loss_agg_mode", LOSS_MODES)
+    return _OWN_LOSS_MODES.get(_policy_loss(config), named)
+
+
+def _policy_loss(config: VerlConfig) -> str:
+    return config.text(f"{_ACTOR}.policy_loss.loss_mode")
 
 
 def update_refusals(config: VerlConfig, vip: VipConfig) -> list[str]:
@@ -111,6 +122,12 @@ def update_refusals(config: VerlConfig, vip: VipConfig) -> list[str]:
             "actor.loss_agg_mode=seq-mean-token-sum-norm divides by the width of each micro-batch, so a prompt's "
             "weight depends on the other rows in it; set "
             "actor_rollout_ref.actor.loss_scale_factor=${data.max_response_length}."
+        )
+    if _policy_loss(config) == "geo_mean":
+        found.append(
+            "actor.policy_loss.loss_mode=geo_mean ignores actor.loss_agg_mode, and it averages over the rows of each "
+            "micro-batch: a prompt's weight would depend on the other rows in it; set "
+            "actor_rollout_ref.actor.policy_loss.loss_mode=gspo, or vanilla."
         )
     if vip.utility != "success" and not weighs_rows(estimator):
         found.append(
@@ -192,6 +209,11 @@ def update_notes(config: VerlConfig, vip: VipConfig, budget: int) -> list[str]:
         found.append(
             f"{steps} optimiser steps per batch: counts minimise the variance of their sum at the sampling policy"
         )
+        if weighted and equal and loss_mode(config) == "token-mean":
+            found.append(
+                "actor.loss_agg_mode=token-mean with several optimiser steps per batch: each step divides by its own "
+                "tokens, so a prompt's weight depends on the rows it shares a step with"
+            )
     return found
 
 
@@ -200,14 +222,6 @@ def rows_per_step(config: VerlConfig) -> int:
     return config.whole(f"{_ACTOR}.ppo_mini_batch_size") * config.whole("actor_rollout_ref.rollout.n")
 
 
-def loss_divisor(config: VerlConfig, budget: int) -> int | None:
-    """Return what verl's loss divides the sum over a batch's rows by, summed over its mini-batches.
-
-    Args:
-        config: verl's whole config.
-        budget: Rows of a batch, `data.train_batch_size * rollout.n`.
-
-    Returns:
-        The planned number of rows, whether or not all came back; None if verl divides by those that came back.
-    """
-    return None if loss_mode(config) == "token-mean" else budget
+def divides_by_tokens(config: VerlConfig) -> bool:
+    """Whether verl's loss divides a step by the tokens of its rows; otherwise it divides by the nominal rows."""
+    return loss_mode(config) == "token-mean"

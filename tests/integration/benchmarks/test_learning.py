@@ -12,13 +12,13 @@ import torch
 from transformers import Qwen2ForCausalLM
 
 from benchmarks.learning import runner, sensitivity
-from benchmarks.learning.analysis import Curves, accuracy_per_seed, paired_ratio, smooth, spent_at
+from benchmarks.learning.analysis import Curves, accuracy_per_seed, group_runs, smooth, spent_at
 from benchmarks.learning.arms import TrainingArm
 from benchmarks.learning.base_model import WithFreeLetters
 from benchmarks.learning.benches import BENCHES, RESULTS
 from benchmarks.learning.loop import CurvePoint, RunPlan, identity
 from benchmarks.learning.policy import Policy
-from benchmarks.learning.report import compare
+from benchmarks.learning.report import compare, targets
 from benchmarks.learning.rollouts import PromptTokens, SampledAnswers, log_probability, sample, success
 from benchmarks.learning.runner import read_results
 from benchmarks.learning.task_sets import OTHER_COPIES, TASK_SETS, mixture_with
@@ -179,21 +179,66 @@ def test_the_first_crossing_is_interpolated_on_the_smoothed_curve():
     assert spent_at(accuracy, spent, 0.45) == (pytest.approx(150.0), True)
     assert spent_at(accuracy, spent, 0.9) == (400.0, False)
     points = [{"rollouts": x, "accuracy": y} for x, y in zip(spent, accuracy, strict=True)]
-    assert accuracy_per_seed(Curves("a", 1e-3, [0], [points]), 150).tolist() == pytest.approx([0.45])
+    assert accuracy_per_seed(Curves("a", 1e-3, 400, [0], [points]), 150).tolist() == pytest.approx([0.45])
     # a curve that falls back is shown as it is, and has reached what it reached
     fallen = np.array([0.3, 0.6, 0.6, 0.6, 0.0])
     assert smooth(fallen).tolist() == pytest.approx([0.3, 0.5, 0.6, 0.4, 0.3])
     assert spent_at(fallen, spent, 0.5) == (pytest.approx(100.0), True)
 
 
-def test_ratios_are_paired():
-    top = np.array([100.0, 200.0, 300.0])
-    ratio = paired_ratio(top, top / 2)
-    assert (ratio.mean, ratio.low, ratio.high) == (2.0, 2.0, 2.0)
+def test_a_run_that_misses_the_target_counts_with_its_length_in_every_arm():
+    bench = BENCHES["working"]
+    arms = {job.arm.name: job for (job, *_), *_ in bench.candidates().values()}
+    ends = {"prioritized": (0.5, 0.9, 0.9), "uniform_8": (0.5, 0.5, 0.5), "uniform_reinforce": (0.5, 0.5, 0.5)}
+    records = []
+    for name, end in ends.items():
+        for seed in range(3):
+            accuracies = [0.4] * 3 + [end[seed] if name == "prioritized" else end[0]] * 5
+            records.append(_finished(replace(arms[name], seed=seed), accuracies))
+    found = compare(group_runs(records), replace(bench, target=0.6, other_targets=(), reference="uniform_8"))
+    row = found["prioritized_vs_strongest_uniform_by_target"]["0.6"]
+    assert (row["arm_runs_that_missed"], row["reference_runs_that_missed"]) == (1, 3)
+    reached = found["arms"]["prioritized"]["rollouts_to_target_by_seed"][1]
+    # The curves end after 700 rollouts: one of three runs of the arm, and all of the reference, count with that.
+    assert found["arms"]["prioritized"]["rollouts_to_target_by_seed"] == [700, reached, reached]
+    assert row["value"] == pytest.approx((700 / reached) ** (2 / 3), rel=2e-3)
+    assert found["rollouts_to_target_vs_uniform"]["uniform_8"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_runs_of_different_lengths_are_not_compared():
+    run = BENCHES["working"].candidates()["uniform_8"][0][0]
+    records = [_finished(replace(run, seed=seed, max_rollouts=100 + seed), [0.4]) for seed in range(2)]
+    with pytest.raises(ValueError, match=r"runs end after \[100, 101\] rollouts"):
+        group_runs(records)
+
+
+def test_the_curve_of_ratios_goes_as_far_as_half_of_the_runs():
+    def arm(name, *heights):
+        runs = [
+            [{"rollouts": 100 * (k + 1), "accuracy": h} for k, h in enumerate([0.4, 0.4, *[top] * 4])]
+            for top in heights
+        ]
+        return Curves(name, 1e-3, 600, list(range(len(runs))), runs)
+
+    bench = replace(BENCHES["working"], target=0.5, other_targets=(), reference="uniform_8")
+    curves = {"uniform_8": arm("uniform_8", 0.43, 0.45, 0.9), "prioritized": arm("prioritized", 0.47, 0.47, 0.9)}
+    assert targets(curves, bench) == [0.41, 0.42, 0.43, 0.44, 0.45, 0.5]
+
+
+def test_the_results_are_those_of_the_committed_runs():
+    """Every reported run has a seed below the number that was fixed for its bench."""
+    reported = [bench for bench in BENCHES.values() if (RESULTS / f"{bench.files}/runs.jsonl").exists()]
+    assert len(reported) >= 6
+    for bench in reported:
+        found = json.loads((RESULTS / f"{bench.files}/ratios.json").read_text())
+        assert bench.reference in ("", found["reference"])
+        assert {seed for arm in found["arms"].values() for seed in arm["seeds"]} <= set(range(bench.report_seeds))
+        assert found["horizon_rollouts"] == bench.report_rollouts
 
 
 def _finished(run, accuracies):
-    curve = [{"rollouts": 100 * k, "accuracy": accuracy} for k, accuracy in enumerate(accuracies)]
+    spent = {"prompt_tokens": 10, "answer_tokens": 10, "seconds": 1.0}
+    curve = [{**spent, "rollouts": 100 * k, "accuracy": accuracy} for k, accuracy in enumerate(accuracies)]
     return {"job": run.key(), "curve": curve}
 
 
@@ -203,19 +248,19 @@ def test_prioritized_is_set_against_the_uniform_arm_that_is_strongest_at_each_ta
         accuracy = [0.1] * 3 + [levels[0]] * 3 + [levels[1]] * 3
         spent = {"prompt_tokens": 0, "answer_tokens": 1, "seconds": 1.0}
         run = [{"rollouts": 100 * (k + 1), "accuracy": a, **spent} for k, a in enumerate(accuracy)]
-        return Curves(name, 1e-3, [0, 1], [run, run])
+        return Curves(name, 1e-3, 900, [0, 1], [run, run])
 
     arms = {"uniform_early": (0.5, 0.55), "uniform_late": (0.3, 0.9), "prioritized": (0.7, 0.9)}
     curves = {name: straight(name, levels) for name, levels in arms.items()}
     bench = replace(BENCHES["working"], target=0.4, other_targets=(0.6,), reference="uniform_early")
     found = compare(curves, bench)["prioritized_vs_strongest_uniform_by_target"]
-    assert {target: row["reference"] for target, row in found.items()} == {
+    assert {target: found[target]["reference"] for target in ("0.4", "0.6")} == {
         "0.4": "uniform_early",
         "0.6": "uniform_late",
     }
     # Crossings on the smoothed curves: .6 after 650 and 450 rollouts, .4 after 425 and 350.
-    assert found["0.6"]["mean"] == pytest.approx(650 / 450, abs=1e-4)
-    assert found["0.4"]["mean"] == pytest.approx(425 / 350, abs=1e-4)
+    assert found["0.6"]["value"] == pytest.approx(650 / 450, abs=1e-4)
+    assert found["0.4"]["value"] == pytest.approx(425 / 350, abs=1e-4)
     assert found["0.6"]["reference_runs_that_missed"] == found["0.6"]["arm_runs_that_missed"] == 0
 
 
@@ -285,7 +330,7 @@ def test_a_pools_gain_is_read_off_once_all_its_arms_have_run():
     assert (pool.prompts, pool.can_teach, pool.free_letters, pool.start) == (2160, 0.667, 32, 0.5)
     # Crossings of .67 on the smoothed curves: after 210 and 310 rollouts.
     assert pool.gain["reference"] == "uniform_64"
-    assert pool.gain["mean"] == pytest.approx(310 / 210, abs=1e-3)
+    assert pool.gain["value"] == pytest.approx(310 / 210, abs=1e-3)
     assert sensitivity.read_off([record for record in records if record["job"]["arm"]["name"] != "prioritized"]) == []
 
 
@@ -313,7 +358,7 @@ def test_more_jobs_than_a_pipe_holds_are_each_run_once(tmp_path, monkeypatch):
         seconds: tuple[float, ...] = ()
 
         def train(self):
-            return [CurvePoint(0, 0, 0, 0, 0.0, 0.5)]
+            return [CurvePoint(0, 0, 0, 0, 0.0, 0.5, 0.5)]
 
     monkeypatch.setattr(runner, "Run", Instant)  # workers are forked, and so have it too
     monkeypatch.setattr(runner, "load_world", lambda *_: SimpleNamespace(policy=lambda: None))

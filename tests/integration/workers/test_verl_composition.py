@@ -55,7 +55,7 @@ def verls_batch():
 def through_verl(monkeypatch, estimator, *, kl=True, correction=None):
     variance = GradientVariance("predicted_baseline", strength_cap=STRENGTH)
     session = SimpleNamespace(
-        settings=SimpleNamespace(vip=VipConfig(prompt_weight="rows"), kl_in_reward=kl, update_rows=10),
+        settings=SimpleNamespace(vip=VipConfig(prompt_weight="rows"), kl_in_reward=kl, divides_by_tokens=False),
         update_terms=UpdateTerms.of_batch(NAMES, Prediction(MEAN, torch.zeros(3)), variance, [(0.0, 1.0)] * 3),
     )
     monkeypatch.setattr(advantage, "current_session", lambda: session)

@@ -10,7 +10,6 @@ from verl_vip.allocation import (
     Objective,
     PredictedBaseline,
     Rloo,
-    SignalToNoise,
     SmoothObjective,
     allocate,
 )
@@ -29,7 +28,6 @@ EVERY = [
     KnapsackValue(P),
     CobaValue(1 + P, V / 4),
     HoraValue(1 + 5 * P, 6 - 5 * P),
-    SignalToNoise(V**2, 1 / np.maximum(V, 1e-3)),
 ]
 NAMES = [f"{type(objective).__name__}-{i}" for i, objective in enumerate(EVERY)]
 CLOSED = [objective for objective in EVERY if isinstance(objective, ClosedFormObjective)]
@@ -82,7 +80,6 @@ def test_counts_at_a_price_are_the_gains_worth_it(objective):
 
 class Saturating(Objective):
     min_rollouts = 0
-    skipped_shape = 1.0
 
     def __init__(self, weight, rate):
         super().__init__(weight)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_vip.allocation import CobaValue, HoraValue, KnapsackValue, Rloo, SignalToNoise, allocate
+from verl_vip.allocation import CobaValue, HoraValue, KnapsackValue, allocate
 from verl_vip.errors import InvalidInputError
 
 
@@ -40,17 +40,6 @@ def test_hora_is_the_chance_of_a_first_success(alpha, beta, n):
     assert value(HoraValue([alpha], [beta]), [n])[0] == pytest.approx(1 - misses, abs=1e-9)
 
 
-def test_signal_to_noise_is_the_best_progress_of_one_step():
-    # eta * |g|^2 - eta^2 / 2 * (|g|^2 + V), maximised over the step size eta, in units of |g|^2 / 2.
-    signal, variance, n = 0.3, 0.2, np.array([2, 5, 17])
-    noise = Rloo([variance]).value(n[:, None])[:, 0]
-    step = np.linspace(0, 1, 20_001)[:, None]
-    progress = (step * signal - step**2 / 2 * (signal + noise)).max(axis=0) * 2
-    objective = SignalToNoise([signal], [variance / signal])
-    np.testing.assert_allclose(value(objective, n[:, None])[:, 0], progress, rtol=1e-6)
-    assert value(objective, [1])[0] == 0
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -58,7 +47,6 @@ def test_signal_to_noise_is_the_best_progress_of_one_step():
         (lambda: CobaValue([1.0], [-0.1]), "rate must not be negative"),
         (lambda: CobaValue([1.0], [0.1, 0.2]), "rate must have one entry for each of 1 prompts"),
         (lambda: HoraValue([1.0, 0.0], [1.0, 1.0]), "must be positive"),
-        (lambda: SignalToNoise([1.0], [0.0]), "noise_to_signal must be positive"),
     ],
 )
 def test_bad_parameters_get_one_clear_error(make, message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, t, ttest_rel
+from scipy.stats import binomtest, t, ttest_ind, ttest_rel
 
 from verl_vip.errors import InvalidInputError
 from verl_vip.statistics.intervals import (
@@ -12,6 +12,8 @@ from verl_vip.statistics.intervals import (
     mean_interval,
     paired_interval,
     paired_score_interval,
+    pooled_ratio_interval,
+    ratio_interval,
     score_interval,
     wilson_interval,
 )
@@ -126,3 +128,69 @@ def test_an_estimate_prints_every_number_alike():
 @pytest.mark.parametrize("limits", [(-math.inf, math.inf), (math.nan, math.nan)])
 def test_an_estimate_without_an_interval_prints_its_value_alone(limits):
     assert f"{Estimate(0.125, *limits).scaled(100):+.1f}" == "+12.5"
+
+
+_AMOUNTS = st.lists(st.floats(1e-3, 1e6), min_size=2, max_size=12)
+
+
+@given(_AMOUNTS, _AMOUNTS)
+def test_a_ratios_interval_is_welchs_on_logarithms(top, bottom):
+    found = ratio_interval(top, bottom)
+    assert found.low <= found.value * (1 + 1e-12)
+    assert found.value <= found.high * (1 + 1e-12)
+    logs = [np.log(values) for values in (top, bottom)]
+    if min(float(np.ptp(values)) for values in logs) > 1e-6:
+        expected = ttest_ind(*logs, equal_var=False).confidence_interval(0.95)
+        np.testing.assert_allclose(np.log(found.limits), [expected.low, expected.high], rtol=1e-6, atol=1e-9)
+    back = ratio_interval(bottom, top)
+    np.testing.assert_allclose([back.value, back.low, back.high], [1 / found.value, 1 / found.high, 1 / found.low])
+
+
+@pytest.mark.parametrize("seeds", [5, 8, 12])
+@pytest.mark.parametrize("spreads", [(0.35, 0.35), (0.2, 0.5)])
+@pytest.mark.parametrize("horizon", [math.inf, 1.0])
+def test_a_ratios_interval_covers_what_it_says_also_where_runs_end_at_a_horizon(seeds, spreads, horizon):
+    rng = np.random.default_rng(seeds)
+
+    def logs(trials, count):
+        drawn = (rng.standard_normal((trials, count)) * spread for spread in spreads)
+        reference, arm = drawn
+        return np.minimum(reference, math.log(horizon)), np.minimum(arm - 1, math.log(horizon))
+
+    many = logs(1, 400_000)
+    truth = math.exp(many[0].mean() - many[1].mean())
+    found = [ratio_interval(*np.exp(pair)) for pair in zip(*logs(1000, seeds), strict=True)]
+    assert np.mean([one.low <= truth <= one.high for one in found]) > 0.925
+
+
+def test_an_interval_over_base_models_covers_another_model_and_one_over_seeds_does_not():
+    rng = np.random.default_rng(0)
+    held = np.zeros(2)
+    for _ in range(500):
+        shift = 0.3 * rng.standard_normal((3, 1))
+        reference, arm = np.exp(0.35 * rng.standard_normal((2, 3, 5)) + np.stack([shift, np.full((3, 1), -1.0)]))
+        pooled = pooled_ratio_interval([ratio_interval(*pair).value for pair in zip(reference, arm, strict=True)])
+        pooled_runs = ratio_interval(reference.ravel(), arm.ravel())
+        held += [one.low <= math.e <= one.high for one in (pooled, pooled_runs)]
+    assert held[0] > 460
+    assert held[1] < 440
+
+
+def test_ratios_of_single_values_and_of_values_alike():
+    single = ratio_interval([8.0], [2.0, 2.5])
+    assert single.value == pytest.approx(8 / math.sqrt(5))
+    assert not single.is_bounded
+    assert ratio_interval([8.0, 8.0], [2.0, 2.0]) == Estimate(*[pytest.approx(4.0)] * 3)
+    assert pooled_ratio_interval([2.0]).value == pytest.approx(2.0)
+    assert not pooled_ratio_interval([2.0]).is_bounded
+    assert pooled_ratio_interval([2.0, 8.0]).value == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("wrong", [[], [0.0], [-1.0, 2.0], [math.nan], [math.inf]])
+def test_ratios_need_positive_numbers(wrong):
+    with pytest.raises(InvalidInputError, match="positive"):
+        ratio_interval(wrong, [1.0])
+    with pytest.raises(InvalidInputError, match="positive"):
+        ratio_interval([1.0], wrong)
+    with pytest.raises(InvalidInputError, match="positive"):
+        pooled_ratio_interval(wrong)

@@ -17,7 +17,7 @@ ONE_ROUND = {
 }  # fmt: skip
 STATEFUL = {
     "balanced", "balanced_clusters", "cero", "coba", "dynamic_pruning", "greso", "mopps", "pilot_commit", "prioritized",
-    "random_permutation",
+    "random_permutation", "thompson",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from verl_vip.annotations import Count, checked_settings
 from verl_vip.prediction.baselines.gaussian_process import median_distance
-from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.prediction.contract import LogitFactors, Prediction, Prompts
 from verl_vip.prediction.drifting_gp.clusters import Clusters
 from verl_vip.prediction.drifting_gp.features import NystromFeatures
 from verl_vip.prediction.drifting_gp.filter import BatchPrior, KalmanFilter, Residuals
@@ -111,8 +111,10 @@ class DriftingGaussianProcess:
         """Return the mean and variance of `p` at the coming step."""
         batch = self._batch_prior(prompts)
         mean = batch.residuals.offset + batch.design @ batch.prior.mean
-        variance = batch.projected.square().sum(1) + batch.residuals.variance + self._hyper.visit_variance
-        return Prediction(*probability_moments(mean, variance), self._ratio.predict(prompts.ids))
+        own = batch.residuals.variance + self._hyper.visit_variance
+        variance = batch.projected.square().sum(1) + own
+        logits = LogitFactors(mean, batch.projected, own)
+        return Prediction(*probability_moments(mean, variance), self._ratio.predict(prompts.ids), logits=logits)
 
     @torch.no_grad()
     def observe(self, prompts: Prompts, successes: Tensor, trials: Tensor, squares: Tensor | None = None) -> None:

@@ -19,11 +19,15 @@ class Prioritized:
     """Draws candidates with probability proportional to `E[p(1-p)]^exponent`, for `group_size` rollouts each.
 
     The gradient of a rollout has a second moment proportional to p(1-p), times the square of the reward scale where
-    scorers differ. Sampling in proportion to its root (exponent 1/2) is importance sampling with minimum variance. With
-    `correction` 1, the drawn prompts are weighted by the inverse of their probability, which leaves the objective
-    unchanged. With 0 they are not, so that prompts with a predictable outcome count less. The choice is a random draw
-    and not the top of a ranking: prompts predicted as solved or hopeless are still drawn from time to time, which
-    corrects wrong predictions. `even_share` makes a part of the draw independent of the prediction (a defensive
+    scorers differ. Sampling in proportion to its root (exponent 1/2) is importance sampling with minimum variance. The
+    choice is a random draw and not the top of a ranking: prompts predicted as solved or hopeless are still drawn from
+    time to time, which corrects wrong predictions.
+
+    The draw decides what training ascends. With `correction` 1, the drawn prompts are weighted by the inverse of their
+    probability, and training ascends the mean success probability of the data, as uniform sampling does. With 0, the
+    default, it ascends the sum of w p, where w is proportional to `(1 - e) E[p(1-p)]^k / mean + e` with the exponent k
+    and the even share e: another objective, in which prompts of medium difficulty count most, and which moves with the
+    policy. `even_share` makes a part of the draw independent of the prediction (a defensive
     mixture: Hesterberg, Technometrics 1995), so that a solved prompt that gets worse is soon sampled and trained again.
 
     The strategy is meant for groups of one or two rollouts, with the advantage estimator that takes the prediction as
@@ -73,8 +77,7 @@ class Prioritized:
         """Yield the counts in one round; a remainder smaller than a group is not spent."""
         groups, size = affordable_groups(budget, self._group_size, len(prompts))
         variance = prediction.rescale(prediction.reward_variance.to(torch.float64).clamp_min(1e-6))
-        priority = variance**self._exponent
-        priority = (1 - self._even_share) * priority / priority.mean() + self._even_share
+        priority = priorities(variance, self._exponent, self._even_share)
         membership = self._membership(prompts)
         probability = balanced_probabilities(priority, membership, groups)
         drawn = systematic_sample(probability, groups, self._generator, membership)
@@ -105,6 +108,20 @@ class Prioritized:
         """Restore `state_dict`'s value."""
         with unpack(state, "prioritized", "generator") as values:
             self._generator = restored_generator(values["generator"])
+
+
+def priorities(variance: Tensor, exponent: float, even_share: float) -> Tensor:
+    """Return how often each candidate is drawn, relative to an even draw: a `B` tensor with mean 1.
+
+    Without a correction these are also the weights of what is ascended: the sum over candidates of priority times p.
+
+    Args:
+        variance: A `B` float64 tensor of expected reward variances, positive.
+        exponent: Exponent of the variance.
+        even_share: Part of the draw that is independent of the variance.
+    """
+    powers = variance**exponent
+    return (1 - even_share) * powers / powers.mean() + even_share
 
 
 def balanced_probabilities(priority: Tensor, membership: Tensor, count: int) -> Tensor:

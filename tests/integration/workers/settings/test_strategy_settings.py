@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 from fixtures.sessions import ahead, started
 
+from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError, InfeasibleBudgetError
 from verl_vip.strategies.registry import STRATEGIES, build_strategy
+from verl_vip.workers.settings.strategy_settings import strategy_notes
 
 
 def test_a_strategy_that_wants_a_pool_says_how_to_offer_one(settings):
@@ -48,3 +50,19 @@ def test_strategies_that_choose_or_wait_for_rewards_are_refused_ahead(settings, 
     with pytest.raises(ConfigError, match=r"set trainer\.v1\.trainer_mode=sync, or vip\.strategy=vip"):
         started(ahead(settings), strategy=strategy, budget=32)
     started(settings, strategy=strategy, budget=32)
+
+
+def test_a_run_says_what_it_ascends_if_its_strategy_chooses_prompts():
+    for name in STRATEGIES:
+        strategy = build_strategy(name, "rloo")
+        found = strategy_notes(VipConfig(strategy=name), strategy)
+        chooses = strategy.pool_ratio > 1 and "prompt_weight" not in strategy.weighs
+        assert bool(found) == chooses
+        assert ("correction=1.0" in "".join(found)) == (name in ("prioritized", "balanced", "balanced_clusters"))
+
+
+def test_a_corrected_draw_ascends_the_mean_and_the_log_of_others_says_so(settings, caplog):
+    assert strategy_notes(VipConfig(), build_strategy("prioritized", "rloo", correction=1.0)) == []
+    with caplog.at_level("INFO"):
+        started(settings, strategy="prioritized", budget=32)
+    assert "a prompt counts as often as it is chosen" in caplog.text

@@ -2,19 +2,27 @@
 
 import functools
 import inspect
+import math
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hydra import compose, initialize_config_module
-from verl.trainer.ppo.core_algos import compute_policy_loss_vanilla, get_adv_estimator_fn
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from verl.trainer.config.algorithm import RolloutCorrectionConfig
+from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY, get_adv_estimator_fn, get_policy_loss_fn
 from verl.trainer.ppo.ray_trainer import compute_advantage
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
-from verl.workers.config import ActorConfig, FSDPActorConfig
+from verl.workers.config import ActorConfig, FSDPActorConfig, PolicyLossConfig
 
+from verl_vip.errors import ConfigError
 from verl_vip.prediction.contract import Prediction
 from verl_vip.records.settings import decisive_config
 from verl_vip.strategies.gradient_variance import GradientVariance
+from verl_vip.workers import advantage
 from verl_vip.workers.advantage import row_advantages
 from verl_vip.workers.session.update_terms import UpdateTerms
 from verl_vip.workers.settings.run_settings import RunSettings
@@ -35,27 +43,33 @@ def batch(seed, missing=0):
     return rewards, uids, lengths
 
 
-def token_gradients(mode, advantages, lengths, micro_batches, dp_size):
-    """The gradient of verl's loss in each row's log-probabilities (`16 x 8`), as its engine puts the loss together.
+def token_gradients(mode, advantages, lengths, micro_batches, dp_size=1, *, policy_loss="vanilla", nominal=16):
+    """The gradient of verl's loss in each row's log-probabilities (`N x 8`), as its engine puts the loss together.
 
     Rows go to `dp_size` ranks, each rank's to micro-batches padded to their own width. Micro-batches accumulate,
     and FSDP averages over ranks (`FSDPEngine.forward_backward_batch`).
     """
     scale = SCALE if mode == "seq-mean-token-sum-norm" else None
+    correction = RolloutCorrectionConfig(rollout_is=None, rollout_rs=None)
     config = FSDPActorConfig(
-        strategy="fsdp2", rollout_n=4, ppo_micro_batch_size_per_gpu=1, loss_agg_mode=mode, loss_scale_factor=scale
+        strategy="fsdp2",
+        rollout_n=4,
+        ppo_micro_batch_size_per_gpu=1,
+        loss_agg_mode=mode,
+        loss_scale_factor=scale,
+        policy_loss=PolicyLossConfig(loss_mode=policy_loss, dro_beta=0.1, rollout_correction=correction),
     )
-    padding = torch.tensor([float(length) for length in lengths])
+    tokens = float(lengths.sum())
     config.global_batch_info.update(
-        dp_size=dp_size, batch_num_tokens=padding.sum().item(), global_batch_size=16, loss_scale_factor=scale
+        dp_size=dp_size, batch_num_tokens=tokens, global_batch_size=nominal, loss_scale_factor=scale
     )
-    found = torch.zeros(16, 8, dtype=torch.float64)
-    for rows in torch.arange(16).chunk(micro_batches):
+    found = torch.zeros(len(lengths), 8, dtype=torch.float64)
+    for rows in torch.arange(len(lengths)).chunk(micro_batches):
         width = int(lengths[rows].max().clamp_min(1))
         mask = (torch.arange(width) < lengths[rows].unsqueeze(-1)).double()
         old = torch.full_like(mask, -1.0)
         new = old.clone().requires_grad_()
-        loss, _ = compute_policy_loss_vanilla(
+        loss, _ = get_policy_loss_fn(policy_loss)(
             old_log_prob=old,
             log_prob=new,
             advantages=advantages[rows].unsqueeze(-1) * mask,
@@ -68,10 +82,10 @@ def token_gradients(mode, advantages, lengths, micro_batches, dp_size):
     return found
 
 
-def analysed(mode, rewards, uids, lengths):
+def analysed(mode, rewards, uids, lengths, nominal=16):
     """The gradient of minus the mean over prompts of the mean over rollouts of RLOO's advantage times the score."""
-    found = torch.zeros(16, 8, dtype=torch.float64)
-    real = [row for row in range(16) if not uids[row].startswith("pad")]
+    found = torch.zeros(len(uids), 8, dtype=torch.float64)
+    real = [row for row in range(len(uids)) if not uids[row].startswith("pad")]
     present = {uids[row] for row in real}
     tokens = float(lengths[real].sum())
     for row in real:
@@ -84,7 +98,7 @@ def analysed(mode, rewards, uids, lengths):
             "seq-mean-token-mean": 1 / float(lengths[row]),
             "seq-mean-token-sum": 1.0,
             "seq-mean-token-sum-norm": 1 / SCALE,
-            "token-sum": 16.0,
+            "token-sum": float(nominal),
             "token-mean": len(real) / tokens,
         }[mode]
         found[row, : int(lengths[row])] = -advantage * per_token / (len(present) * len(group))
@@ -105,16 +119,93 @@ def test_verls_loss_has_the_analysed_weights(mode, micro_batches, dp_size, missi
         uids,
         UpdateTerms.of_batch(names, prediction, GradientVariance(), [(0.0, 1.0)] * 4),
         estimator="rloo",
-        rows=settings.update_rows,
+        rows=None if settings.divides_by_tokens else 16,
     )
     found = token_gradients(mode, advantages, lengths, micro_batches, dp_size)
     torch.testing.assert_close(found, analysed(mode, rewards, uids, lengths), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", sorted(POLICY_LOSS_REGISTRY))
+def test_every_loss_of_verl_keeps_the_weights_or_is_refused(name):
+    """Where old and new policy agree, as in the first optimiser step; there clipping and penalties have no effect."""
+    rewards, uids, lengths = batch(seed=0)
+    override = f"actor_rollout_ref.actor.policy_loss.loss_mode={name}"
+    prediction = Prediction(torch.full((4,), 0.5), torch.zeros(4))
+    terms = UpdateTerms.of_batch(sorted(COUNTS), prediction, GradientVariance(), [(0.0, 1.0)] * 4)
+    for mode in LOSS_MODES:
+        setting = f"actor_rollout_ref.actor.loss_agg_mode={mode}"
+        if name == "geo_mean":
+            with pytest.raises(ConfigError, match="averages over the rows of each micro-batch"):
+                settings_of(override, setting)
+            continue
+        settings = settings_of(override, setting)
+        rows = None if settings.divides_by_tokens else 16
+        advantages = row_advantages(rewards, uids, terms, estimator="rloo", rows=rows)
+        found = token_gradients(mode, advantages, lengths, 4, policy_loss=name)
+        effective = "seq-mean-token-mean" if name == "sapo" else mode
+        wanted = analysed(effective, rewards, uids, lengths)
+        # What verl sets aside as a regulariser, a token or two of the whole batch, is not a weight of a prompt.
+        equal = torch.isclose(found, wanted, rtol=1e-6, atol=1e-9)
+        assert int((~equal).sum()) <= (4 if name in ("clip_cov", "kl_cov") else 0)
+
+
+def test_the_average_over_micro_batches_would_give_other_weights():
+    """Why `geo_mean` is refused: the same rows in other micro-batches."""
+    rewards, _, lengths = batch(seed=0)
+    whole, thirds = (token_gradients("token-mean", rewards, lengths, cut, policy_loss="geo_mean") for cut in (1, 3))
+    ratio = (thirds.sum(1) / whole.sum(1))[rewards > 0]
+    assert float(ratio.min()) == pytest.approx(16 / 6)  # 16 rows are cut into 6, 6 and 4
+    assert float(ratio.max()) == pytest.approx(16 / 4)
+
+
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=2, max_size=8),
+    per_step=st.sampled_from([4, 8, 16]),
+    mode=st.sampled_from([mode for mode in LOSS_MODES if mode != "token-mean"]),
+    seed=st.integers(0, 100),
+)
+def test_an_optimiser_step_weighs_one_on_average_however_many_rows_are_kept(counts, per_step, mode, seed):
+    """The steps of a batch together are their number times the analysed gradient: rows may be dropped or missing."""
+    generator = torch.Generator().manual_seed(seed)
+    uids = [str(prompt) for prompt, count in enumerate(counts) for _ in range(count)]
+    steps = math.ceil(len(uids) / per_step)
+    uids += [f"pad{row}" for row in range(steps * per_step - len(uids))]
+    order = torch.randperm(len(uids), generator=generator).tolist()
+    uids = [uids[row] for row in order]
+    rewards = torch.randint(0, 2, (len(uids),), generator=generator).double()
+    lengths = torch.randint(1, 9, (len(uids),), generator=generator)
+    lengths[[row for row, uid in enumerate(uids) if uid.startswith("pad")]] = 0
+    advantages = verls_advantages(mode, per_step, rewards, uids, len(counts))
+    found = torch.cat(
+        [
+            token_gradients(mode, advantages[rows], lengths[rows], 2, nominal=per_step)
+            for rows in torch.arange(len(uids)).chunk(steps)
+        ]
+    )
+    wanted = steps * analysed(mode, rewards, uids, lengths, nominal=per_step)
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
+
+
+def verls_advantages(mode, per_step, rewards, uids, num_prompts):
+    """The advantages that verl gets from its registry for a padded batch, one number per row."""
+    settings = settings_of(
+        f"actor_rollout_ref.actor.loss_agg_mode={mode}", f"actor_rollout_ref.actor.ppo_mini_batch_size={per_step // 4}"
+    )
+    prediction = Prediction(torch.full((num_prompts,), 0.5), torch.zeros(num_prompts))
+    names = [str(prompt) for prompt in range(num_prompts)]
+    terms = UpdateTerms.of_batch(names, prediction, GradientVariance(), [(0.0, 1.0)] * num_prompts)
+    session = SimpleNamespace(settings=settings, update_terms=terms)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(advantage, "current_session", lambda: session)
+        mask = torch.ones(len(uids), 1)
+        found, _ = get_adv_estimator_fn("vip_rloo")(rewards.unsqueeze(1), mask, index=uids)
+    return found[:, 0].double()
+
+
 @functools.cache
-def settings_of(*overrides):
+def composed():
     with initialize_config_module("verl.trainer.config", version_base=None):
-        config = compose(
+        return compose(
             "ppo_trainer",
             overrides=[
                 "hydra.searchpath=[pkg://verl_vip.recipes]",
@@ -123,10 +214,13 @@ def settings_of(*overrides):
                 "actor_rollout_ref.actor.ppo_mini_batch_size=4",
                 "actor_rollout_ref.rollout.n=4",
                 f"actor_rollout_ref.actor.loss_scale_factor={SCALE}",
-                *overrides,
             ],
         )
-    return RunSettings.from_verl(config)
+
+
+@functools.cache
+def settings_of(*overrides):
+    return RunSettings.from_verl(OmegaConf.merge(composed(), OmegaConf.from_dotlist(list(overrides))))
 
 
 def test_without_a_scale_the_weights_would_follow_the_micro_batches():
@@ -176,6 +270,12 @@ def test_what_changes_the_analysis_is_told(overrides, note):
     assert settings_of(*plain).notes == ()
     (found,) = settings_of(*plain, *overrides).notes
     assert note in found
+
+
+def test_several_steps_with_token_mean_say_that_weights_depend_on_the_step():
+    several = ["actor_rollout_ref.actor.loss_agg_mode=token-mean", "actor_rollout_ref.actor.ppo_mini_batch_size=2"]
+    found = " ".join(settings_of(*several).notes)
+    assert "a prompt's weight depends on the rows it shares a step with" in found
 
 
 @pytest.mark.parametrize(

@@ -238,3 +238,23 @@ def test_other_embeddings_are_refused():
     predictor.observe(Prompts(("a", "b"), torch.eye(2)), torch.tensor([1.0, 2.0]), torch.tensor([4, 4]))
     with pytest.raises(InvalidInputError, match="2 wide"):
         predictor.predict(Prompts(("a",), torch.ones(1, 3)))
+
+
+def test_the_joint_distribution_of_logits_has_the_moments_of_the_prediction():
+    generator = torch.Generator().manual_seed(0)
+    centres = unit(2, 6, generator=generator)
+    points = torch.nn.functional.normalize(centres.repeat(10, 1) + 0.05 * unit(20, 6, generator=generator), dim=1)
+    prompts = Prompts(tuple(map(str, range(20))), points)
+    predictor = DriftingGaussianProcess()
+    predictor.observe(prompts.select(range(8)), torch.full((8,), 2.0), torch.full((8,), 4))
+    found = predictor.predict(prompts)
+    factors = found.logits
+    drawn = torch.randn(factors.loadings.shape[1], 4000, generator=generator, dtype=torch.float64)
+    logits = factors.mean[:, None] + factors.loadings @ drawn
+    logits += factors.own_variance.sqrt()[:, None] * torch.randn(20, 4000, generator=generator, dtype=torch.float64)
+    p = torch.sigmoid(logits)
+    torch.testing.assert_close(p.mean(1), found.mean.double(), atol=0.02, rtol=0)
+    torch.testing.assert_close(p.var(1), found.variance.double(), atol=0.01, rtol=0)
+    # Two prompts that were never sampled: alike ones move together.
+    correlation = torch.corrcoef(logits[[16, 18, 17]])
+    assert float(correlation[0, 1]) > float(correlation[0, 2]) + 0.05
