@@ -2,6 +2,7 @@
 
     python -m benchmarks.real_records --data DIR                # the run: every predictor, step by step
     python -m benchmarks.real_records --data DIR new_prompts    # one epoch over new prompts, from their text alone
+    python -m benchmarks.real_records --data DIR covariates     # what another model's success rate tells beforehand
 
 DIR holds the downloaded files; `record.py` says which they are, where each comes from, and what is known about them.
 Every predictor of the registry but the oracle is replayed with its defaults, and predicts each step before it observes
@@ -23,7 +24,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.real_records import new_prompts
+from benchmarks.real_records import covariates, new_prompts
 from benchmarks.real_records.record import BATCH, ROLLOUTS, STEPS, Placement, RecordedRun, place, read_run
 from benchmarks.real_records.replay import DEFAULT, constructors, hindsight, replay
 from benchmarks.real_records.scores import ERAS, ScoredVisits, judge, score
@@ -147,7 +148,7 @@ def show(eras: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("run", "new_prompts"), default="run")
+    parser.add_argument("part", nargs="?", choices=("run", "new_prompts", "covariates"), default="run")
     parser.add_argument("--data", type=Path, required=True, help="folder with the downloaded records")
     parser.add_argument(
         "--placements", type=int, default=4, help="number of placements; for new_prompts, of repetitions"
@@ -162,12 +163,16 @@ def main() -> None:
         if options.part == "new_prompts":
             result = new_prompts.measure(options.data, embedder, options.placements)
             show(result["eras"])
+        elif options.part == "covariates":
+            result = covariates.measure(options.data, embedder, options.placements)
+            for part in ("rated", "whole", "new"):
+                show(result[part]["eras"])
         else:
             result = _run(read_run(options.data, embedder), options.placements)
     except VerlVipError as error:
         sys.exit(str(error))
     RESULTS.mkdir(parents=True, exist_ok=True)
-    name = "new_prompts" if options.part == "new_prompts" else "results"
+    name = "results" if options.part == "run" else options.part
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 

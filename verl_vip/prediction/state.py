@@ -15,7 +15,7 @@ _ADVICE = "take an earlier checkpoint or start afresh"
 #: Upper limit of the numbers in a state; embeddings are shorter than this, see `Prompts`.
 _LARGEST = 1e16
 #: Version of the layout of every predictor's state. Raise it whenever a key of any state changes.
-VERSION = 5
+VERSION = 6
 
 
 def pack(kind: str, settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -127,18 +127,18 @@ def test_foreign_states_are_refused(name):
             predictor.load_state_dict({**state, "values": {}})
 
 
-#: The keys of each predictor's saved values at version 5. When they change, raise `state.VERSION` and list the new
+#: The keys of each predictor's saved values at version 6. When they change, raise `state.VERSION` and list the new
 #: keys.
 LAYOUT = {
     "beta_table": "table.columns=a,b table.ids table.values",
-    "drifting_gp": """features.factor features.kernel.centre features.kernel.cluster_share
+    "drifting_gp": """effects.columns= effects.variance features.factor features.kernel.centre features.kernel.cluster_share
         features.kernel.clusters.basis
         features.kernel.clusters.centres features.kernel.clusters.num_prompts features.kernel.clusters.sizes
         features.kernel.lengthscale features.kernel.linear_share features.kernel.radius features.points
         filter.covariance filter.displacement filter.mean hyperparameters.cluster_variance
         hyperparameters.lengthscale hyperparameters.level_steps hyperparameters.linear_variance
         hyperparameters.neighbour_steps hyperparameters.neighbour_variance hyperparameters.prompt_steps
-        hyperparameters.prompt_variance hyperparameters.visit_variance panel.embeddings panel.share
+        hyperparameters.prompt_variance hyperparameters.visit_variance panel.covariates panel.embeddings panel.share
         panel.visits prior.cluster_variance prior.lengthscale prior.level_steps prior.linear_variance
         prior.neighbour_steps prior.neighbour_variance prior.prompt_steps prior.prompt_variance
         prior.visit_variance step table.columns=offset,gain,variance,step,displacement,signal table.ids
@@ -166,15 +166,15 @@ def layout(values: dict, prefix: str = "") -> set[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_other_keys_come_with_another_version(name):
     state = trained(name).state_dict()
-    assert (state["version"], layout(state["values"])) == (5, set(LAYOUT[name].split()))
+    assert (state["version"], layout(state["values"])) == (6, set(LAYOUT[name].split()))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_state_of_an_earlier_release_is_refused_by_its_version(name):
     """Whatever its values are: they are not looked at."""
     for values in ({}, {"table": None}, trained(name).state_dict()["values"]):
-        with pytest.raises(StateError, match=r"has version 4, and this release reads version 5; continue with the rel"):
-            fresh(name).load_state_dict({**trained(name).state_dict(), "version": 4, "values": values})
+        with pytest.raises(StateError, match=r"has version 5, and this release reads version 6; continue with the rel"):
+            fresh(name).load_state_dict({**trained(name).state_dict(), "version": 5, "values": values})
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,118 @@
+"""What a covariate tells about prompts that were not sampled yet: another model's success rate, and text statistics.
+
+The covariate of the recorded run is the success rate of Qwen2.5-Math-7B in 128 rollouts, which 921 of its 1,209 prompts
+have (see `record.py`). The run is replayed for three epochs, with these prompts alone and with all of them. Columns of
+noise show what a useless covariate costs. The statistics of a text are its length and its number of digits.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.real_records import new_prompts
+from benchmarks.real_records.record import BATCH, Placement, RecordedRun, place, read_rates, read_run
+from benchmarks.real_records.replay import DEFAULT, hindsight, replay
+from benchmarks.real_records.scores import ScoredVisits, judge, score
+from verl_vip.prediction.contract import Predictor, Prompts
+from verl_vip.prediction.covariates import CovariateEncoder, Value
+from verl_vip.prediction.embedding import PromptEmbedder
+from verl_vip.prediction.registry import build_predictor
+
+NOISE = 8
+#: Epochs that are replayed.
+EPOCHS = 3
+#: The values of each column for every prompt of a pool.
+Columns = Mapping[str, Sequence[Value]]
+
+
+def measure(folder: Path, embedder: PromptEmbedder, placements: int) -> dict[str, Any]:
+    """Return the scores of `drifting_gp` with each set of covariates, on the run and on new prompts.
+
+    Args:
+        folder: Holds the files that `record.py` names.
+        embedder: Embeds the prompts.
+        placements: Placements of the run's visits, and repetitions of the epoch over new prompts.
+    """
+    whole = read_run(folder, embedder)
+    rate_of = dict(zip(*(list(part) for part in read_rates(folder)), strict=True))
+    known = [float(rate_of[text]) if text in rate_of else None for text in whole.texts]
+    rows = [row for row, rate in enumerate(known) if rate is not None]
+    rated = RecordedRun(whole.prompts.select(rows), tuple(whole.successes[row] for row in rows))
+    prompts, texts, rates = new_prompts.read_prompts(folder, embedder)
+    arms = {
+        DEFAULT: {},
+        "text length, digits": _statistics(texts),
+        "noise": _noise(len(texts)),
+    }
+    seen = {name: (_default, _with(prompts, columns)) for name, columns in arms.items()}
+    return {
+        "noise": NOISE,
+        "placements": placements,
+        "rated": _on_run(rated, [known[row] for row in rows], placements),
+        "whole": _on_run(whole, known, placements),
+        "new": {"prompts": len(texts), **new_prompts.one_epoch(seen, rates, placements)},
+    }
+
+
+def _on_run(record: RecordedRun, rates: Sequence[Value], number: int) -> dict[str, Any]:
+    """Return the scores over the first epochs, with and without the rates and noise, by epoch."""
+    size, noise = len(record.prompts), _noise(len(record.prompts))
+    arms: dict[str, Columns] = {
+        DEFAULT: {},
+        "rate": {"rate": rates},
+        "noise": noise,
+        "rate, noise": {"rate": rates, **noise},
+    }
+    visits: dict[str, list[ScoredVisits]] = {name: [] for name in arms}
+    best = []
+    # Epochs have as many steps as in the run, whatever part of its pool this is.
+    visits_of_prompt = sum(map(len, record.successes)) / size
+    steps = round(size * visits_of_prompt / BATCH)
+    epoch = size / BATCH
+    for seed in range(1, number + 1):
+        found = _first(place(record, seed, steps=steps), round(EPOCHS * epoch))
+        for name, columns in arms.items():
+            described = replace(record, prompts=_with(record.prompts, columns))
+            visits[name].append(score(replay(_default(), described, found), found))
+        best.append(score(hindsight(record, found), found))
+    ends = [round(epoch * number) for number in range(EPOCHS + 1)]
+    eras = {str(number + 1): (ends[number] + 1, ends[number + 1]) for number in range(EPOCHS)}
+    eras["1, after its first step"] = (2, ends[1])
+    return {
+        "prompts": size,
+        "with a rate": sum(rate is not None for rate in rates),
+        "steps": {title: list(era) for title, era in eras.items()},
+        "eras": {title: judge(visits, best, era, size) for title, era in eras.items()},
+    }
+
+
+def _first(placement: Placement, steps: int) -> Placement:
+    return Placement(placement.prompt[:steps], placement.visit[:steps], placement.successes[:steps])
+
+
+def _default() -> Predictor:
+    return build_predictor(DEFAULT)
+
+
+def _with(prompts: Prompts, columns: Columns) -> Prompts:
+    """Return the prompts with columns as covariates, encoded as in a run."""
+    if not columns:
+        return prompts
+    encode = CovariateEncoder.fit(columns)
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return replace(prompts, covariates=encode(rows))
+
+
+def _noise(size: int) -> Columns:
+    drawn = torch.randn(NOISE, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return {f"noise {number}": column.tolist() for number, column in enumerate(drawn)}
+
+
+def _statistics(texts: Sequence[str]) -> Columns:
+    return {
+        "length": [float(len(text)) for text in texts],
+        "digits": [float(sum(map(str.isdigit, text))) for text in texts],
+    }
