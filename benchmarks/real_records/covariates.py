@@ -17,7 +17,7 @@ from benchmarks.real_records.record import BATCH, Placement, RecordedRun, place,
 from benchmarks.real_records.replay import DEFAULT, hindsight, replay
 from benchmarks.real_records.scores import ScoredVisits, judge, score
 from verl_vip.prediction.contract import Predictor, Prompts
-from verl_vip.prediction.covariates import CovariateEncoder, Value
+from verl_vip.prediction.covariates import PoolCovariates, Value
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.registry import build_predictor
 
@@ -42,35 +42,27 @@ def measure(folder: Path, embedder: PromptEmbedder, placements: int) -> dict[str
     rows = [row for row, rate in enumerate(known) if rate is not None]
     rated = RecordedRun(whole.prompts.select(rows), tuple(whole.successes[row] for row in rows))
     prompts, texts, rates = new_prompts.read_prompts(folder, embedder)
-    arms = {
-        DEFAULT: {},
-        "text length, digits": _statistics(texts),
-        "noise": _noise(len(texts)),
-    }
+    noise = _noise(len(texts))
+    arms = {DEFAULT: {}, "text length, digits": _statistics(texts), "noise": noise}
     seen = {name: (_default, _with(prompts, columns)) for name, columns in arms.items()}
+    known_here = {"rate": [known[row] for row in rows]}
+    noise = _noise(len(rows))
     return {
         "noise": NOISE,
         "placements": placements,
-        "rated": _on_run(rated, [known[row] for row in rows], placements),
-        "whole": _on_run(whole, known, placements),
+        "rated": _on_run(rated, {"rate": known_here, "noise": noise, "rate, noise": known_here | noise}, placements),
+        "whole": _on_run(whole, {"rate": {"rate": known}}, placements),
         "new": {"prompts": len(texts), **new_prompts.one_epoch(seen, rates, placements)},
     }
 
 
-def _on_run(record: RecordedRun, rates: Sequence[Value], number: int) -> dict[str, Any]:
-    """Return the scores over the first epochs, with and without the rates and noise, by epoch."""
-    size, noise = len(record.prompts), _noise(len(record.prompts))
-    arms: dict[str, Columns] = {
-        DEFAULT: {},
-        "rate": {"rate": rates},
-        "noise": noise,
-        "rate, noise": {"rate": rates, **noise},
-    }
+def _on_run(record: RecordedRun, arms: Mapping[str, Columns], number: int) -> dict[str, Any]:
+    """Return the scores over the first epochs, without covariates and with each set of them, by epoch."""
+    size = len(record.prompts)
+    arms = {DEFAULT: {}, **arms}
     visits: dict[str, list[ScoredVisits]] = {name: [] for name in arms}
     best = []
-    # Epochs have as many steps as in the run, whatever part of its pool this is.
-    visits_of_prompt = sum(map(len, record.successes)) / size
-    steps = round(size * visits_of_prompt / BATCH)
+    steps = round(sum(map(len, record.successes)) / BATCH)
     epoch = size / BATCH
     for seed in range(1, number + 1):
         found = _first(place(record, seed, steps=steps), round(EPOCHS * epoch))
@@ -83,7 +75,6 @@ def _on_run(record: RecordedRun, rates: Sequence[Value], number: int) -> dict[st
     eras["1, after its first step"] = (2, ends[1])
     return {
         "prompts": size,
-        "with a rate": sum(rate is not None for rate in rates),
         "steps": {title: list(era) for title, era in eras.items()},
         "eras": {title: judge(visits, best, era, size) for title, era in eras.items()},
     }
@@ -101,7 +92,7 @@ def _with(prompts: Prompts, columns: Columns) -> Prompts:
     """Return the prompts with columns as covariates, encoded as in a run."""
     if not columns:
         return prompts
-    encode = CovariateEncoder.fit(columns)
+    encode = PoolCovariates.fit(columns, prompts.ids)
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     return replace(prompts, covariates=encode(rows))
 

@@ -3,20 +3,28 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from verl_vip.errors import InvalidInputError
 from verl_vip.prediction.contract import Covariates
+from verl_vip.prediction.identity import fields_of
+from verl_vip.state_file import restoring
 
 #: The most different texts that a column may have. Each is a category with a weight of its own.
 MOST_CATEGORIES = 64
 #: The most knots of a column of numbers.
 _MOST_KNOTS = 128
-#: Rates are kept this far from 0 and 1, or half as far as the closest one that is neither.
-_LEAST_EDGE = 0.002
+#: Added to rates and their complements before logarithms are taken; or half the distance of the closest rate from 0 or 1.
+#: A rate of exactly 0 or 1 often has another reason than difficulty, such as an answer that a scorer cannot read, and
+#: should not outweigh the others.
+_LEAST_EDGE = 0.02
+#: The number of prompts of the pool whose values are kept.
+_SAMPLED = 256
 
 #: A value of a column: a number, a text, or None if it is missing.
 Value = float | str | None
@@ -96,6 +104,15 @@ class Column:
         return [score, 0.0] if self.has_gaps else [score]
 
 
+def values_of(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Value]:
+    """Return the values of columns in a row of a data set, by dotted name; None for a missing one.
+
+    Raises:
+        InvalidInputError: If one is infinite, or neither a number nor text.
+    """
+    return {name: as_value(name, value) for name, value in fields_of(row, names).items()}
+
+
 def as_value(name: str, value: Any) -> Value:
     """Return a value of a column as a number or text; None and NaN, which pandas writes for a gap, are missing.
 
@@ -117,27 +134,46 @@ def as_value(name: str, value: Any) -> Value:
     )
 
 
-class CovariateEncoder:
-    """Turns the columns of prompts into `Covariates`.
+class PoolCovariates:
+    """How the columns of a pool become `Covariates`, the same for all prompts and starts of a run.
 
     Args:
         columns: How each column becomes numbers.
+        sample: The values of some prompts by id, by which `changed` notices that a column is not what it was.
+
+    Raises:
+        InvalidInputError: If a sampled prompt does not have one value for each column.
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], sample: Mapping[str, Sequence[Value]]) -> None:
         self.columns = tuple(columns)
+        self._sample = {name: tuple(values) for name, values in sample.items()}
+        if any(len(values) != len(self.columns) for values in self._sample.values()):
+            raise InvalidInputError(f"each prompt of the sample must have {len(self.columns)} values.")
 
     @classmethod
-    def fit(cls, pool: Mapping[str, Sequence[Value]]) -> "CovariateEncoder":
-        """Standardise columns over the pool.
+    def fit(cls, pool: Mapping[str, Sequence[Value]], ids: Sequence[str]) -> "PoolCovariates":
+        """Standardise columns over a pool.
 
         Args:
-            pool: For each column the value of each prompt of the pool.
+            pool: For each column the values of the `P` prompts of the pool.
+            ids: The `P` ids of these prompts, which may repeat.
 
         Raises:
             InvalidInputError: As `Column.fit`.
         """
-        return cls([Column.fit(name, values) for name, values in pool.items()])
+        columns = [Column.fit(name, values) for name, values in pool.items()]
+        values: dict[str, set[tuple[Value, ...]]] = {}
+        for name, row in zip(ids, zip(*pool.values(), strict=True), strict=True):
+            values.setdefault(name, set()).add(row)
+        # Ids are hashes, so the first ones are a random sample.
+        known = sorted(name for name, rows in values.items() if len(rows) == 1)
+        return cls(columns, {name: next(iter(values[name])) for name in known[:_SAMPLED]})
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return [column.name for column in self.columns]
 
     def __call__(self, rows: Sequence[Mapping[str, Value]]) -> Covariates:
         """Return the covariates of `B` prompts.
@@ -149,27 +185,71 @@ class CovariateEncoder:
         numbers = [[number for column in self.columns for number in column.numbers(row[column.name])] for row in rows]
         return Covariates(torch.tensor(numbers, dtype=torch.float64).reshape(len(rows), len(names)), names)
 
-    def state_dict(self) -> list[dict[str, Any]]:
-        """Return the columns."""
-        return [{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(column).items()}
-                for column in self.columns]  # fmt: skip
+    def changed(self, now: "PoolCovariates") -> dict[str, tuple[int, int]]:
+        """Return how many of the sampled prompts have another value in a pool with the same columns, by column.
+
+        Returns:
+            For each column with changes, their number and the number of prompts compared.
+        """
+        both = self._sample.keys() & now._sample.keys()
+        found = {}
+        for place, column in enumerate(self.columns):
+            differing = sum(self._sample[name][place] != now._sample[name][place] for name in both)
+            if differing:
+                found[column.name] = (differing, len(both))
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the columns and the sample; loadable with `torch.load(weights_only=True)`."""
+        columns = [
+            {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(column).items()}
+            for column in self.columns
+        ]
+        return {"columns": columns, "sample": {name: list(values) for name, values in self._sample.items()}}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "PoolCovariates":
+        """Build from a `state_dict`.
+
+        Raises:
+            StateError: If its parts do not fit together.
+        """
+        with restoring("the covariates"):
+            return cls([_restored(column) for column in state["columns"]], state["sample"])
 
 
-def _standardised(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _restored(state: Mapping[str, Any]) -> Column:
+    knots, scores = ([float(value) for value in state[name]] for name in ("knots", "scores"))
+    ascending = all(one < other for one, other in pairwise(knots))
+    if not (ascending and len(knots) == len(scores) and all(map(math.isfinite, knots + scores))):
+        raise ValueError("the knots of a column are not ascending numbers with a score each")
+    return Column(
+        str(state["name"]), tuple(knots), tuple(scores), bool(state["has_gaps"]), tuple(map(str, state["categories"]))
+    )
+
+
+def _standardised(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return knots and scores for the numbers of a column, which may be equal."""
     values, counts = np.unique(numbers, return_counts=True)
-    inner = values[(values > 0) & (values < 1)]
-    if values[0] >= 0 and values[-1] <= 1 and len(inner):
-        edge = max(_LEAST_EDGE, min(inner[0], 1 - inner[-1]) / 2)
-        rates = np.clip(values, edge, 1 - edge)
-        raw = np.log(rates / (1 - rates))
-    else:
+    raw = _logits(values)
+    if raw is None:
         from scipy.stats import norm
 
         raw = norm.ppf((np.cumsum(counts) - counts / 2) / counts.sum())
     weights = counts / counts.sum()
     centred = raw - weights @ raw
     deviation = float(np.sqrt(weights @ centred**2))
+    # A column may have no value but one and gaps.
     scores = centred / deviation if deviation > 0 else centred
     kept = np.unique(np.linspace(0, len(values) - 1, min(len(values), _MOST_KNOTS)).round().astype(int))
     return values[kept], scores[kept]
+
+
+def _logits(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the logits of ascending rates, drawn towards 1/2; None if these are no rates."""
+    inner = values[(values > 0) & (values < 1)]
+    if values[0] < 0 or values[-1] > 1 or not len(inner):
+        return None
+    edge = max(_LEAST_EDGE, min(inner[0], 1 - inner[-1]) / 2)
+    raw: NDArray[np.float64] = np.log((values + edge) / (1 - values + edge))
+    return raw if (np.diff(raw) > 0).all() else None

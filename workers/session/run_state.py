@@ -9,6 +9,7 @@ from typing import Any
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError, StateError
 from verl_vip.prediction.contract import Predictor
+from verl_vip.prediction.covariates import PoolCovariates
 from verl_vip.prediction.registry import build_predictor
 from verl_vip.state_file import read_state, restoring, write_state
 from verl_vip.strategies.contract import Strategy
@@ -20,7 +21,7 @@ from verl_vip.workers.settings.run_settings import RunSettings
 logger = logging.getLogger("verl_vip")
 
 STATE_FILE = "vip_state.pt"
-_KEYS = {"step", "rollouts_total", "basis", "predictor_name", "predictor", "strategy_name", "strategy", "plans"}
+_KEYS = {"step", "rollouts_total", "basis", "predictor_name", "predictor", "strategy_name", "strategy", "plans", "covariates"}
 
 
 @dataclass
@@ -33,6 +34,8 @@ class RunState:
         predictor: The predictor.
         strategy_name: `vip.strategy`.
         strategy: The strategy.
+        covariates: How the columns of `vip.covariates` become numbers; None if there are none, or before the training
+            set was read.
         plans: The planned batches that were not trained on yet.
         rollouts_total: Rollouts of the run so far, including earlier starts.
         saved_step: The step whose state was last written or restored.
@@ -43,6 +46,7 @@ class RunState:
     predictor: Predictor
     strategy_name: str
     strategy: Strategy
+    covariates: PoolCovariates | None = None
     plans: PlanQueue = field(default_factory=PlanQueue)
     rollouts_total: int = 0
     saved_step: int | None = None
@@ -65,6 +69,7 @@ class RunState:
                 "vip.reward_range": list(vip.reward_range),
                 "vip.reward_range_by_source": {name: list(pair) for name, pair in vip.reward_range_by_source.items()},
                 "vip.identity_fields": list(vip.identity_fields),
+                "vip.covariates": list(vip.covariates),
             },
             predictor_name=vip.predictor,
             predictor=build_predictor(vip.predictor, **vip.predictor_settings),
@@ -126,6 +131,8 @@ class RunState:
                     f"{path} was learned with {setting}={saved}, and it is now {now}; the learned state has no meaning "
                     "with that."
                 )
+        saved = state["covariates"]
+        self.covariates = None if saved is None else PoolCovariates.from_state(saved)
         self.predictor.load_state_dict(state["predictor"])
         if state["strategy_name"] == self.strategy_name:
             self.strategy.load_state_dict(state["strategy"])
@@ -151,6 +158,7 @@ class RunState:
                 "strategy_name": self.strategy_name,
                 "strategy": self.strategy.state_dict(),
                 "plans": self.plans.state_dict(),
+                "covariates": None if self.covariates is None else self.covariates.state_dict(),
             },
         )
         self.saved_step = step

@@ -9,6 +9,7 @@ from typing import Any
 
 from verl_vip.errors import ConfigError, IntegrationError, StateError
 from verl_vip.execution.exclusive import hold
+from verl_vip.prediction.covariates import PoolCovariates
 from verl_vip.records.progress import format_groups, format_step
 from verl_vip.records.records import RecordWriter, RunHeader, StepRecord, ValidationRecord, read_run
 from verl_vip.records.schema import SCHEMA_VERSION
@@ -102,6 +103,36 @@ class Session:
                 ) from error
             logger.warning("continuing with an untrained predictor, because vip.on_missing_state=fresh: %s", error)
             self.state.rollouts_total = self._recorded_rollouts()
+
+    def use_covariates(self, pool: PoolCovariates) -> None:
+        """Take the covariates of the training set. A resumed run goes on with the numbers that it has learned from.
+
+        Raises:
+            ConfigError: If a resumed run's training set has other values, and `vip.on_missing_state` is "error" or
+                prompts are in flight.
+        """
+        if not getattr(self.state.predictor, "uses_covariates", False):
+            logger.warning(
+                "vip.predictor=%s does not use vip.covariates; drifting_gp and ridge do.", self.state.predictor_name
+            )
+        known = self.state.covariates
+        if changes := {} if known is None else known.changed(pool):
+            told = ", ".join(f"{name} in {count} of {total}" for name, (count, total) in changes.items())
+            message = (
+                "the columns of vip.covariates have other values than those that the predictor has learned from "
+                f"({told} prompts that were compared)"
+            )
+            vip = self.settings.vip
+            if vip.on_missing_state == "error" or len(self.state.plans):
+                raise ConfigError(
+                    f"{message}; give the run its earlier training data, set vip.on_missing_state=fresh to continue "
+                    "with an untrained predictor, or trainer.resume_mode=disable to start over."
+                )
+            logger.warning("continuing with an untrained predictor, because vip.on_missing_state=fresh: %s", message)
+            self.state = RunState.fresh(vip, self._variance, self._embedding_model)
+            self.state.rollouts_total = self._recorded_rollouts()
+        if self.state.covariates is None:
+            self.state.covariates = pool
 
     def start(
         self, last_step: int | None = None, sampler: RoundSampler | None = None, in_flight: Collection[str] = ()

@@ -26,6 +26,8 @@ class Ridge:
         ConfigError: If alpha is out of range.
     """
 
+    uses_covariates = True
+
     @checked_settings
     def __init__(self, alpha: Annotated[float, Range(least=1e-8, most=1e12)] = 1.0) -> None:
         self._settings = {"alpha": alpha}

@@ -71,6 +71,10 @@ class CovariateEffects:
             members = torch.tensor([column == name for column in self.columns])
             self.variance[members] = expected[members].mean().clamp_min(_LEAST_VARIANCE)
 
+    def sizes(self) -> dict[str, float]:
+        """Return the prior standard deviation of the weights of each column, by name."""
+        return {name: float(variance.sqrt()) for name, variance in zip(self.columns, self.variance, strict=True)}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the columns and the variances."""
         return {"columns": list(self.columns), "variance": self.variance.clone()}

@@ -94,6 +94,8 @@ class DriftingGaussianProcess:
         ConfigError: If a setting is out of range.
     """
 
+    uses_covariates = True
+
     @checked_settings
     def __init__(self, features: Count = 256, refit_every: Count = 16) -> None:
         self._settings = {"features": features, "refit_every": refit_every}
@@ -203,13 +205,17 @@ class DriftingGaussianProcess:
         self._cached = None
 
     def metrics(self) -> dict[str, float]:
-        """Return counts of known prompts and features, the last fit's seconds, `b`, and the hyper-parameters."""
+        """Return counts of known prompts and features, the last fit's seconds, `b`, and the hyper-parameters.
+
+        For each column of covariates, `covariate/NAME` is the size of its effects on the logit, a standard deviation.
+        """
         return {
             "known_prompts": float(len(self._table)),
             "features": float(len(self._filter.mean) - self._leading),
             "fit_seconds": self._fit_seconds,
             "signal_drift": float(self._filter.mean[1]),
             **self._hyper.to_dict(),
+            **{f"covariate/{name}": size for name, size in self._effects.sizes().items()},
         }
 
     def _is_fit_due(self) -> bool:
