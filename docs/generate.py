@@ -16,7 +16,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from real_records import REAL_RUN_ROWS, new_prompts_section, real_run_cells, real_run_section
+from real_records import REAL_RUN_ROWS, covariates_section, new_prompts_section, real_run_cells, real_run_section
 from tables import percent, table
 
 import verl_vip.config
@@ -79,6 +79,7 @@ def benchmarks_page() -> str:
             _allocation(_read("allocation")),
             real_run_section(_read("real_records")),
             new_prompts_section(json.loads((RESULTS / "real_records" / "new_prompts.json").read_text())),
+            covariates_section(json.loads((RESULTS / "real_records" / "covariates.json").read_text())),
             _traces(_read("prediction_on_traces")),
             _cost(_read("prediction_cost")),
             _simulation(_read("simulation")),

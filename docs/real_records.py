@@ -100,6 +100,47 @@ def new_prompts_section(result: Any) -> str:
     )
 
 
+def covariates_section(result: Any) -> str:
+    """Return the section on covariates: the recorded run with and without them, and what useless ones cost."""
+    titles = {"drifting_gp": "none", "rate": "the 7B rate", "noise": f"{result['noise']} columns of noise"}
+    titles |= {"rate, noise": f"the rate and {result['noise']} columns of noise", "hindsight": "hindsight"}
+    titles["text length, digits"] = "text length, number of digits"
+    eras = {"1": "first epoch", "2": "second", "3": "third"}
+    rated, whole, new = result["rated"], result["whole"], result["new"]
+    known = [
+        [
+            titles[name],
+            *(estimated(rated["eras"][era][name]["variance_left_rloo"]) for era in eras),
+            f"{rated['eras']['1, after its first step'][name]['top_signal']['value']:.2f}",
+        ]
+        for name in ("drifting_gp", "rate", "noise", "rate, noise", "hindsight")
+    ]
+    all_prompts = [
+        [titles[name], *(estimated(whole["eras"][era][name]["variance_left_rloo"]) for era in eras)]
+        for name in ("drifting_gp", "rate", "hindsight")
+    ]
+    text_alone = [
+        [
+            titles[name],
+            f"{new['rank_correlation_with_the_rate'][name]:.2f}",
+            estimated(new["eras"]["all"][name]["variance_left_rloo"]),
+            f"{new['eras']['all'][name]['top_signal']['value']:.2f}",
+        ]
+        for name in ("drifting_gp", "text length, digits", "noise")
+    ]
+    return (
+        "\n## Covariates: what is known beforehand\n\n`python -m benchmarks.real_records --data DIR covariates`. The "
+        f"recorded run, with its {rated['prompts']:,} prompts that also have a success rate of Qwen2.5-Math-7B in 128 "
+        "rollouts. The rate goes to `drifting_gp` as `vip.covariates` would hand it on. Variance left, as above, and "
+        "the top signal of the first epoch after its first step, before which nothing is known.\n"
+        + table(["covariates", *eras.values(), "top signal"], known)
+        + f"\nAll {whole['prompts']:,} prompts of the run, the others without a rate:\n"
+        + table(["covariates", *eras.values()], all_prompts)
+        + f"\nOne epoch over {new['prompts']:,} new prompts, as in the section before:\n"
+        + table(["covariates", "rank correlation with the rate", "variance left", "top signal"], text_alone)
+    )
+
+
 def _rows() -> list[tuple[str, str]]:
     return list(_TITLES.items())
 

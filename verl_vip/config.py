@@ -96,8 +96,8 @@ class VipConfig:
     covariates: tuple[str, ...] = ()
     """Fields of the data set that tell something about how hard a prompt is, by dotted name, such as
     `[extra_info.difficulty, data_source]`: another model's pass rate, a level, a source. The predictor learns what each
-    one tells, so neither its sign nor its scale matters, and one that tells nothing does no harm. Numbers and texts with
-    up to 64 different values are possible; values may be missing. `drifting_gp` and `ridge` use them."""
+    one tells, so neither its sign nor its scale matters, and one that tells nothing does no harm. A field holds
+    numbers, or up to 64 different texts, and may be empty for some prompts. `drifting_gp` and `ridge` use them."""
     cache_dir: PathText = "~/.cache/verl_vip"
     """The folder in which prompt embeddings are kept between runs."""
     embed_at_start: bool = True

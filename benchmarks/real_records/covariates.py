@@ -47,25 +47,35 @@ def measure(folder: Path, embedder: PromptEmbedder, placements: int) -> dict[str
     seen = {name: (_default, _with(prompts, columns)) for name, columns in arms.items()}
     known_here = {"rate": [known[row] for row in rows]}
     noise = _noise(len(rows))
+    sets = {"rate": known_here, "noise": noise, "rate, noise": known_here | noise}
     return {
         "noise": NOISE,
         "placements": placements,
-        "rated": _on_run(rated, {"rate": known_here, "noise": noise, "rate, noise": known_here | noise}, placements),
-        "whole": _on_run(whole, {"rate": {"rate": known}}, placements),
+        "rated": over_first_epochs(rated, sets, placements),
+        "whole": over_first_epochs(whole, {"rate": {"rate": known}}, placements),
         "new": {"prompts": len(texts), **new_prompts.one_epoch(seen, rates, placements)},
     }
 
 
-def _on_run(record: RecordedRun, arms: Mapping[str, Columns], number: int) -> dict[str, Any]:
-    """Return the scores over the first epochs, without covariates and with each set of them, by epoch."""
+def over_first_epochs(
+    record: RecordedRun, arms: Mapping[str, Columns], number: int, batch: int = BATCH
+) -> dict[str, Any]:
+    """Return the scores over the first epochs, without covariates and with each set of them, by epoch.
+
+    Args:
+        record: The run, or a part of its pool.
+        arms: Sets of covariates by name, with the value of each prompt.
+        number: Placements.
+        batch: Prompts of a step.
+    """
     size = len(record.prompts)
     arms = {DEFAULT: {}, **arms}
     visits: dict[str, list[ScoredVisits]] = {name: [] for name in arms}
     best = []
-    steps = round(sum(map(len, record.successes)) / BATCH)
-    epoch = size / BATCH
+    steps = round(sum(map(len, record.successes)) / batch)
+    epoch = size / batch
     for seed in range(1, number + 1):
-        found = _first(place(record, seed, steps=steps), round(EPOCHS * epoch))
+        found = _first(place(record, seed, batch=batch, steps=steps), round(EPOCHS * epoch))
         for name, columns in arms.items():
             described = replace(record, prompts=_with(record.prompts, columns))
             visits[name].append(score(replay(_default(), described, found), found))

@@ -61,7 +61,8 @@ def test_a_pool_is_drawn_evenly_over_a_field_of_the_data(launcher):
         "balanced",
         "vip=balanced",
         "vip.balance_by=extra_info.difficulty",
-        "vip.predictor=beta_table",
+        "vip.predictor=ridge",
+        "vip.covariates=[extra_info.difficulty,data_source]",
         "vip.lower=1",
         "actor_rollout_ref.rollout.n=1",
         f"data.train_batch_size={POOL}",
@@ -71,6 +72,8 @@ def test_a_pool_is_drawn_evenly_over_a_field_of_the_data(launcher):
         "trainer.val_before_train=False",
     )
     assert "labels of the training prompts (vip.balance_by=extra_info.difficulty): '1' " in run.text
+    assert "extra_info.difficulty (numbers from 1 to " in run.text
+    assert "data_source (" in run.text
     for step in run.records.steps:
         assert len(step.ids) == POOL
         assert step.requested == step.observed

@@ -171,8 +171,8 @@ class Predictor(Protocol):
     `predict` never changes the state. `observe` is called once per training step, with that step's prompts.
     `state_dict` holds everything that `predict` depends on, so that a restored predictor continues exactly.
 
-    A predictor that learns from `Prompts.covariates` has an attribute `uses_covariates`, which is true; a user who names
-    covariates for another one is told that they have no effect.
+    A predictor that learns from `Prompts.covariates` has an attribute `uses_covariates`, which is true. A user who
+    names covariates for another one is told that they have no effect.
     """
 
     def predict(self, prompts: Prompts) -> Prediction:

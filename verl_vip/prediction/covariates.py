@@ -19,9 +19,9 @@ from verl_vip.state_file import restoring
 MOST_CATEGORIES = 64
 #: The most knots of a column of numbers.
 _MOST_KNOTS = 128
-#: Added to rates and their complements before logarithms are taken; or half the distance of the closest rate from 0 or 1.
-#: A rate of exactly 0 or 1 often has another reason than difficulty, such as an answer that a scorer cannot read, and
-#: should not outweigh the others.
+#: Added to rates and their complements before logarithms are taken, or half the distance of the closest rate from 0 or
+#: 1 if that is more. A rate of exactly 0 or 1 often has another reason than difficulty, such as an answer that a scorer
+#: cannot read, and should not outweigh the others.
 _LEAST_EDGE = 0.02
 #: The number of prompts of the pool whose values are kept.
 _SAMPLED = 256

@@ -21,7 +21,17 @@ from verl_vip.workers.settings.run_settings import RunSettings
 logger = logging.getLogger("verl_vip")
 
 STATE_FILE = "vip_state.pt"
-_KEYS = {"step", "rollouts_total", "basis", "predictor_name", "predictor", "strategy_name", "strategy", "plans", "covariates"}
+_KEYS = {
+    "step",
+    "rollouts_total",
+    "basis",
+    "predictor_name",
+    "predictor",
+    "strategy_name",
+    "strategy",
+    "plans",
+    "covariates",
+}
 
 
 @dataclass
@@ -162,6 +172,22 @@ class RunState:
             },
         )
         self.saved_step = step
+
+    def take_covariates(self, pool: PoolCovariates) -> None:
+        """Use the covariates of the training set, in the way that a restored run has learned from.
+
+        Raises:
+            StateError: If the training set has other values than those that the restored run has learned from.
+        """
+        known = self.covariates
+        if changes := {} if known is None else known.changed(pool):
+            told = ", ".join(f"{name} in {count} of {total}" for name, (count, total) in changes.items())
+            raise StateError(
+                "the columns of vip.covariates have other values than those that it was learned with "
+                f"({told} prompts that were compared); give the run its earlier training data."
+            )
+        if known is None:
+            self.covariates = pool
 
     def require_counts(self, in_flight: Collection[str], settings: RunSettings) -> None:
         """Compare the restored plans with the prompts in flight that verl restored from the same checkpoint.

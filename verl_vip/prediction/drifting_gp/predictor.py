@@ -57,8 +57,9 @@ class DriftingGaussianProcess:
       the Gaussian part adds to the others and keeps the likelihood log-concave.
 
     All but the last are Ornstein-Uhlenbeck processes, which revert to zero. The level and `v` have one time constant,
-    `w` and `u_q` one each. A Kalman filter follows the level, `v` and `w`. `u_q` is stored for each prompt as a Gaussian
-    given these, and is carried forward when the prompt is sampled again. Binomial outcomes enter by moment matching.
+    `w` and `u_q` one each. A Kalman filter follows the level, `v` and `w`. `u_q` is stored for each prompt as a
+    Gaussian given these, and is carried forward when the prompt is sampled again. Binomial outcomes enter by moment
+    matching.
 
     `u_q` also drifts between visits, by `b r (1 - r) 4 p (1 - p)`, where `p` is the probability at the last visit, `t`
     steps ago, and `r = exp(-t / 100)`. Policy gradients move a prompt while its rollouts have both outcomes, and leave
