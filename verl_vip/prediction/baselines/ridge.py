@@ -11,6 +11,9 @@ from verl_vip.prediction.contract import Prediction, Prompts, require_width
 from verl_vip.prediction.observations import pool
 from verl_vip.prediction.state import copied, pack, require, unpack
 
+#: The least standard deviation of a feature, relative to the largest one; those below are constant up to rounding.
+_LEAST_SCALE = 1e-8
+
 
 class Ridge:
     """Predicts success rates as a linear function of embeddings and covariates, fitted to the last step alone.
@@ -52,11 +55,13 @@ class Ridge:
         if len(self._coefficients):
             require_width(points, len(self._coefficients))
         centre, scale = points.mean(0), points.std(0, correction=0)
-        features = (points - centre) / torch.where(scale > 0, scale, 1.0)
+        # A column that is constant up to rounding would get a coefficient that no state can hold.
+        scale = torch.where(scale > _LEAST_SCALE * scale.max(), scale, 1.0)
+        features = (points - centre) / scale
         penalty = self._settings["alpha"] * torch.eye(features.shape[1], dtype=torch.float64)
         target = seen.rate - seen.rate.mean()
         weights = torch.linalg.solve(features.T @ features + penalty, features.T @ target)
-        self._coefficients = weights / torch.where(scale > 0, scale, 1.0)
+        self._coefficients = weights / scale
         self._intercept = float(seen.rate.mean() - centre @ self._coefficients)
 
     def state_dict(self) -> dict[str, Any]:
