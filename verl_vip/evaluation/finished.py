@@ -12,6 +12,9 @@ from verl_vip.evaluation.result_files import parse_manifest, parse_metrics, read
 from verl_vip.evaluation.result_rows import parse_disputed, parse_endings, parse_problems
 from verl_vip.evaluation.results import Dispute, EvaluationManifest, EvaluationMetrics, ProblemScore
 
+#: The files that mark a folder as that of an evaluation.
+EVALUATION_FILES = frozenset({"metrics.json", "manifest.json"})
+
 
 @dataclass(frozen=True)
 class FinishedEvaluation:

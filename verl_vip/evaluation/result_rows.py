@@ -55,7 +55,7 @@ def _problem(row: Mapping[str, Any], n: int) -> ProblemScore:
     columns = ("mean", "majority_correct", f"pass_at_{n}")
     try:
         problem, counted = row["problem"], int(row["n"])
-        scores = [float(row[column]) for column in columns]
+        mean, majority, any_right = scores = [float(row[column]) for column in columns]
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"a row lacks a number or a column ({error}).") from error
     require_text("problem", problem)
@@ -63,7 +63,7 @@ def _problem(row: Mapping[str, Any], n: int) -> ProblemScore:
         raise InvalidInputError(f"problem {problem!r} has {counted} samples instead of {n}.")
     for column, score in zip(columns, scores, strict=True):
         require_probability(f"{column} of problem {problem!r}", score)
-    return ProblemScore(problem, n, *scores)
+    return ProblemScore(problem, n, mean, majority, any_right, row.get("source") or "")
 
 
 def parse_disputed(text: str, metrics: EvaluationMetrics) -> list[Dispute]:

@@ -157,6 +157,7 @@ class ProblemScore:
         mean: Share of correct samples.
         majority: maj@n: 1 if the most frequent answer is correct, with ties shared.
         any_right: pass@n: 1 if any sample is correct.
+        source: The data source of the problem; empty if the table lacks it.
     """
 
     problem: str
@@ -164,6 +165,7 @@ class ProblemScore:
     mean: float
     majority: float
     any_right: float
+    source: str = ""
 
 
 @dataclass(frozen=True)
