@@ -98,6 +98,11 @@ class VipConfig:
     `[extra_info.difficulty, data_source]`: another model's pass rate, a level, a source. The predictor learns what each
     one tells, so neither its sign nor its scale matters, and one that tells nothing does no harm. A field holds
     numbers, or up to 64 different texts, and may be empty for some prompts. `drifting_gp` and `ridge` use them."""
+    warm_start: PathText | None = None
+    """A record of the same or of overlapping data, made with another model or other settings: the folder of a run, an
+    evaluation of `verl-vip evaluate`, the folder of verl's `trainer.rollout_data_dir`, or a Parquet file with counts.
+    Its success rates become a covariate, so that the predictor learns how far they hold for this policy. A resumed run
+    goes on with the rates it was started with."""
     cache_dir: PathText = "~/.cache/verl_vip"
     """The folder in which prompt embeddings are kept between runs."""
     embed_at_start: bool = True

@@ -104,7 +104,7 @@ def _with(prompts: Prompts, columns: Columns) -> Prompts:
         return prompts
     encode = PoolCovariates.fit(columns, prompts.ids)
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return replace(prompts, covariates=encode(rows))
+    return replace(prompts, covariates=encode(prompts.ids, rows))
 
 
 def _noise(size: int) -> Columns:

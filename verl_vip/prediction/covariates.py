@@ -17,6 +17,8 @@ from verl_vip.state_file import restoring
 
 #: The most different texts that a column may have. Each is a category with a weight of its own.
 MOST_CATEGORIES = 64
+#: The name of the column of success rates that were recorded earlier, which is the setting that names the record.
+EARLIER = "vip.warm_start"
 #: The most knots of a column of numbers.
 _MOST_KNOTS = 128
 #: Added to rates and their complements before logarithms are taken, or half the distance of the closest rate from 0 or
@@ -140,47 +142,62 @@ class PoolCovariates:
     Args:
         columns: How each column becomes numbers.
         sample: The values of some prompts by id, by which `changed` notices that a column is not what it was.
+        earlier: Success rates that were recorded earlier, by prompt id. They are the values of a further column, the
+            last one, which prompts without a rate lack.
 
     Raises:
         InvalidInputError: If a sampled prompt does not have one value for each column.
     """
 
-    def __init__(self, columns: Sequence[Column], sample: Mapping[str, Sequence[Value]]) -> None:
-        self.columns = tuple(columns)
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        sample: Mapping[str, Sequence[Value]],
+        earlier: Mapping[str, float] | None = None,
+    ) -> None:
+        self.columns, self.earlier = tuple(columns), earlier
         self._sample = {name: tuple(values) for name, values in sample.items()}
         if any(len(values) != len(self.columns) for values in self._sample.values()):
             raise InvalidInputError(f"each prompt of the sample must have {len(self.columns)} values.")
 
     @classmethod
-    def fit(cls, pool: Mapping[str, Sequence[Value]], ids: Sequence[str]) -> "PoolCovariates":
+    def fit(
+        cls, pool: Mapping[str, Sequence[Value]], ids: Sequence[str], earlier: Mapping[str, float] | None = None
+    ) -> "PoolCovariates":
         """Standardise columns over a pool.
 
         Args:
             pool: For each column the values of the `P` prompts of the pool.
             ids: The `P` ids of these prompts, which may repeat.
+            earlier: Success rates that were recorded earlier, by prompt id.
 
         Raises:
             InvalidInputError: As `Column.fit`.
         """
+        if earlier is not None:
+            pool = {**pool, EARLIER: [earlier.get(name) for name in ids]}
         columns = [Column.fit(name, values) for name, values in pool.items()]
         values: dict[str, set[tuple[Value, ...]]] = {}
         for name, row in zip(ids, zip(*pool.values(), strict=True), strict=True):
             values.setdefault(name, set()).add(row)
         # Ids are hashes, so the first ones are a random sample.
         known = sorted(name for name, rows in values.items() if len(rows) == 1)
-        return cls(columns, {name: next(iter(values[name])) for name in known[:_SAMPLED]})
+        return cls(columns, {name: next(iter(values[name])) for name in known[:_SAMPLED]}, earlier)
 
     @property
     def names(self) -> list[str]:
         """The names of the columns."""
         return [column.name for column in self.columns]
 
-    def __call__(self, rows: Sequence[Mapping[str, Value]]) -> Covariates:
+    def __call__(self, ids: Sequence[str], rows: Sequence[Mapping[str, Value]]) -> Covariates:
         """Return the covariates of `B` prompts.
 
         Args:
+            ids: The ids of the prompts.
             rows: The value of each column by name, for each prompt.
         """
+        if self.earlier is not None:
+            rows = [{**row, EARLIER: self.earlier.get(name)} for name, row in zip(ids, rows, strict=True)]
         names = tuple(name for column in self.columns for name in column.names)
         numbers = [[number for column in self.columns for number in column.numbers(row[column.name])] for row in rows]
         return Covariates(torch.tensor(numbers, dtype=torch.float64).reshape(len(rows), len(names)), names)
@@ -205,7 +222,8 @@ class PoolCovariates:
             {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(column).items()}
             for column in self.columns
         ]
-        return {"columns": columns, "sample": {name: list(values) for name, values in self._sample.items()}}
+        sample = {name: list(values) for name, values in self._sample.items()}
+        return {"columns": columns, "sample": sample, "earlier": None if self.earlier is None else dict(self.earlier)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "PoolCovariates":
@@ -215,7 +233,10 @@ class PoolCovariates:
             StateError: If its parts do not fit together.
         """
         with restoring("the covariates"):
-            return cls([_restored(column) for column in state["columns"]], state["sample"])
+            earlier = state["earlier"]
+            if earlier is not None and not all(0 < rate < 1 for rate in earlier.values()):
+                raise ValueError("an earlier rate is not between 0 and 1")
+            return cls([_restored(column) for column in state["columns"]], state["sample"], earlier)
 
 
 def _restored(state: Mapping[str, Any]) -> Column:

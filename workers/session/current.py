@@ -30,8 +30,8 @@ def open_session(config: DictConfig) -> Session:
     _log_to_console()
     session = Session(RunSettings.from_verl(config))
     session.restore()
-    if (known := read_covariates(config, session.settings.vip)) is not None:
-        session.use_covariates(known)
+    if (pool := read_covariates(config, session.settings.vip, session.state)) is not None:
+        session.use_covariates(pool)
     _session = session
     return session
 

@@ -80,7 +80,7 @@ class Planner:
         balance_by = self._settings.vip.label_field
         groups = None if balance_by is None else tuple(label_of(task, balance_by) for task in tasks)
         embeddings = self.embedder.embed(wordings, [prompt_text(message) for message in messages])
-        prompts = Prompts(ids, embeddings, groups, self._covariates(state, tasks))
+        prompts = Prompts(ids, embeddings, groups, self._covariates(state, ids, tasks))
         watch.lap("embed")
         prediction = replace(state.predictor.predict(prompts), reward_scale=_reward_scales(self._settings.vip, labels))
         watch.lap("predict")
@@ -92,13 +92,13 @@ class Planner:
         watch.lap("allocate")
         return Plan(step, name, list(uids), list(labels), prompts, prediction, budget, rounds, watch.seconds)
 
-    def _covariates(self, state: RunState, tasks: Sequence[Mapping[str, Any]]) -> Covariates | None:
+    def _covariates(self, state: RunState, ids: Sequence[str], tasks: Sequence[Mapping[str, Any]]) -> Covariates | None:
         names = self._settings.vip.covariates
-        if not names:
-            return None
         if state.covariates is None:
-            raise IntegrationError("vip.covariates is set, but the training set was not read; use `open_session`.")
-        return state.covariates([values_of(task, names) for task in tasks])
+            if names:
+                raise IntegrationError("vip.covariates is set, but the training set was not read; use `open_session`.")
+            return None
+        return state.covariates(ids, [values_of(task, names) for task in tasks] if names else [{} for _ in ids])
 
     def _warn_of_repetition(self, step: int, ids: Sequence[str]) -> None:
         repeated = len(ids) - len(set(ids))

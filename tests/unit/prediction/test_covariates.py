@@ -20,7 +20,8 @@ def pool_of(**columns):
 
 
 def encoded(known, **columns):
-    return known([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return known([f"{number:04d}" for number in range(len(rows))], rows)
 
 
 @given(values=SEVERAL)
@@ -173,6 +174,17 @@ def test_a_restored_pool_gives_the_same_numbers():
     assert restored.changed(pool_of(x=[1.0, 2.0, 3.0], source=["a", "b", None])) == {"x": (1, 3)}
 
 
+def test_earlier_rates_are_a_column_that_some_prompts_lack():
+    known = PoolCovariates.fit({}, ["a", "b", "c"], earlier={"a": 0.2, "b": 0.9})
+    assert known.names == ["vip.warm_start"]
+    covariates = known(["b", "c", "never seen", "a"], [{}] * 4)
+    assert covariates.columns == ("vip.warm_start", "vip.warm_start (missing)")
+    assert covariates.values[:, 0].argsort().tolist()[0::3] == [3, 0]
+    assert covariates.values[:, 1].tolist() == [0, 1, 1, 0]
+    restored = PoolCovariates.from_state(known.state_dict())
+    assert torch.equal(restored(["b", "c"], [{}] * 2).values, known(["b", "c"], [{}] * 2).values)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -182,6 +194,7 @@ def test_a_restored_pool_gives_the_same_numbers():
         lambda state: state["columns"][0].update(scores=[1.0, float("nan")]),
         lambda state: state["sample"].update({"0000": [1.0, 2.0]}),
         lambda state: state.update(columns=3),
+        lambda state: state.update(earlier={"0000": 2.0}),
     ],
 )
 def test_a_damaged_state_is_refused(damage):

@@ -1,14 +1,19 @@
 """Columns of the training data on their way to the predictor, with rows as verl's dataset class gives them."""
 
 import dataclasses
+import json
+import shutil
 
 import pytest
 import torch
 from fixtures.sessions import MESSAGES, UIDS, demo_settings, finish, rollouts
 
 from verl_vip.errors import ConfigError, IntegrationError, InvalidInputError
+from verl_vip.prediction.covariates import EARLIER
+from verl_vip.strategies.gradient_variance import GradientVariance
 from verl_vip.workers.session import pool_covariates
 from verl_vip.workers.session.pool_covariates import read_covariates
+from verl_vip.workers.session.run_state import RunState
 from verl_vip.workers.session.session import Session
 
 NAMES = ("extra_info.difficulty", "data_source")
@@ -34,11 +39,13 @@ def settings(tmp_path):
 def read(settings, monkeypatch, caplog):
     """Read rows that stand in for those of verl's dataset; returns the covariates and what was said."""
 
-    def reading(rows, **vip):
+    def reading(rows, state=None, **changes):
         monkeypatch.setattr(pool_covariates, "rows_to_serve", lambda *_: iter(enumerate(rows)))
+        vip = dataclasses.replace(settings.vip, **changes)
+        state = state or RunState.fresh(vip, GradientVariance("rloo"), "the model")
         caplog.clear()
         with caplog.at_level("INFO", "verl_vip"):
-            found = read_covariates(None, dataclasses.replace(settings.vip, **vip))
+            found = read_covariates(None, vip, state)
         return found, caplog.text
 
     return reading
@@ -168,3 +175,62 @@ def test_a_session_that_was_not_shown_the_pool_does_not_go_on_without_it(setting
     session.start()
     with pytest.raises(IntegrationError, match="the training set was not read"):
         plan(session)
+
+
+def dump(folder, successes):
+    """Write a step of stock verl's rollout dumps, in a chat template."""
+    folder.mkdir()
+    lines = [
+        {"input": f"user\n{message[0]['content']}\nassistant\n", "output": "so", "score": float(k < solved), "step": 1}
+        for message, solved in zip(MESSAGES, successes, strict=False)
+        for k in range(4)
+    ]
+    (folder / "1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(folder)
+
+
+def test_the_rates_of_an_earlier_run_are_a_covariate_that_a_resumed_run_keeps(settings, read, tmp_path):
+    folder = dump(tmp_path / "dumps", [0, 4, 2])
+    warm = dataclasses.replace(settings, vip=dataclasses.replace(settings.vip, warm_start=folder, covariates=()))
+    pool, said = read(ROWS, warm_start=folder, covariates=())
+    assert f"earlier success rates of 3 of 4 training prompts, from {folder}" in said
+    session = opened(warm, pool)
+    train(session, (1, 2))
+    shutil.rmtree(folder)
+    resumed = Session(dataclasses.replace(warm, resume_dir=warm.checkpoint_dir / "global_step_2"))
+    resumed.restore()
+    again, _ = read(ROWS, state=resumed.state, warm_start=folder, covariates=())
+    resumed.use_covariates(again)
+    resumed.start()
+    plan(session, 3)
+    plan(resumed, 3)
+    (one,), (other,) = session.state.plans, resumed.state.plans
+    assert one.prompts.covariates.columns == (EARLIER, f"{EARLIER} (missing)")
+    assert one.prompts.covariates.values[:, 1].tolist() == [0, 0, 0, 1]
+    assert torch.equal(one.prediction.mean, other.prediction.mean)
+
+
+def test_a_run_that_was_started_without_earlier_rates_goes_on_without_them(settings, read, tmp_path):
+    plain = dataclasses.replace(settings, vip=dataclasses.replace(settings.vip, covariates=()))
+    session = Session(plain)
+    session.start()
+    train(session, (1, 2))
+    resumed = Session(dataclasses.replace(plain, resume_dir=plain.checkpoint_dir / "global_step_2"))
+    resumed.restore()
+    found, said = read(ROWS, state=resumed.state, warm_start=str(tmp_path), covariates=())
+    assert found is None
+    assert "vip.warm_start has no effect: this run was started without it" in said
+
+
+@pytest.mark.parametrize("make", [lambda folder: dump(folder, []), str])
+def test_a_record_without_any_of_the_prompts_is_refused(read, tmp_path, make):
+    with pytest.raises(ConfigError, match=r"^vip\.warm_start: "):
+        read(ROWS, warm_start=make(tmp_path / "dumps"))
+
+
+def test_a_record_of_other_prompts_is_refused(read, tmp_path):
+    folder = tmp_path / "dumps"
+    folder.mkdir()
+    (folder / "1.jsonl").write_text('{"input": "user\\nSomething else", "output": "", "score": 1.0, "step": 1}\n')
+    with pytest.raises(ConfigError, match="none of them is among the 4 training prompts; give a record of the same"):
+        read(ROWS, warm_start=str(folder))
