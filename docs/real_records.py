@@ -17,6 +17,8 @@ _TITLES = {
     "gaussian_process, best setting": "the paper's process, best setting",
     "hindsight": "hindsight",
 }
+#: What is measured with new prompts only.
+_WITH_STATISTICS = {"drifting_gp, text statistics": "`drifting_gp` with text length and number of digits"}
 
 #: The rows of the README's table, and the steps that they are about.
 REAL_RUN_ROWS = (
@@ -88,7 +90,7 @@ def new_prompts_section(result: Any) -> str:
             f"{scores[name]['top_signal']['value']:.2f}",
             estimated_value(scores[name]["moved"]),
         ]
-        for name, title in _rows()
+        for name, title in [*_rows(), *_WITH_STATISTICS.items()]
         if name in scores
     ]
     return (
@@ -104,9 +106,8 @@ def covariates_section(result: Any) -> str:
     """Return the section on covariates: the recorded run with and without them, and what useless ones cost."""
     titles = {"drifting_gp": "none", "rate": "the 7B rate", "noise": f"{result['noise']} columns of noise"}
     titles |= {"rate, noise": f"the rate and {result['noise']} columns of noise", "hindsight": "hindsight"}
-    titles["text length, digits"] = "text length, number of digits"
     eras = {"1": "first epoch", "2": "second", "3": "third"}
-    rated, whole, new = result["rated"], result["whole"], result["new"]
+    rated, whole = result["rated"], result["whole"]
     known = [
         [
             titles[name],
@@ -119,15 +120,6 @@ def covariates_section(result: Any) -> str:
         [titles[name], *(estimated(whole["eras"][era][name]["variance_left_rloo"]) for era in eras)]
         for name in ("drifting_gp", "rate", "hindsight")
     ]
-    text_alone = [
-        [
-            titles[name],
-            f"{new['rank_correlation_with_the_rate'][name]:.2f}",
-            estimated(new["eras"]["all"][name]["variance_left_rloo"]),
-            f"{new['eras']['all'][name]['top_signal']['value']:.2f}",
-        ]
-        for name in ("drifting_gp", "text length, digits", "noise")
-    ]
     return (
         "\n## Covariates: what is known beforehand\n\n`python -m benchmarks.real_records --data DIR covariates`. The "
         f"recorded run, with its {rated['prompts']:,} prompts that also have a success rate of Qwen2.5-Math-7B in 128 "
@@ -136,8 +128,6 @@ def covariates_section(result: Any) -> str:
         + table(["covariates", *eras.values(), "top signal"], known)
         + f"\nAll {whole['prompts']:,} prompts of the run, the others without a rate:\n"
         + table(["covariates", *eras.values()], all_prompts)
-        + f"\nOne epoch over {new['prompts']:,} new prompts, as in the section before:\n"
-        + table(["covariates", "rank correlation with the rate", "variance left", "top signal"], text_alone)
     )
 
 

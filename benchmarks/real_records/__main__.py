@@ -165,7 +165,7 @@ def main() -> None:
             show(result["eras"])
         elif options.part == "covariates":
             result = covariates.measure(options.data, embedder, options.placements)
-            for part in ("rated", "whole", "new"):
+            for part in ("rated", "whole"):
                 show(result[part]["eras"])
         else:
             result = _run(read_run(options.data, embedder), options.placements)

@@ -1,8 +1,8 @@
-"""What a covariate tells about prompts that were not sampled yet: another model's success rate, and text statistics.
+"""What another model's success rate tells about prompts that were not sampled yet.
 
 The covariate of the recorded run is the success rate of Qwen2.5-Math-7B in 128 rollouts, which 921 of its 1,209 prompts
 have (see `record.py`). The run is replayed for three epochs, with these prompts alone and with all of them. Columns of
-noise show what a useless covariate costs. The statistics of a text are its length and its number of digits.
+noise show what a useless covariate costs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.real_records import new_prompts
 from benchmarks.real_records.record import BATCH, Placement, RecordedRun, place, read_rates, read_run
 from benchmarks.real_records.replay import DEFAULT, hindsight, replay
 from benchmarks.real_records.scores import ScoredVisits, judge, score
-from verl_vip.prediction.contract import Predictor, Prompts
+from verl_vip.prediction.contract import Prompts
 from verl_vip.prediction.covariates import PoolCovariates, Value
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.registry import build_predictor
@@ -29,22 +28,18 @@ Columns = Mapping[str, Sequence[Value]]
 
 
 def measure(folder: Path, embedder: PromptEmbedder, placements: int) -> dict[str, Any]:
-    """Return the scores of `drifting_gp` with each set of covariates, on the run and on new prompts.
+    """Return the scores of `drifting_gp` with each set of covariates.
 
     Args:
         folder: Holds the files that `record.py` names.
         embedder: Embeds the prompts.
-        placements: Placements of the run's visits, and repetitions of the epoch over new prompts.
+        placements: Placements of the run's visits.
     """
     whole = read_run(folder, embedder)
     rate_of = dict(zip(*(list(part) for part in read_rates(folder)), strict=True))
     known = [float(rate_of[text]) if text in rate_of else None for text in whole.texts]
     rows = [row for row, rate in enumerate(known) if rate is not None]
     rated = RecordedRun(whole.prompts.select(rows), tuple(whole.successes[row] for row in rows))
-    prompts, texts, rates = new_prompts.read_prompts(folder, embedder)
-    noise = _noise(len(texts))
-    arms = {DEFAULT: {}, "text length, digits": _statistics(texts), "noise": noise}
-    seen = {name: (_default, _with(prompts, columns)) for name, columns in arms.items()}
     known_here = {"rate": [known[row] for row in rows]}
     noise = _noise(len(rows))
     sets = {"rate": known_here, "noise": noise, "rate, noise": known_here | noise}
@@ -53,7 +48,6 @@ def measure(folder: Path, embedder: PromptEmbedder, placements: int) -> dict[str
         "placements": placements,
         "rated": over_first_epochs(rated, sets, placements),
         "whole": over_first_epochs(whole, {"rate": {"rate": known}}, placements),
-        "new": {"prompts": len(texts), **new_prompts.one_epoch(seen, rates, placements)},
     }
 
 
@@ -77,8 +71,8 @@ def over_first_epochs(
     for seed in range(1, number + 1):
         found = _first(place(record, seed, batch=batch, steps=steps), round(EPOCHS * epoch))
         for name, columns in arms.items():
-            described = replace(record, prompts=_with(record.prompts, columns))
-            visits[name].append(score(replay(_default(), described, found), found))
+            described = replace(record, prompts=described_by(record.prompts, columns))
+            visits[name].append(score(replay(build_predictor(DEFAULT), described, found), found))
         best.append(score(hindsight(record, found), found))
     ends = [round(epoch * number) for number in range(EPOCHS + 1)]
     eras = {str(number + 1): (ends[number] + 1, ends[number + 1]) for number in range(EPOCHS)}
@@ -94,11 +88,7 @@ def _first(placement: Placement, steps: int) -> Placement:
     return Placement(placement.prompt[:steps], placement.visit[:steps], placement.successes[:steps])
 
 
-def _default() -> Predictor:
-    return build_predictor(DEFAULT)
-
-
-def _with(prompts: Prompts, columns: Columns) -> Prompts:
+def described_by(prompts: Prompts, columns: Columns) -> Prompts:
     """Return the prompts with columns as covariates, encoded as in a run."""
     if not columns:
         return prompts
@@ -110,10 +100,3 @@ def _with(prompts: Prompts, columns: Columns) -> Prompts:
 def _noise(size: int) -> Columns:
     drawn = torch.randn(NOISE, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return {f"noise {number}": column.tolist() for number, column in enumerate(drawn)}
-
-
-def _statistics(texts: Sequence[str]) -> Columns:
-    return {
-        "length": [float(len(text)) for text in texts],
-        "digits": [float(sum(map(str.isdigit, text))) for text in texts],
-    }

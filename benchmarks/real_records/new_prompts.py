@@ -5,15 +5,16 @@ the success rate of 128 rollouts. The policy does not change. That rate, as a pr
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.real_records.covariates import Columns, described_by
 from benchmarks.real_records.record import RATED, ROLLOUTS, Placement, RecordedRun, read_rates
-from benchmarks.real_records.replay import constructors, replay
+from benchmarks.real_records.replay import DEFAULT, constructors, replay
 from benchmarks.real_records.scores import judge, score
 from verl_vip.prediction.contract import Prediction, Predictor, Prompts
 from verl_vip.prediction.embedding import PromptEmbedder
@@ -21,6 +22,8 @@ from verl_vip.prediction.identity import prompt_id
 from verl_vip.statistics.calibration import spearman
 
 PROMPTS, BATCH = 4000, 250
+#: The default with two covariates that every text has: its length, and its number of digits.
+WITH_STATISTICS = "drifting_gp, text statistics"
 
 
 def measure(folder: Path, embedder: PromptEmbedder, seeds: int, size: int = PROMPTS, batch: int = BATCH) -> Any:
@@ -33,8 +36,9 @@ def measure(folder: Path, embedder: PromptEmbedder, seeds: int, size: int = PROM
         size: Prompts, drawn from the record.
         batch: Prompts of a step; whole steps only.
     """
-    prompts, _, rates = read_prompts(folder, embedder, size)
+    prompts, texts, rates = read_prompts(folder, embedder, size)
     arms = {name: (build, prompts) for name, build in constructors().items()}
+    arms[WITH_STATISTICS] = (constructors()[DEFAULT], described_by(prompts, _statistics(texts)))
     return {"prompts": len(rates), "batch": batch, "seeds": seeds, **one_epoch(arms, rates, seeds, batch)}
 
 
@@ -76,6 +80,13 @@ def one_epoch(
     return {
         "rank_correlation_with_the_rate": _correlations(visits, rates),
         "eras": {title: judge(visits, truth, era, len(rates)) for title, era in eras.items()},
+    }
+
+
+def _statistics(texts: Sequence[str]) -> Columns:
+    return {
+        "length": [float(len(text)) for text in texts],
+        "digits": [float(sum(map(str.isdigit, text))) for text in texts],
     }
 
 
