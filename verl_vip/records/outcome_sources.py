@@ -84,7 +84,7 @@ def read_outcomes(paths: Sequence[Path], settings: ReadSettings | None = None) -
         InvalidInputError: If no path is given, one is given twice, or nothing can be read.
     """
     if not paths:
-        raise InvalidInputError("there is no record to read; give a folder of rollout dumps, a run, or a Parquet file.")
+        raise InvalidInputError("no record was given; give a folder of rollout dumps, a run, or a Parquet file.")
     require_paths(**{f"path {number}": path for number, path in enumerate(paths, start=1)})
     if len({path.resolve() for path in paths}) < len(paths):
         raise InvalidInputError("a path was given twice; give each record once.")
@@ -142,7 +142,7 @@ def _nothing_at(path: Path) -> str:
         return f"{path} does not exist."
     return (
         f"{path} holds no outcomes: neither verl's dumps (STEP.jsonl of trainer.rollout_data_dir), nor the records of "
-        f"a run ({RECORDS_FILE}), nor a finished evaluation, and it is no Parquet file with counts."
+        f"a run ({RECORDS_FILE}), nor a finished evaluation, and it is not a Parquet file with counts."
     )
 
 

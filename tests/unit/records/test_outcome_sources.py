@@ -103,13 +103,13 @@ class TestDumps:
     @pytest.mark.parametrize(
         ("line", "words"),
         [
-            (b"nonsense\n", "line 1 is no JSON"),
-            (b"[1]\n", "line 1 holds something else than one JSON object"),
+            (b"nonsense\n", "line 1 is not valid JSON"),
+            (b"[1]\n", "line 1 is not a JSON object"),
             (b'{"input": 1, "score": 1}\n', 'line 1 has no text "input"'),
             (b'{"input": "a", "score": "1"}\n', 'no number "score"'),
             (b'{"input": "a", "score": true}\n', 'no number "score"'),
             (b'{"input": "a"}\n', 'no number "score"'),
-            (b"\xff\xfe\n", "line 1 is no JSON"),
+            (b"\xff\xfe\n", "line 1 is not valid JSON"),
         ],
     )
     def test_a_malformed_file_is_left_out_as_a_whole(self, tmp_path, line, words):
@@ -133,7 +133,7 @@ class TestDumps:
     def test_a_pipe_in_place_of_a_file_does_not_block(self, tmp_path):
         write_dump(tmp_path, 1, {"a": [1.0]})
         os.mkfifo(tmp_path / "2.jsonl")
-        assert "2.jsonl is no regular file" in read_one(tmp_path).left_out[0]
+        assert "2.jsonl is not a regular file" in read_one(tmp_path).left_out[0]
 
     def test_one_file_may_be_given(self, tmp_path):
         write_dump(write_dump(tmp_path, 1, {"a": [1.0]}), 2, {"a": [0.0]})
@@ -236,7 +236,7 @@ def test_mixed_inputs_are_all_found_and_the_rest_is_told(tmp_path, write_run, wr
     assert sorted(kind.name for kind in kinds) == ["COUNTS", "DUMPS", "EVALUATION", "RUN"]
     for words, sentence in zip(["bad", "empty holds no", "not exist"], found.left_out, strict=True):
         assert words in sentence
-    with pytest.raises(InvalidInputError, match="no record to read"):
+    with pytest.raises(InvalidInputError, match="no record was given"):
         read_outcomes([])
     with pytest.raises(InvalidInputError, match="given twice"):
         read_outcomes([table, table])
