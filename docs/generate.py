@@ -20,6 +20,7 @@ from ascended import ascended_section
 from learning import coverage_section, learning_section
 from real_records import (
     REAL_RUN_ROWS,
+    covariates_section,
     forecast_section,
     new_prompts_section,
     real_run_cells,
@@ -90,6 +91,7 @@ def benchmarks_page() -> str:
             new_prompts_section(json.loads((RESULTS / "real_records" / "new_prompts.json").read_text())),
             forecast_section(json.loads((RESULTS / "real_records" / "forecast.json").read_text())),
             worlds_section(json.loads((RESULTS / "real_records" / "worlds.json").read_text())),
+            covariates_section(json.loads((RESULTS / "real_records" / "covariates.json").read_text())),
             _traces(_read("prediction_on_traces")),
             _cost(_read("prediction_cost")),
             _simulation(_read("simulation")),

@@ -17,6 +17,8 @@ _TITLES = {
     "gaussian_process, best setting": "the paper's process, best setting",
     "hindsight": "hindsight",
 }
+#: What is measured with new prompts only.
+_WITH_STATISTICS = {"drifting_gp, text statistics": "`drifting_gp` with text length and number of digits"}
 
 #: The rows of the README's table, and the steps that they are about.
 REAL_RUN_ROWS = (
@@ -88,7 +90,7 @@ def new_prompts_section(result: Any) -> str:
             f"{scores[name]['top_signal']['value']:.2f}",
             estimated_value(scores[name]["moved"]),
         ]
-        for name, title in _rows()
+        for name, title in [*_rows(), *_WITH_STATISTICS.items()]
         if name in scores
     ]
     return (
@@ -166,6 +168,35 @@ def worlds_section(result: Any) -> str:
 def _world_title(name: str) -> str:
     predictor, comma, settings = name.partition(",")
     return f"`{predictor}`{comma}{settings}{', the default' if settings == ' 0.5, 2.0' else ''}"
+
+
+def covariates_section(result: Any) -> str:
+    """Return the section on covariates: the recorded run with and without them, and what useless ones cost."""
+    titles = {"drifting_gp": "none", "rate": "the 7B rate", "noise": f"{result['noise']} columns of noise"}
+    titles |= {"rate, noise": f"the rate and {result['noise']} columns of noise", "hindsight": "hindsight"}
+    eras = {"1": "first epoch", "2": "second", "3": "third"}
+    rated, whole = result["rated"], result["whole"]
+    known = [
+        [
+            titles[name],
+            *(estimated(rated["eras"][era][name]["variance_left_rloo"]) for era in eras),
+            f"{rated['eras']['1, after its first step'][name]['top_signal']['value']:.2f}",
+        ]
+        for name in ("drifting_gp", "rate", "noise", "rate, noise", "hindsight")
+    ]
+    all_prompts = [
+        [titles[name], *(estimated(whole["eras"][era][name]["variance_left_rloo"]) for era in eras)]
+        for name in ("drifting_gp", "rate", "hindsight")
+    ]
+    return (
+        "\n## Covariates: what is known beforehand\n\n`python -m benchmarks.real_records --data DIR covariates`. The "
+        f"recorded run, with its {rated['prompts']:,} prompts that also have a success rate of Qwen2.5-Math-7B in 128 "
+        "rollouts. The rate goes to `drifting_gp` as `vip.covariates` would hand it on. Variance left, as above, and "
+        "the top signal of the first epoch after its first step, before which nothing is known.\n"
+        + table(["covariates", *eras.values(), "top signal"], known)
+        + f"\nAll {whole['prompts']:,} prompts of the run, the others without a rate:\n"
+        + table(["covariates", *eras.values()], all_prompts)
+    )
 
 
 def _rows() -> list[tuple[str, str]]:

@@ -95,6 +95,16 @@ class VipConfig:
     balance_by: str = "data_source"
     """The field of the data set, by dotted name, whose values the strategy `balanced` draws evenly over, such as
     `extra_info.level`. `prioritized` does the same with `balance: labels` in its settings."""
+    covariates: tuple[str, ...] = ()
+    """Fields of the data set that tell something about how hard a prompt is, by dotted name, such as
+    `[extra_info.difficulty, data_source]`: another model's pass rate, a level, a source. The predictor learns what each
+    one tells, so neither its sign nor its scale matters, and one that tells nothing does no harm. A field holds
+    numbers, or up to 64 different texts, and may be empty for some prompts. `drifting_gp` and `ridge` use them."""
+    warm_start: PathText | None = None
+    """A record of the same or of overlapping data, made with another model or other settings: the folder of a run, an
+    evaluation of `verl-vip evaluate`, the folder of verl's `trainer.rollout_data_dir`, or a Parquet file with counts.
+    Its success rates become a covariate, so that the predictor learns how far they hold for this policy. A resumed run
+    goes on with the rates it was started with."""
     cache_dir: PathText = "~/.cache/verl_vip"
     """The folder in which prompt embeddings are kept between runs."""
     embed_at_start: bool = True
@@ -116,6 +126,9 @@ class VipConfig:
         _require_range("vip.reward_range", self.reward_range)
         for source, pair in self.reward_range_by_source.items():
             _require_range(f"vip.reward_range_by_source[{source!r}]", pair)
+        if len(set(self.covariates)) < len(self.covariates):
+            twice = next(name for name in self.covariates if self.covariates.count(name) > 1)
+            raise ConfigError(f"vip.covariates names {twice} twice; name it once.")
         if self.predictor == "oracle":
             raise ConfigError(
                 "vip.predictor=oracle needs the true success probabilities, which are known only in a simulation; "
@@ -163,7 +176,8 @@ class VipConfig:
     @property
     def task_fields(self) -> tuple[str, ...]:
         """The fields of a data set row that planning needs, by dotted name."""
-        return self.identity_fields if self.label_field is None else (*self.identity_fields, self.label_field)
+        label = () if self.label_field is None else (self.label_field,)
+        return (*self.identity_fields, *label, *self.covariates)
 
     @property
     def cache_path(self) -> Path:

@@ -99,7 +99,8 @@ def _columns(prompts: TensorDict, names: Sequence[str]) -> list[dict[str, Any]]:
     columns = {name.partition(".")[0] for name in names}
     if absent := columns - set(prompts.keys()):
         raise ConfigError(
-            f"vip.identity_fields and vip.balance_by name columns that are not in the training data: {sorted(absent)}."
+            "vip.identity_fields, vip.balance_by and vip.covariates name columns that are not in the training data: "
+            f"{sorted(absent)}."
         )
     return [dict(zip(columns, row, strict=True)) for row in zip(*(prompts[name] for name in columns), strict=True)]
 

@@ -4,6 +4,7 @@
     python -m benchmarks.real_records --data DIR new_prompts    # one epoch over new prompts, from their text alone
     python -m benchmarks.real_records --data DIR forecast       # a forecast from the first two epochs, and what came
     python -m benchmarks.real_records --data DIR worlds         # two simulated worlds made of the records
+    python -m benchmarks.real_records --data DIR covariates     # what another model's success rate tells beforehand
 
 DIR holds the downloaded files; `record.py` says which they are, where each comes from, and what is known about them.
 Every predictor of the registry but the oracle is replayed with its defaults, and predicts each step before it observes
@@ -25,7 +26,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.real_records import first_epochs, new_prompts, worlds
+from benchmarks.real_records import covariates, first_epochs, new_prompts, worlds
 from benchmarks.real_records.record import BATCH, ROLLOUTS, STEPS, Placement, RecordedRun, place, read_run
 from benchmarks.real_records.replay import DEFAULT, constructors, hindsight, replay
 from benchmarks.real_records.scores import ERAS, ScoredVisits, judge, score
@@ -149,7 +150,8 @@ def show(eras: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("run", "new_prompts", "forecast", "worlds"), default="run")
+    parts = ("run", "new_prompts", "forecast", "worlds", "covariates")
+    parser.add_argument("part", nargs="?", choices=parts, default="run")
     parser.add_argument("--data", type=Path, required=True, help="folder with the downloaded records")
     parser.add_argument(
         "--placements", type=int, default=4, help="number of placements; for the other parts, of repetitions"
@@ -169,6 +171,10 @@ def main() -> None:
             print(json.dumps(result, indent=1))
         elif options.part == "worlds":
             result = worlds.measure(read_run(options.data, embedder), options.data, options.placements)
+        elif options.part == "covariates":
+            result = covariates.measure(options.data, embedder, options.placements)
+            for part in ("rated", "whole"):
+                show(result[part]["eras"])
         else:
             result = _run(read_run(options.data, embedder), options.placements)
     except VerlVipError as error:

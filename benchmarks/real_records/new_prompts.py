@@ -5,21 +5,25 @@ the success rate of 128 rollouts. The policy does not change. That rate, as a pr
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from benchmarks.real_records.covariates import Columns, described_by
 from benchmarks.real_records.record import RATED, ROLLOUTS, Placement, RecordedRun, read_rates
-from benchmarks.real_records.replay import constructors, replay
+from benchmarks.real_records.replay import DEFAULT, constructors, replay
 from benchmarks.real_records.scores import judge, score
-from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.prediction.contract import Prediction, Predictor, Prompts
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import prompt_id
 from verl_vip.statistics.calibration import spearman
 
 PROMPTS, BATCH = 4000, 250
+#: The default with two covariates that every text has: its length, and its number of digits.
+WITH_STATISTICS = "drifting_gp, text statistics"
 
 
 def measure(folder: Path, embedder: PromptEmbedder, seeds: int, size: int = PROMPTS, batch: int = BATCH) -> Any:
@@ -32,12 +36,33 @@ def measure(folder: Path, embedder: PromptEmbedder, seeds: int, size: int = PROM
         size: Prompts, drawn from the record.
         batch: Prompts of a step; whole steps only.
     """
+    prompts, texts, rates = read_prompts(folder, embedder, size)
+    arms = {name: (build, prompts) for name, build in constructors().items()}
+    arms[WITH_STATISTICS] = (constructors()[DEFAULT], described_by(prompts, _statistics(texts)))
+    return {"prompts": len(rates), "batch": batch, "seeds": seeds, **one_epoch(arms, rates, seeds, batch)}
+
+
+def read_prompts(folder: Path, embedder: PromptEmbedder, size: int = PROMPTS) -> tuple[Prompts, list[str], Tensor]:
+    """Return prompts drawn from the record, their texts, and their success rates, a float64 tensor."""
     texts, rates = read_rates(folder)
     chosen = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0))[:size]
     texts, rates = [texts[row] for row in chosen.tolist()], rates[chosen]
     ids = [prompt_id(text) for text in texts]
-    prompts = Prompts(tuple(ids), embedder.embed(ids, texts))
-    visits: dict[str, list[Any]] = {name: [] for name in constructors()}
+    return Prompts(tuple(ids), embedder.embed(ids, texts)), texts, rates
+
+
+def one_epoch(
+    arms: Mapping[str, tuple[Callable[[], Predictor], Prompts]], rates: Tensor, seeds: int, batch: int = BATCH
+) -> dict[str, Any]:
+    """Return the scores of each predictor, and the rank correlation of its predictions with the rates.
+
+    Args:
+        arms: What makes each predictor, and the prompts as it sees them, with or without covariates.
+        rates: Their success rates.
+        seeds: As for `measure`.
+        batch: As for `measure`.
+    """
+    visits: dict[str, list[Any]] = {name: [] for name in arms}
     truth = []
     for seed in range(seeds):
         generator = torch.Generator().manual_seed(seed)
@@ -45,20 +70,23 @@ def measure(folder: Path, embedder: PromptEmbedder, seeds: int, size: int = PROM
         drawn = torch.rand(len(rates), ROLLOUTS, generator=generator, dtype=torch.float64) < rates[:, None]
         rows = order[: len(order) // batch * batch].reshape(-1, batch)
         placement = Placement(rows, torch.zeros_like(rows), drawn.sum(1).double()[rows])
-        record = RecordedRun(prompts, tuple(drawn.sum(1)[:, None]))
-        for name, build in constructors().items():
+        for name, (build, prompts) in arms.items():
+            record = RecordedRun(prompts, tuple(drawn.sum(1)[:, None]))
             visits[name].append(score(replay(build(), record, placement), placement))
         known = [Prediction(rates[step], rates[step] * (1 - rates[step]) / (RATED + 1)) for step in rows]
         truth.append(score(known, placement))
     steps = len(rows)
     eras = {"all": (1, steps), "last quarter": (steps - steps // 4 + 1, steps)}
-    scores = {title: judge(visits, truth, era, len(rates)) for title, era in eras.items()}
     return {
-        "prompts": len(rates),
-        "batch": batch,
-        "seeds": seeds,
         "rank_correlation_with_the_rate": _correlations(visits, rates),
-        "eras": scores,
+        "eras": {title: judge(visits, truth, era, len(rates)) for title, era in eras.items()},
+    }
+
+
+def _statistics(texts: Sequence[str]) -> Columns:
+    return {
+        "length": [float(len(text)) for text in texts],
+        "digits": [float(sum(map(str.isdigit, text))) for text in texts],
     }
 
 

@@ -49,10 +49,12 @@ class RecordedRun:
     Attributes:
         prompts: The `P` prompts of the pool.
         successes: For each prompt an int64 tensor: successes of `ROLLOUTS` rollouts at each visit, in order.
+        texts: The `P` texts, if they were read.
     """
 
     prompts: Prompts
     successes: tuple[Tensor, ...]
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,10 @@ def read_run(folder: Path, embedder: PromptEmbedder) -> RecordedRun:
         )
     messages = [texts[index] for index in accuracies]
     ids = [prompt_id(message) for message in messages]
-    vectors = embedder.embed(ids, [prompt_text(message) for message in messages])
+    wordings = tuple(prompt_text(message) for message in messages)
+    vectors = embedder.embed(ids, wordings)
     counts = tuple(_counts(values, f"{path.name}, prompt {index}") for index, values in accuracies.items())
-    return RecordedRun(Prompts(tuple(ids), vectors), counts)
+    return RecordedRun(Prompts(tuple(ids), vectors), counts, wordings)
 
 
 def read_rates(folder: Path) -> tuple[list[str], Tensor]:

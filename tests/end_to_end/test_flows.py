@@ -31,7 +31,8 @@ def pipeline(launcher, tmp_path_factory):
         "--options=--max-tokens 8 --grader exact --engine dtype=float32 enforce_eager=true max_model_len=80",
         "demo",
         *("trainer.total_training_steps=2", "trainer.save_freq=1", f"data.train_batch_size={POOL}"),
-        *("vip=balanced", "vip.balance_by=extra_info.difficulty", "vip.predictor=beta_table", "vip.budget=8"),
+        *("vip=balanced", "vip.balance_by=extra_info.difficulty", "vip.predictor=ridge", "vip.budget=8"),
+        "vip.covariates=[extra_info.difficulty,data_source]",
         *("vip.lower=1", "vip.upper=16", "actor_rollout_ref.rollout.n=1"),
         *("actor_rollout_ref.actor.ppo_mini_batch_size=8", "trainer.val_before_train=False", "trainer.test_freq=-1"),
         *(override("demo_dir", str(launcher.folder)), "trainer.logger=[console]"),
@@ -58,10 +59,12 @@ def test_both_checkpoints_are_trained_and_evaluated_once(pipeline, launcher):
     assert "is complete" in second.stderr + second.stdout
 
 
-def test_the_pool_is_drawn_evenly_over_a_field_of_the_data(pipeline, launcher):
+def test_the_pool_is_drawn_evenly_over_a_field_and_fields_are_covariates(pipeline, launcher):
     folder = launcher.folder / "piped"
-    labels = "labels of the training prompts (vip.balance_by=extra_info.difficulty): '1' "
-    assert labels in (folder / LOG_FILE).read_text(errors="replace")
+    log = (folder / LOG_FILE).read_text(errors="replace")
+    assert "labels of the training prompts (vip.balance_by=extra_info.difficulty): '1' " in log
+    assert "extra_info.difficulty (numbers from 1 to " in log
+    assert "data_source (" in log
     steps = read_run(folder).steps
     assert [step.step for step in steps] == [1, 2]
     for step in steps:

@@ -35,7 +35,7 @@ def test_values_are_kept_and_whole_numbers_may_stand_for_floats():
     ("settings", "message"),
     [
         ({"stratgy": "vip"}, "vip.stratgy is not a setting; did you mean vip.strategy?"),
-        ({"zzz": 1}, "vip.zzz is not a setting; known: balance_by"),
+        ({"zzz": 1}, "vip.zzz is not a setting; known: balance_by, budget, cache_dir, covariates"),
         ({"lower": "three"}, "vip.lower must be a whole number from 1 to 1e+06; got 'three'"),
         ({"lower": True}, "vip.lower must be a whole number from 1 to 1e+06; got True"),
         ({"lower": 2.5}, "vip.lower must be a whole number from 1 to 1e+06; got 2.5"),
@@ -55,6 +55,8 @@ def test_values_are_kept_and_whole_numbers_may_stand_for_floats():
         ({"reward_range_by_source": {"gsm8k": [1, 1]}}, "vip.reward_range_by_source['gsm8k'] must be [reward of a"),
         ({"identity_fields": "extra_info.part"}, "vip.identity_fields must be a list of texts; got 'extra_info.part'"),
         ({"identity_fields": [1]}, "vip.identity_fields must be a list of texts; got [1]"),
+        ({"covariates": "extra_info.level"}, "vip.covariates must be a list of texts; got 'extra_info.level'"),
+        ({"covariates": ["a", "b", "a"]}, "vip.covariates names a twice; name it once."),
         ({"predictor_settings": 3}, "vip.predictor_settings must be a mapping"),
         ({"lower": 9, "upper": 8}, "1 <= lower <= upper; got 9 and 8"),
         ({"lower": 0}, "vip.lower must be a whole number from 1 to"),

@@ -32,6 +32,38 @@ def require_width(embeddings: Tensor, width: int) -> None:
 
 
 @dataclass(frozen=True)
+class Covariates:
+    """What is known of `B` prompts beforehand besides their text, as numbers whose meaning predictors learn.
+
+    Attributes:
+        values: A `B x c` float64 tensor, standardised over the pool. Zero stands for "as on average".
+        columns: `c` names, that of the source of each number. Numbers with the same name belong together, such as those
+            of the categories of one column of the data.
+
+    Raises:
+        InvalidInputError: If there is not one name for each number, or a number is not finite.
+    """
+
+    values: Tensor
+    columns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        require_tensors(covariates=self.values)
+        if self.values.ndim != 2 or self.values.shape[1] != len(self.columns):
+            raise InvalidInputError(
+                f"covariates must be a (B, c) tensor with c = {len(self.columns)} columns, one for each name; "
+                f"got shape {tuple(self.values.shape)}."
+            )
+        if not self.values.isfinite().all():
+            column = int((~self.values.isfinite()).any(0).nonzero()[0])
+            raise InvalidInputError(f"covariates must be finite; those of {self.columns[column]!r} are not.")
+
+    def select(self, rows: Tensor) -> "Covariates":
+        """Return the covariates of the prompts in the given rows."""
+        return Covariates(self.values[rows], self.columns)
+
+
+@dataclass(frozen=True)
 class Prompts:
     """A batch of prompts as predictors see them.
 
@@ -40,15 +72,17 @@ class Prompts:
         embeddings: A `B x d` float tensor, one sentence embedding a prompt.
         labels: `B` names of what the prompts belong to, such as their data sources, for strategies that balance;
             None if there are none.
+        covariates: What is known of the `B` prompts beforehand, for predictors that use it; None if there is nothing.
 
     Raises:
         InvalidInputError: If the embeddings are not a real tensor with one row for each id, a row is not finite or too
-            long, or there is not one label for each id.
+            long, or there is not one label, or one row of covariates, for each id.
     """
 
     ids: tuple[str, ...]
     embeddings: Tensor
     labels: tuple[str, ...] | None = None
+    covariates: Covariates | None = None
 
     def __post_init__(self) -> None:
         require_tensors(embeddings=self.embeddings)
@@ -59,6 +93,10 @@ class Prompts:
             )
         if self.labels is not None and len(self.labels) != len(self.ids):
             raise InvalidInputError(f"{len(self.ids)} prompts need one label each; got {len(self.labels)} labels.")
+        if self.covariates is not None and len(self.covariates.values) != len(self.ids):
+            raise InvalidInputError(
+                f"{len(self.ids)} prompts need one row of covariates each; got {len(self.covariates.values)} rows."
+            )
         lengths = torch.linalg.vector_norm(self.embeddings.detach().float(), dim=1)
         if not (lengths < _LONGEST).all():
             row = int((~(lengths < _LONGEST)).nonzero()[0])
@@ -70,11 +108,21 @@ class Prompts:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def looks_like(self, other: "Prompts") -> bool:
+        """Return whether both have the same embeddings and covariates, row by row."""
+        one, two = self.covariates, other.covariates
+        if one is None or two is None:
+            known = one is two
+        else:
+            known = one.columns == two.columns and torch.equal(one.values, two.values)
+        return known and torch.equal(self.embeddings, other.embeddings)
+
     def select(self, rows: Sequence[int] | Tensor) -> "Prompts":
         """Return the prompts of the given rows, in that order."""
         index = torch.as_tensor(rows, dtype=torch.long)
         labels = None if self.labels is None else tuple(self.labels[row] for row in index.tolist())
-        return Prompts(tuple(self.ids[row] for row in index.tolist()), self.embeddings[index], labels)
+        covariates = None if self.covariates is None else self.covariates.select(index)
+        return Prompts(tuple(self.ids[row] for row in index.tolist()), self.embeddings[index], labels, covariates)
 
 
 @dataclass(frozen=True)
@@ -158,6 +206,9 @@ class Predictor(Protocol):
 
     `predict` never changes the state. `observe` is called once per training step, with that step's prompts.
     `state_dict` holds everything that `predict` depends on, so that a restored predictor continues exactly.
+
+    A predictor that learns from `Prompts.covariates` has an attribute `uses_covariates`, which is true. A user who
+    names covariates for another one is told that they have no effect.
     """
 
     def predict(self, prompts: Prompts) -> Prediction:

@@ -10,6 +10,7 @@ import logging
 from omegaconf import DictConfig
 
 from verl_vip.errors import ConfigError
+from verl_vip.workers.session.pool_covariates import read_covariates
 from verl_vip.workers.session.session import Session
 from verl_vip.workers.settings.run_settings import RunSettings
 
@@ -23,11 +24,14 @@ def open_session(config: DictConfig) -> Session:
 
     Raises:
         ConfigError: If a setting is wrong, or the state to resume from is unusable.
+        InvalidInputError: If a row of the training data cannot be read as `vip.covariates` needs it.
     """
     global _session  # noqa: PLW0603  (see the module's docstring)
     _log_to_console()
     session = Session(RunSettings.from_verl(config))
     session.restore()
+    if (pool := read_covariates(config, session.settings.vip, session.state)) is not None:
+        session.use_covariates(pool)
     _session = session
     return session
 

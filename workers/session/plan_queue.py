@@ -10,7 +10,7 @@ from torch import Tensor
 
 from verl_vip.advantages.selection import Selection
 from verl_vip.errors import IntegrationError
-from verl_vip.prediction.contract import Prediction, Prompts
+from verl_vip.prediction.contract import Covariates, Prediction, Prompts
 from verl_vip.state_file import restoring
 from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.step import Step
@@ -126,6 +126,7 @@ def _packed(plan: Plan) -> dict[str, Any]:
         "labels": plan.labels,
         "ids": list(plan.prompts.ids),
         "embeddings": plan.prompts.embeddings,
+        "covariates": None if (known := plan.prompts.covariates) is None else {**vars(known)},
         "prediction": {
             "mean": plan.prediction.mean,
             "variance": plan.prediction.variance,
@@ -138,7 +139,9 @@ def _packed(plan: Plan) -> dict[str, Any]:
 
 
 def _unpacked(state: Mapping[str, Any]) -> Plan:
-    prompts = Prompts(tuple(_list_of(str, state["ids"])), state["embeddings"])
+    known = state["covariates"]
+    covariates = None if known is None else Covariates(known["values"], tuple(known["columns"]))
+    prompts = Prompts(tuple(_list_of(str, state["ids"])), state["embeddings"], covariates=covariates)
     prediction = Prediction(*(state["prediction"][name] for name in ("mean", "variance", "variance_ratio")))
     budget = Budget(**state["budget"])
     if prediction.variance_ratio is not None and (

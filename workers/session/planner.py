@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from verl_vip.config import VipConfig
-from verl_vip.errors import ConfigError
-from verl_vip.prediction.contract import Prompts
+from verl_vip.errors import ConfigError, IntegrationError
+from verl_vip.prediction.contract import Covariates, Prompts
+from verl_vip.prediction.covariates import values_of
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import fields_of, label_of, prompt_id, prompt_text
 from verl_vip.strategies.contract import Budget
@@ -66,7 +67,7 @@ class Planner:
             tasks: `B` rows of the data set with the columns that `vip.task_fields` names; not needed if that is empty.
 
         Raises:
-            IntegrationError: If the strategy broke the budget.
+            IntegrationError: If the strategy broke the budget, or the training set was not read for `vip.covariates`.
         """
         watch = Stopwatch()
         wordings = [prompt_id(message) for message in messages]
@@ -79,7 +80,7 @@ class Planner:
         balance_by = self._settings.vip.label_field
         groups = None if balance_by is None else tuple(label_of(task, balance_by) for task in tasks)
         embeddings = self.embedder.embed(wordings, [prompt_text(message) for message in messages])
-        prompts = Prompts(ids, embeddings, groups)
+        prompts = Prompts(ids, embeddings, groups, self._covariates(state, ids, tasks))
         watch.lap("embed")
         prediction = replace(state.predictor.predict(prompts), reward_scale=_reward_scales(self._settings.vip, labels))
         watch.lap("predict")
@@ -90,6 +91,14 @@ class Planner:
         rounds = Step(state.strategy, prompts, prediction, budget, name=name)
         watch.lap("allocate")
         return Plan(step, name, list(uids), list(labels), prompts, prediction, budget, rounds, watch.seconds)
+
+    def _covariates(self, state: RunState, ids: Sequence[str], tasks: Sequence[Mapping[str, Any]]) -> Covariates | None:
+        names = self._settings.vip.covariates
+        if state.covariates is None:
+            if names:
+                raise IntegrationError("vip.covariates is set, but the training set was not read; use `open_session`.")
+            return None
+        return state.covariates(ids, [values_of(task, names) for task in tasks] if names else [{} for _ in ids])
 
     def _warn_of_repetition(self, step: int, ids: Sequence[str]) -> None:
         repeated = len(ids) - len(set(ids))

@@ -9,6 +9,7 @@ from typing import Any
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError, StateError
 from verl_vip.prediction.contract import Predictor
+from verl_vip.prediction.covariates import PoolCovariates
 from verl_vip.prediction.registry import build_predictor
 from verl_vip.state_file import read_state, restoring, write_state
 from verl_vip.strategies.contract import Strategy
@@ -20,7 +21,17 @@ from verl_vip.workers.settings.run_settings import RunSettings
 logger = logging.getLogger("verl_vip")
 
 STATE_FILE = "vip_state.pt"
-_KEYS = {"step", "rollouts_total", "basis", "predictor_name", "predictor", "strategy_name", "strategy", "plans"}
+_KEYS = {
+    "step",
+    "rollouts_total",
+    "basis",
+    "predictor_name",
+    "predictor",
+    "strategy_name",
+    "strategy",
+    "plans",
+    "covariates",
+}
 
 
 @dataclass
@@ -33,6 +44,8 @@ class RunState:
         predictor: The predictor.
         strategy_name: `vip.strategy`.
         strategy: The strategy.
+        covariates: How the columns of `vip.covariates` become numbers; None if there are none, or before the training
+            set was read.
         plans: The planned batches that were not trained on yet.
         rollouts_total: Rollouts of the run so far, including earlier starts.
         saved_step: The step whose state was last written or restored.
@@ -43,6 +56,7 @@ class RunState:
     predictor: Predictor
     strategy_name: str
     strategy: Strategy
+    covariates: PoolCovariates | None = None
     plans: PlanQueue = field(default_factory=PlanQueue)
     rollouts_total: int = 0
     saved_step: int | None = None
@@ -65,6 +79,7 @@ class RunState:
                 "vip.reward_range": list(vip.reward_range),
                 "vip.reward_range_by_source": {name: list(pair) for name, pair in vip.reward_range_by_source.items()},
                 "vip.identity_fields": list(vip.identity_fields),
+                "vip.covariates": list(vip.covariates),
             },
             predictor_name=vip.predictor,
             predictor=build_predictor(vip.predictor, **vip.predictor_settings),
@@ -126,6 +141,8 @@ class RunState:
                     f"{path} was learned with {setting}={saved}, and it is now {now}; the learned state has no meaning "
                     "with that."
                 )
+        saved = state["covariates"]
+        self.covariates = None if saved is None else PoolCovariates.from_state(saved)
         self.predictor.load_state_dict(state["predictor"])
         if state["strategy_name"] == self.strategy_name:
             self.strategy.load_state_dict(state["strategy"])
@@ -151,9 +168,26 @@ class RunState:
                 "strategy_name": self.strategy_name,
                 "strategy": self.strategy.state_dict(),
                 "plans": self.plans.state_dict(),
+                "covariates": None if self.covariates is None else self.covariates.state_dict(),
             },
         )
         self.saved_step = step
+
+    def take_covariates(self, pool: PoolCovariates) -> None:
+        """Use the covariates of the training set, in the way that a restored run has learned from.
+
+        Raises:
+            StateError: If the training set has other values than those that the restored run has learned from.
+        """
+        known = self.covariates
+        if changes := {} if known is None else known.changed(pool):
+            told = ", ".join(f"{name} in {count} of {total}" for name, (count, total) in changes.items())
+            raise StateError(
+                "the columns of vip.covariates have other values than those that it was learned with "
+                f"({told} prompts that were compared); give the run its earlier training data."
+            )
+        if known is None:
+            self.covariates = pool
 
     def require_counts(self, in_flight: Collection[str], settings: RunSettings) -> None:
         """Compare the restored plans with the prompts in flight that verl restored from the same checkpoint.

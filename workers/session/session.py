@@ -9,6 +9,7 @@ from typing import Any
 
 from verl_vip.errors import ConfigError, IntegrationError, StateError
 from verl_vip.execution.exclusive import hold
+from verl_vip.prediction.covariates import PoolCovariates
 from verl_vip.records.progress import format_groups, format_step
 from verl_vip.records.records import RecordWriter, RunHeader, StepRecord, ValidationRecord, read_run
 from verl_vip.records.schema import SCHEMA_VERSION
@@ -91,17 +92,38 @@ class Session:
         if folder is None:
             return
         self._require_same_settings(self.settings.last_step)
-        vip = self.settings.vip
         try:
-            self.state = RunState.of_checkpoint(folder, vip, self._variance, self._embedding_model)
+            self.state = RunState.of_checkpoint(folder, self.settings.vip, self._variance, self._embedding_model)
         except StateError as error:
-            if vip.on_missing_state == "error":
-                raise ConfigError(
-                    f"the predictor cannot resume from {folder}: {error} Set vip.on_missing_state=fresh to continue "
-                    "the training with an untrained predictor, or trainer.resume_mode=disable to start over."
-                ) from error
-            logger.warning("continuing with an untrained predictor, because vip.on_missing_state=fresh: %s", error)
-            self.state.rollouts_total = self._recorded_rollouts()
+            self._start_afresh(error)
+
+    def _start_afresh(self, reason: StateError) -> None:
+        """Replace the state by that of a new run, or raise `ConfigError` if `vip.on_missing_state` is "error"."""
+        vip = self.settings.vip
+        if vip.on_missing_state == "error":
+            raise ConfigError(
+                f"the predictor cannot resume from {self.settings.resume_dir}: {reason} Set vip.on_missing_state=fresh "
+                "to continue the training with an untrained predictor, or trainer.resume_mode=disable to start over."
+            ) from reason
+        logger.warning("continuing with an untrained predictor, because vip.on_missing_state=fresh: %s", reason)
+        self.state = RunState.fresh(vip, self._variance, self._embedding_model)
+        self.state.rollouts_total = self._recorded_rollouts()
+
+    def use_covariates(self, pool: PoolCovariates) -> None:
+        """Take the covariates of the training set; a resumed run goes on with the numbers that it has learned from.
+
+        Raises:
+            ConfigError: If the training set has other values than those that a resumed run has learned from, and
+                `vip.on_missing_state` is "error".
+        """
+        if not getattr(self.state.predictor, "uses_covariates", False):
+            name = self.state.predictor_name
+            logger.warning("vip.predictor=%s does not use vip.covariates; drifting_gp and ridge do.", name)
+        try:
+            self.state.take_covariates(pool)
+        except StateError as error:
+            self._start_afresh(error)
+            self.state.take_covariates(pool)
 
     def start(
         self, last_step: int | None = None, sampler: RoundSampler | None = None, in_flight: Collection[str] = ()

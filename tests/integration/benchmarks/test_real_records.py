@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks.real_records import new_prompts, worlds
 from benchmarks.real_records.__main__ import GRIDS, TUNED, choose_settings, measure
+from benchmarks.real_records.covariates import over_first_epochs
 from benchmarks.real_records.record import ROLLOUTS, RecordedRun, place, read_rates, read_run
 from benchmarks.real_records.replay import constructors, hindsight, replay
 from benchmarks.real_records.scores import (
@@ -333,6 +334,19 @@ class TestServing:
         counts = serve(WITHOUT["uniform"], constant(placed), record, placed)
         assert (counts == 8).all()
         assert judge_served([counts], [placed], 24)["1-9"]["signal"]["value"] == 1
+
+
+def test_another_models_rate_helps_from_the_first_epoch_on():
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(64, generator=generator)
+    known = torch.sigmoid(logits + 1 + 0.3 * torch.randn(64, generator=generator)).tolist()
+    record = record_of(torch.sigmoid(logits), visits=12)
+    columns = {"rate": {"rate": [None, *known[1:]]}}
+    found = over_first_epochs(record, columns, number=1, batch=16)
+    assert found["steps"] == {"1": [1, 4], "2": [5, 8], "3": [9, 12], "1, after its first step": [2, 4]}
+    scores = found["eras"]["1, after its first step"]
+    assert scores["rate"]["variance_left_rloo"]["value"] < 0.9
+    assert scores["drifting_gp"]["variance_left_rloo"]["value"] > 0.95
 
 
 def test_new_prompts_from_their_text(tmp_path):

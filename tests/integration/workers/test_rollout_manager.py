@@ -29,5 +29,7 @@ def test_fields_of_the_identity_come_through_verls_batches_as_they_are():
 
 
 def test_a_column_that_is_not_there_is_named():
-    with pytest.raises(ConfigError, match=r"name columns that are not in the training data: \['extras'\]"):
+    with pytest.raises(
+        ConfigError, match=r"vip\.covariates name columns that are not in the training data: \['extras'\]"
+    ):
         _columns(batch(ROWS), ["data_source", "extras.part"])

@@ -1,13 +1,14 @@
 """What every predictor promises, whichever it is."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
 
 from verl_vip.errors import InvalidInputError, StateError
 from verl_vip.prediction.baselines.oracle import Oracle
-from verl_vip.prediction.contract import Prediction, Predictor, Prompts
+from verl_vip.prediction.contract import Covariates, Prediction, Predictor, Prompts
 from verl_vip.prediction.registry import PREDICTORS, build_predictor
 
 NAMES = sorted(PREDICTORS)
@@ -131,14 +132,15 @@ def test_foreign_states_are_refused(name):
 #: keys.
 LAYOUT = {
     "beta_table": "table.columns=a,b table.ids table.values",
-    "drifting_gp": """features.factor features.kernel.centre features.kernel.cluster_share
+    "drifting_gp": """effects.columns= effects.variance features.factor features.kernel.centre
+        features.kernel.cluster_share
         features.kernel.clusters.basis
         features.kernel.clusters.centres features.kernel.clusters.num_prompts features.kernel.clusters.sizes
         features.kernel.lengthscale features.kernel.linear_share features.kernel.radius features.points
         filter.covariance filter.displacement filter.mean hyperparameters.cluster_variance
         hyperparameters.lengthscale hyperparameters.level_steps hyperparameters.linear_variance
         hyperparameters.neighbour_steps hyperparameters.neighbour_variance hyperparameters.prompt_steps
-        hyperparameters.prompt_variance hyperparameters.visit_variance panel.embeddings panel.share
+        hyperparameters.prompt_variance hyperparameters.visit_variance panel.covariates panel.embeddings panel.share
         panel.visits prior.cluster_variance prior.lengthscale prior.level_steps prior.linear_variance
         prior.neighbour_steps prior.neighbour_variance prior.prompt_steps prior.prompt_variance
         prior.visit_variance step table.columns=offset,gain,variance,step,displacement,signal table.ids
@@ -277,6 +279,40 @@ def test_hostile_embeddings_give_finite_predictions(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_metrics_are_plain_numbers(name):
     assert all(type(value) is float for value in trained(name).metrics().values())
+
+
+def test_covariates_follow_their_prompts():
+    values = torch.arange(POOL, dtype=torch.float64)[:, None]
+    prompts = replace(pool_of_prompts(), covariates=Covariates(values, ("known",)))
+    chosen = prompts.select([3, 3, 1])
+    assert chosen.covariates.values.tolist() == [[3], [3], [1]]
+    assert chosen.looks_like(prompts.select(torch.tensor([3, 3, 1])))
+    other = replace(prompts, covariates=Covariates(values + 1, ("known",)))
+    assert not chosen.looks_like(other.select([3, 3, 1]))
+    assert not chosen.looks_like(pool_of_prompts().select([3, 3, 1]))
+
+
+def test_covariates_check_their_shape():
+    with pytest.raises(InvalidInputError, match="c = 2 columns"):
+        Covariates(torch.zeros(3, 1), ("a", "b"))
+    with pytest.raises(InvalidInputError, match="must be finite; those of 'b'"):
+        Covariates(torch.tensor([[0.0, float("nan")]]), ("a", "b"))
+    with pytest.raises(InvalidInputError, match="40 prompts need one row of covariates each; got 3 rows"):
+        replace(pool_of_prompts(), covariates=Covariates(torch.zeros(3, 1), ("a",)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_covariates_change_a_prediction_only_where_they_are_used(name):
+    generator = torch.Generator().manual_seed(0)
+    known = torch.randn(POOL, 1, generator=generator, dtype=torch.float64)
+    prompts = replace(pool_of_prompts(), covariates=Covariates(known, ("known",)))
+    trials = torch.full((POOL,), 8)
+    successes = torch.binomial(trials.double(), torch.sigmoid(3 * known[:, 0]), generator)
+    with_them, without = fresh(name), fresh(name)
+    with_them.observe(prompts, successes, trials)
+    without.observe(pool_of_prompts(), successes, trials)
+    same = torch.equal(with_them.predict(prompts).mean, without.predict(pool_of_prompts()).mean)
+    assert same is not getattr(with_them, "uses_covariates", False)
 
 
 def test_prompts_check_their_shape():

@@ -11,13 +11,16 @@ from verl_vip.prediction.contract import Prediction, Prompts, require_width
 from verl_vip.prediction.observations import pool
 from verl_vip.prediction.state import copied, pack, require, unpack
 
+#: The least standard deviation of a feature, relative to the largest one; those below are constant up to rounding.
+_LEAST_SCALE = 1e-8
+
 
 class Ridge:
-    """Predicts success rates as a linear function of embeddings, fitted to the last step alone.
+    """Predicts success rates as a linear function of embeddings and covariates, fitted to the last step alone.
 
     The baseline of the VIP paper (arXiv 2602.01601, Table 3): features are standardised over the step's
     prompts, the penalty is `alpha |w|^2` and the intercept is free. Predictions are clipped to [0, 1]; the
-    variance is zero, and the prediction before any step is 0.5.
+    variance is zero, and the prediction before any step is 0.5. The paper has no covariates.
 
     Args:
         alpha: Weight of the penalty.
@@ -25,6 +28,8 @@ class Ridge:
     Raises:
         ConfigError: If alpha is out of range.
     """
+
+    uses_covariates = True
 
     @checked_settings
     def __init__(self, alpha: Annotated[float, Range(least=1e-8, most=1e12)] = 1.0) -> None:
@@ -36,7 +41,7 @@ class Ridge:
         """Return the fitted rates, clipped to [0, 1]."""
         mean = torch.full((len(prompts),), self._intercept, dtype=torch.float64)
         if len(self._coefficients):
-            points = prompts.embeddings.detach().to("cpu", torch.float64)
+            points = _inputs(prompts)
             require_width(points, len(self._coefficients))
             mean = (mean + points @ self._coefficients).clamp(0, 1)
         return Prediction(mean, torch.zeros_like(mean))
@@ -46,15 +51,17 @@ class Ridge:
         seen = pool(prompts, successes, trials, squares)
         if not len(seen.prompts):
             return
-        points = seen.prompts.embeddings.detach().to("cpu", torch.float64)
+        points = _inputs(seen.prompts)
         if len(self._coefficients):
             require_width(points, len(self._coefficients))
         centre, scale = points.mean(0), points.std(0, correction=0)
-        features = (points - centre) / torch.where(scale > 0, scale, 1.0)
+        # A column that is constant up to rounding would get a coefficient that no state can hold.
+        scale = torch.where(scale > _LEAST_SCALE * scale.max(), scale, 1.0)
+        features = (points - centre) / scale
         penalty = self._settings["alpha"] * torch.eye(features.shape[1], dtype=torch.float64)
         target = seen.rate - seen.rate.mean()
         weights = torch.linalg.solve(features.T @ features + penalty, features.T @ target)
-        self._coefficients = weights / torch.where(scale > 0, scale, 1.0)
+        self._coefficients = weights / scale
         self._intercept = float(seen.rate.mean() - centre @ self._coefficients)
 
     def state_dict(self) -> dict[str, Any]:
@@ -73,3 +80,9 @@ class Ridge:
     def metrics(self) -> dict[str, float]:
         """Return no metrics."""
         return {}
+
+
+def _inputs(prompts: Prompts) -> Tensor:
+    """Return `B` rows: each prompt's embedding, and its covariates if it has any."""
+    points = prompts.embeddings.detach().to("cpu", torch.float64)
+    return points if prompts.covariates is None else torch.cat([points, prompts.covariates.values], 1)

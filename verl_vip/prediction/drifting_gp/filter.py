@@ -90,7 +90,7 @@ class BatchPrior:
             return self
         position = {name: row for row, name in enumerate(self.prompts.ids)}
         rows = torch.tensor([position.get(name, -1) for name in prompts.ids], dtype=torch.long)
-        if (rows < 0).any() or not torch.equal(self.prompts.embeddings[rows], prompts.embeddings):
+        if (rows < 0).any() or not self.prompts.select(rows).looks_like(prompts):
             return None
         residuals = self.residuals.select(rows)
         return BatchPrior(prompts, self.features[rows], self.prior, self.design[rows], self.projected[rows], residuals)

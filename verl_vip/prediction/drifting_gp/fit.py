@@ -60,7 +60,8 @@ class Hyperparameters:
         prompt_variance: Variance of the part of the prompt alone.
         visit_variance: Variance of the part of one visit alone. It correlates the rollouts of a visit, so that their
             successes are overdispersed (vary more than binomially).
-        level_steps: Training steps over which the correlation of the common level falls to `1/e`.
+        level_steps: Training steps over which the correlation of the common level, and of the effects of covariates,
+            falls to `1/e`.
         neighbour_steps: The same for the parts of similar prompts, of the linear kernel and of the clusters.
         prompt_steps: The same for the prompts' own part.
     """
@@ -106,7 +107,13 @@ class Hyperparameters:
         )
 
 
-def fit(visits: PanelVisits, start: Hyperparameters, prior: Hyperparameters, kernel: Kernel) -> Hyperparameters:
+def fit(
+    visits: PanelVisits,
+    start: Hyperparameters,
+    prior: Hyperparameters,
+    kernel: Kernel,
+    covariates: Tensor | float = 0.0,
+) -> Hyperparameters:
     """Maximise the posterior of the hyper-parameters.
 
     The marginal likelihood of the binomial outcomes is Laplace's approximation (Rasmussen & Williams 2006,
@@ -117,6 +124,7 @@ def fit(visits: PanelVisits, start: Hyperparameters, prior: Hyperparameters, ker
         start: Where the search starts.
         prior: Medians of the priors.
         kernel: The kernel, of which centre, radius and clusters are used.
+        covariates: The `N x N` prior covariance of what covariates explain.
     """
     from scipy.optimize import minimize
 
@@ -125,7 +133,7 @@ def fit(visits: PanelVisits, start: Hyperparameters, prior: Hyperparameters, ker
     centre = torch.tensor(astuple(prior), dtype=torch.float64).log()
     first = torch.tensor(astuple(start), dtype=torch.float64).log()
     low, high = centre - _BOUND * deviation, centre + _BOUND * deviation
-    covariance = VisitCovariance(visits, kernel)
+    covariance = VisitCovariance(visits, kernel, covariates)
     mode = torch.zeros_like(visits.successes)
 
     def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -149,9 +157,16 @@ def fit(visits: PanelVisits, start: Hyperparameters, prior: Hyperparameters, ker
 
 
 class VisitCovariance:
-    """The prior covariance of the logits of `N` visits, as a function of the hyper-parameters."""
+    """The prior covariance of the logits of `N` visits, as a function of the hyper-parameters.
 
-    def __init__(self, visits: PanelVisits, kernel: Kernel) -> None:
+    Args:
+        visits: The visits.
+        kernel: The kernel, of which centre, radius and clusters are used.
+        covariates: The covariance of what covariates explain. It decays with the time between visits as the level does.
+    """
+
+    def __init__(self, visits: PanelVisits, kernel: Kernel, covariates: Tensor | float = 0.0) -> None:
+        self._common = LEVEL_VARIANCE + covariates
         points = visits.embeddings.double()
         centred = (points - kernel.centre) / kernel.radius
         self._product = centred @ centred.T
@@ -169,7 +184,7 @@ class VisitCovariance:
         self._steps = (level_steps, neighbour_steps, own_steps)
         self._inverse_square = 1 / lengthscale**2
         decay = torch.exp(self._lag / -neighbour_steps)
-        self._level = torch.exp(self._lag / -level_steps).mul_(LEVEL_VARIANCE)
+        self._level = torch.exp(self._lag / -level_steps).mul_(self._common)
         self._radial = torch.exp(self._squared * (-self._inverse_square / 2)).mul_(neighbours).mul_(decay)
         self._linear = (self._product * linear).mul_(decay)
         self._cluster = decay.mul_(self._same_cluster).mul_(cluster)

@@ -26,6 +26,7 @@ class PanelVisits:
 
     Attributes:
         embeddings: An `N x d` tensor.
+        covariates: An `N x c` tensor.
         prompt: An `N` int64 tensor, the number of the visited prompt.
         time: An `N` tensor of training steps, the mean of the visits'.
         successes: An `N` tensor of summed rewards.
@@ -34,6 +35,7 @@ class PanelVisits:
     """
 
     embeddings: Tensor
+    covariates: Tensor
     prompt: Tensor
     time: Tensor
     successes: Tensor
@@ -52,6 +54,7 @@ class Panel:
     def __init__(self) -> None:
         self._share = 1.0
         self._embeddings: dict[str, Tensor] = {}
+        self._covariates: dict[str, Tensor] = {}
         self._visits: dict[str, list[_Record]] = {}
 
     @property
@@ -59,35 +62,53 @@ class Panel:
         """Bytes of memory that the embeddings take."""
         return sum(vector.nbytes for vector in self._embeddings.values())
 
-    def add(self, seen: Observations, time: int) -> None:
-        """Keep the members' outcomes of one step."""
+    def add(self, seen: Observations, time: int, covariates: Tensor | None = None) -> None:
+        """Keep the members' outcomes of one step.
+
+        Args:
+            seen: The outcomes of `B` prompts.
+            time: The step.
+            covariates: A `B x c` float64 tensor; None if there are none.
+        """
+        known = torch.zeros(len(seen.prompts), 0, dtype=torch.float64) if covariates is None else covariates
         rows = zip(seen.prompts.ids, seen.successes.tolist(), seen.trials.tolist(), strict=True)
         for row, (name, successes, trials) in enumerate(rows):
             if _draw(name) < self._share:
                 self._embeddings.setdefault(name, seen.prompts.embeddings[row].detach().cpu().float().clone())
+                self._covariates.setdefault(name, known[row].clone())
                 _append(self._visits.setdefault(name, []), (float(time), successes, trials, 1))
         while sum(map(len, self._visits.values())) > _CAPACITY:
             self._share /= 2
             for name in [name for name in self._visits if _draw(name) >= self._share]:
-                del self._visits[name], self._embeddings[name]
+                del self._visits[name], self._embeddings[name], self._covariates[name]
 
     def visits(self) -> PanelVisits:
         """Return all records that are kept."""
         visits = [(number, *visit) for number, name in enumerate(self._visits) for visit in self._visits[name]]
         prompt, time, successes, trials, count = torch.tensor(visits, dtype=torch.float64).T
-        embeddings = torch.stack([self._embeddings[name] for name in self._visits])
-        return PanelVisits(embeddings[prompt.long()], prompt.long(), time, successes, trials, count)
+        rows = prompt.long()
+        embeddings = torch.stack([self._embeddings[name] for name in self._visits])[rows]
+        covariates = torch.stack([self._covariates[name] for name in self._visits])[rows]
+        return PanelVisits(embeddings, covariates, rows, time, successes, trials, count)
 
-    def require_width(self, width: int | None) -> None:
-        """Raise `StateError` unless all members have embeddings of this width, or, for None, there are no members."""
+    def require_width(self, width: int | None, covariates: int) -> None:
+        """Raise `StateError` if a member has another width of embedding, or another number of covariates.
+
+        Args:
+            width: The width of the embeddings; None if there must be no members.
+            covariates: The number of covariates.
+        """
         found = {len(vector) for vector in self._embeddings.values()}
-        require(found == (set() if width is None else {width}), "panel has members of another width than the features")
+        known = {len(vector) for vector in self._covariates.values()}
+        fits = not found and not known if width is None else found == {width} and known == {covariates}
+        require(fits, "panel has members of another width than the features")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the members and their visits."""
         return {
             "share": self._share,
             "embeddings": {name: vector.clone() for name, vector in self._embeddings.items()},
+            "covariates": {name: vector.clone() for name, vector in self._covariates.items()},
             "visits": {name: [list(visit) for visit in visits] for name, visits in self._visits.items()},
         }
 
@@ -101,12 +122,14 @@ class Panel:
         panel = cls()
         panel._share = float(state["share"])
         panel._embeddings = {name: copied(vector, torch.float32, None) for name, vector in state["embeddings"].items()}
+        panel._covariates = {name: copied(vector, torch.float64, None) for name, vector in state["covariates"].items()}
         panel._visits = {
             name: [(float(time), float(won), float(tried), int(count)) for time, won, tried, count in visits]
             for name, visits in state["visits"].items()
         }
         members, visits = panel._visits, [visit for visits in panel._visits.values() for visit in visits]
-        require(members.keys() == panel._embeddings.keys(), "panel does not have an embedding for each member")
+        described = members.keys() == panel._embeddings.keys() == panel._covariates.keys()
+        require(described, "panel does not have an embedding and covariates for each member")
         drawn = all(isinstance(name, str) and _draw(name) < panel._share <= 1 for name in members)
         bounded = len(visits) <= _CAPACITY and all(0 < len(visits) <= _RECORDS for visits in members.values())
         require(drawn and bounded, "panel has members that its share excludes, or more records than it keeps")

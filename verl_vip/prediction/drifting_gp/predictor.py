@@ -13,6 +13,7 @@ from verl_vip.annotations import Count, checked_settings
 from verl_vip.prediction.baselines.gaussian_process import median_distance
 from verl_vip.prediction.contract import LogitFactors, Prediction, Prompts
 from verl_vip.prediction.drifting_gp.clusters import Clusters
+from verl_vip.prediction.drifting_gp.covariate_effects import CovariateEffects
 from verl_vip.prediction.drifting_gp.features import NystromFeatures
 from verl_vip.prediction.drifting_gp.filter import BatchPrior, KalmanFilter, Residuals
 from verl_vip.prediction.drifting_gp.fit import LEVEL_VARIANCE, Hyperparameters, fit
@@ -30,9 +31,9 @@ _KIND = "drifting_gp"
 #: The state of each prompt after its last visit: its residual (offset, gain, variance), the training step, the
 #: displacement of its features' weights, `phi . displacement`, and its signal, `4 p (1 - p)`.
 _COLUMNS = {"offset": 0.0, "gain": 0.0, "variance": 0.0, "step": -1.0, "displacement": 0.0, "signal": 0.0}
-#: Prior variances of the two weights before those of the embedding's features: the level, and `b`, whose prior is wide.
+#: Prior variances of the first two weights: the level, and `b`, whose prior is wide. The weights of the covariates
+#: follow, and then those of the embedding's features.
 _LEADING_VARIANCES = (LEVEL_VARIANCE, 25.0)
-_LEADING = len(_LEADING_VARIANCES)
 #: Prompts are clustered again when the panel has grown by this factor.
 _GROWTH = 1.5
 
@@ -40,11 +41,13 @@ _GROWTH = 1.5
 class DriftingGaussianProcess:
     """Predicts `E[p]` and `Var[p]` from a prompt's own outcomes and from those of similar prompts.
 
-    The logit of prompt `q` at training step `t` is the sum of four parts,
+    The logit of prompt `q` at training step `t` is the sum of five parts,
 
-        g_q(t) = level(t) + phi(x_q) . w(t) + u_q(t) + e_q(t),        k_q ~ Binomial(n_q, sigmoid(g_q(t))):
+        g_q(t) = level(t) + z_q . v(t) + phi(x_q) . w(t) + u_q(t) + e_q(t),    k_q ~ Binomial(n_q, sigmoid(g_q(t))):
 
     - a level common to all prompts;
+    - an effect of the covariates `z_q`, if there are any, linear with weights of unknown sign and size (see
+      `covariate_effects.CovariateEffects`);
     - an effect of the embedding `x_q`, with finite features `phi` of a radial, a linear and a cluster kernel (see
       `kernel.Kernel`); what the features miss of the kernel is added to the variance of `u_q` (Snelson & Ghahramani,
       NeurIPS 2005), and fades as slowly as `w` there;
@@ -53,9 +56,10 @@ class DriftingGaussianProcess:
       them, so that successes vary more than binomially, by about `Var[e] p (1 - p)`. A beta-binomial would do the same;
       the Gaussian part adds to the others and keeps the likelihood log-concave.
 
-    The first three are Ornstein-Uhlenbeck processes, which revert to zero, each with its own time constant. A Kalman
-    filter follows the level and `w`. `u_q` is stored for each prompt as a Gaussian given `w`, and is carried forward
-    when the prompt is sampled again. Binomial outcomes enter by moment matching.
+    All but the last are Ornstein-Uhlenbeck processes, which revert to zero. The level and `v` have one time constant,
+    `w` and `u_q` one each. A Kalman filter follows the level, `v` and `w`. `u_q` is stored for each prompt as a
+    Gaussian given these, and is carried forward when the prompt is sampled again. Binomial outcomes enter by moment
+    matching.
 
     `u_q` also drifts between visits, by `b r (1 - r) 4 p (1 - p)`, where `p` is the probability at the last visit, `t`
     steps ago, and `r = exp(-t / 100)`. Policy gradients move a prompt while its rollouts have both outcomes, and leave
@@ -91,6 +95,8 @@ class DriftingGaussianProcess:
         ConfigError: If a setting is out of range.
     """
 
+    uses_covariates = True
+
     @checked_settings
     def __init__(self, features: Count = 256, refit_every: Count = 16) -> None:
         self._settings = {"features": features, "refit_every": refit_every}
@@ -98,7 +104,8 @@ class DriftingGaussianProcess:
         self._step = 0
         self._hyper = self._prior = Hyperparameters()
         self._features: NystromFeatures | None = None
-        self._filter = KalmanFilter(torch.tensor(_LEADING_VARIANCES, dtype=torch.float64))
+        self._effects = CovariateEffects()
+        self._filter = KalmanFilter(self._leading_variances())
         self._table = PromptTable(_COLUMNS)
         self._panel = Panel()
         self._ratio = VarianceRatio()
@@ -122,9 +129,12 @@ class DriftingGaussianProcess:
         seen = pool(prompts, successes, trials, squares)
         if not len(seen.prompts):
             return
-        if self._features is not None:
+        if self._features is None:
+            self._effects = CovariateEffects.of(seen.prompts)
+            self._filter = KalmanFilter(self._leading_variances())
+        else:
             self._features.require_width(seen.prompts.embeddings)
-        self._panel.add(seen, self._step)
+        self._panel.add(seen, self._step, self._effects.values(seen.prompts))
         self._ratio.observe(seen)
         self._fit_seconds = 0.0
         if self._features is None or self._is_fit_due():
@@ -162,6 +172,7 @@ class DriftingGaussianProcess:
             "hyperparameters": self._hyper.to_dict(),
             "prior": self._prior.to_dict(),
             "features": None if self._features is None else self._features.state_dict(),
+            "effects": self._effects.state_dict(),
             "filter": self._filter.state_dict(),
             "table": self._table.state_dict(),
             "panel": self._panel.state_dict(),
@@ -172,7 +183,7 @@ class DriftingGaussianProcess:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict`'s value."""
         names = frozenset(
-            {"step", "hyperparameters", "prior", "features", "filter", "table", "panel", "variance_ratio"}
+            {"step", "hyperparameters", "prior", "features", "effects", "filter", "table", "panel", "variance_ratio"}
         )
         table = PromptTable(_COLUMNS)
         with unpack(state, _KIND, self._settings, names) as values:
@@ -185,24 +196,29 @@ class DriftingGaussianProcess:
             )
             saved = values["features"]
             features = None if saved is None else NystromFeatures.from_state(saved)
-            weights = KalmanFilter.from_state(values["filter"])
-            expected = _LEADING + (0 if features is None else len(features))
+            effects, weights = CovariateEffects.from_state(values["effects"]), KalmanFilter.from_state(values["filter"])
+            expected = len(_LEADING_VARIANCES) + len(effects) + (0 if features is None else len(features))
             require(len(weights.mean) == expected, "Gaussian process does not have one weight for each feature")
             panel, ratio = Panel.from_state(values["panel"]), VarianceRatio.from_state(values["variance_ratio"])
-            panel.require_width(None if features is None else len(features.kernel.centre))
+            panel.require_width(None if features is None else len(features.kernel.centre), len(effects))
             _require_residuals(table, step)
         self._table, self._step, self._hyper, self._prior = table, step, hyper, prior
-        self._features, self._filter, self._panel, self._ratio = features, weights, panel, ratio
+        self._features, self._effects, self._filter = features, effects, weights
+        self._panel, self._ratio = panel, ratio
         self._cached = None
 
     def metrics(self) -> dict[str, float]:
-        """Return counts of known prompts and features, the last fit's seconds, `b`, and the hyper-parameters."""
+        """Return counts of known prompts and features, the last fit's seconds, `b`, and the hyper-parameters.
+
+        For each column of covariates, `covariate/NAME` is the size of its effects on the logit, a standard deviation.
+        """
         return {
             "known_prompts": float(len(self._table)),
-            "features": float(len(self._filter.mean) - _LEADING),
+            "features": float(len(self._filter.mean) - self._leading),
             "fit_seconds": self._fit_seconds,
             "signal_drift": float(self._filter.mean[1]),
             **self._hyper.to_dict(),
+            **{f"covariate/{name}": size for name, size in self._effects.sizes().items()},
         }
 
     def _is_fit_due(self) -> bool:
@@ -219,10 +235,14 @@ class DriftingGaussianProcess:
         _, old = self._dynamics()
         visits = self._panel.visits()
         kernel = _clustered(self._features.kernel, visits.embeddings)
-        self._hyper = fit(visits, self._hyper, self._prior, kernel)
+        own = slice(len(_LEADING_VARIANCES), self._leading)
+        if self._step:
+            self._effects.refit(self._filter.mean[own], self._filter.covariance[own, own])
+        covariates = self._effects.kernel(visits.covariates)
+        self._hyper = fit(visits, self._hyper, self._prior, kernel, covariates)
         _, new = self._dynamics()
         basis = torch.eye(len(self._filter.mean), dtype=torch.float64)
-        basis[_LEADING:, _LEADING:] = self._features.change_kernel(self._hyper.kernel(kernel))
+        basis[self._leading :, self._leading :] = self._features.change_kernel(self._hyper.kernel(kernel))
         self._filter.change_basis(basis, old, new)
         self._cached = None
         self._fit_seconds = time.perf_counter() - began
@@ -234,7 +254,7 @@ class DriftingGaussianProcess:
         if room > 0:
             features = self._batch_prior(seen.prompts).features
             limit = len(self._features) + min(room, max(1, self._max_features // 4))
-            added = self._features.grow(seen.prompts.embeddings, limit, features[:, _LEADING:])
+            added = self._features.grow(seen.prompts.embeddings, limit, features[:, self._leading :])
             if added:
                 self._filter.grow(torch.full((added,), self._hyper.shared_variance, dtype=torch.float64))
                 self._cached = None
@@ -243,23 +263,34 @@ class DriftingGaussianProcess:
         if self._cached is not None and (known := self._cached.select(prompts)) is not None:
             return known
         # The first feature is the level's. That of `b` is zero: `b` enters through the residuals' drift.
-        features = torch.zeros(len(prompts), _LEADING, dtype=torch.float64)
-        features[:, 0] = 1
-        if self._features is not None:
-            features = torch.cat([features, self._features(prompts.embeddings)], 1)
+        leading = torch.zeros(len(prompts), len(_LEADING_VARIANCES), dtype=torch.float64)
+        leading[:, 0] = 1
+        if self._features is None:  # which covariates there are is not known before the first outcomes
+            features = leading
+        else:
+            features = torch.cat([leading, self._effects.values(prompts), self._features(prompts.embeddings)], 1)
         prior = self._filter.predict(*self._dynamics())
         residuals = self._residuals(prompts, features)
         design = residuals.design(features)
         self._cached = BatchPrior(prompts, features, prior, design, design @ prior.root, residuals)
         return self._cached
 
+    @property
+    def _leading(self) -> int:
+        """The number of weights before those of the embedding's features."""
+        return len(_LEADING_VARIANCES) + len(self._effects)
+
+    def _leading_variances(self) -> Tensor:
+        return torch.cat([torch.tensor(_LEADING_VARIANCES, dtype=torch.float64), self._effects.variance])
+
     def _dynamics(self) -> tuple[Tensor, Tensor]:
         """Return the factor by which a step shrinks each weight, and the weights' stationary variances."""
         size = len(self._filter.mean)
         steps = torch.full((size,), self._hyper.neighbour_steps, dtype=torch.float64)
         variance = torch.full((size,), self._hyper.shared_variance, dtype=torch.float64)
-        steps[:_LEADING] = torch.tensor([self._hyper.level_steps, math.inf])
-        variance[:_LEADING] = torch.tensor(_LEADING_VARIANCES)
+        steps[: self._leading] = self._hyper.level_steps
+        steps[1] = math.inf
+        variance[: self._leading] = self._leading_variances()
         return torch.exp(-1 / steps), variance
 
     def _residuals(self, prompts: Prompts, features: Tensor) -> Residuals:
@@ -267,7 +298,7 @@ class DriftingGaussianProcess:
         own = torch.full((len(prompts),), self._hyper.prompt_variance, dtype=torch.float64)
         missed = torch.zeros_like(own)
         if self._features is not None:
-            missed = self._features.residual_variance(prompts.embeddings, features[:, _LEADING:])
+            missed = self._features.residual_variance(prompts.embeddings, features[:, self._leading :])
             missed *= self._hyper.shared_variance
         variance = own + missed
         offset, gain = torch.zeros_like(variance), torch.zeros_like(variance)

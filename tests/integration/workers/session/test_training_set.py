@@ -9,11 +9,16 @@ from hydra import compose, initialize_config_module
 from transformers import Qwen2Config
 from verl.trainer.ppo.v1 import get_trainer_cls
 
+from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError, InvalidInputError
+from verl_vip.prediction.covariates import values_of
 from verl_vip.prediction.embedding import PromptEmbedder
 from verl_vip.prediction.identity import prompt_id, prompt_text
 from verl_vip.recipes.demo.dataset import DatasetSettings, write_dataset
 from verl_vip.recipes.demo.tokenizer import build_tokenizer
+from verl_vip.strategies.gradient_variance import GradientVariance
+from verl_vip.workers.session.pool_covariates import read_covariates
+from verl_vip.workers.session.run_state import RunState
 from verl_vip.workers.session.training_set import embed_training_set, rows_to_serve
 
 
@@ -51,6 +56,18 @@ def test_steps_find_every_prompt_embedded(config, tmp_path):
     assert vectors.shape == (len(prompts), 8)
     embed_training_set(config, embedder, None)
     assert embedder.calls == len({prompt_id(prompt) for prompt in prompts})
+
+
+def test_covariates_are_read_from_verls_rows(config):
+    vip = VipConfig(covariates=("extra_info.difficulty", "data_source"))
+    found = read_covariates(config, vip, RunState.fresh(vip, GradientVariance("rloo"), "the model"))
+    rows = [row for _, row in rows_to_serve(config, None)]
+    difficulty, source = found.columns
+    assert len(difficulty.knots) > 1
+    assert set(source.categories) == {row["data_source"] for row in rows}
+    values = found([""] * len(rows), [values_of(row, vip.covariates) for row in rows]).values
+    assert values.shape == (len(rows), 1 + len(source.categories))
+    assert (values[:, 1:].sum(1) == 1).all()
 
 
 @pytest.fixture

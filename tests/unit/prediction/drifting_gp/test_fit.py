@@ -40,7 +40,7 @@ def test_the_evidence_is_close_to_the_integral_and_the_mode_is_stationary():
 def test_each_derivative_is_that_of_the_whole_evidence(position):
     """By finite differences, at visits of which some are to one prompt."""
     visits = drawn(Hyperparameters(), 12, 3, 7.0, rollouts=6.0)
-    covariance = VisitCovariance(visits, kernel(12))
+    covariance = VisitCovariance(visits, kernel(12), of_covariates(visits))
     where = torch.tensor([0.7, 1.5, 0.4, 0.6, 0.8, 0.3, 40.0, 12.0, 25.0], dtype=torch.float64).log()
     start = torch.zeros_like(visits.successes)
 
@@ -58,8 +58,18 @@ def test_each_derivative_is_that_of_the_whole_evidence(position):
 def test_the_covariance_is_the_sum_of_its_parts():
     truth = Hyperparameters(0.7, 1.5, 0.4, 0.6, 0.8, 0.3, 40.0, 12.0, 25.0)
     visits = drawn(truth, 12, 3, 7.0)
-    found = VisitCovariance(visits, kernel(12)).at(torch.tensor(list(truth.to_dict().values())))
-    torch.testing.assert_close(found, prior_covariance(truth, visits, 12), rtol=0, atol=1e-4)
+    values = torch.tensor(list(truth.to_dict().values()))
+    expected = prior_covariance(truth, visits, 12)
+    torch.testing.assert_close(VisitCovariance(visits, kernel(12)).at(values), expected, rtol=0, atol=1e-4)
+    known = of_covariates(visits)
+    expected += known * torch.exp((visits.time[:, None] - visits.time).abs() / -truth.level_steps)
+    torch.testing.assert_close(VisitCovariance(visits, kernel(12), known).at(values), expected, rtol=0, atol=1e-4)
+
+
+def of_covariates(visits: PanelVisits) -> torch.Tensor:
+    """The prior covariance of what two covariates explain."""
+    values = torch.randn(12, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)[visits.prompt]
+    return 0.3 * values @ values.T
 
 
 def points(prompts: int) -> torch.Tensor:
@@ -92,7 +102,7 @@ def drawn(truth: Hyperparameters, prompts: int, visits: int, gap: float, rollout
     empty = torch.zeros(len(prompt), dtype=torch.float64)
     # Every other record is of two visits.
     pooled = 1 + torch.arange(len(prompt)).double() % 2
-    visits = PanelVisits(points(prompts)[prompt], prompt, time, empty, empty, pooled)
+    visits = PanelVisits(points(prompts)[prompt], torch.zeros(len(prompt), 0), prompt, time, empty, empty, pooled)
     covariance = prior_covariance(truth, visits, prompts)
     root = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(len(covariance), dtype=torch.float64))
     logits = root @ torch.randn(len(covariance), generator=generator, dtype=torch.float64)
