@@ -20,11 +20,11 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(READY)
 	@$(BIN)/python -m verl_vip.recipes.demo $(ARGS)
 
-# The quick tests, then those that start clusters, servers and trainings, two at a time.
+# The quick tests, then those that start clusters, servers and trainings or install the package, two at a time.
 test: quick
 	$(BIN)/python -m pytest -m "heavy and not slow" $(PAIR)
 
-# The tests that start no cluster, server or training.
+# The tests that start no cluster, server or training, and install nothing.
 quick: $(READY)
 	$(BIN)/python -m pytest -m "not heavy and not slow" -n $(JOBS) --dist worksteal
 

@@ -100,19 +100,23 @@ def said(installed, place) -> dict[str, str]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.heavy
 def test_verl_finds_a_recipe_from_anywhere(said):
     assert "adv_estimator: vip_rloo" in said["recipe"]
 
 
+@pytest.mark.heavy
 def test_verl_takes_the_two_overrides_from_anywhere(said):
     assert "adv_estimator: vip_dr_grpo" in said["overrides"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("room", ["workers.session", "flows.train", "recipes.demo.training"])
 def test_every_room_is_imported_from_anywhere(said, room):
     assert Path(said[room]).is_file()
 
 
+@pytest.mark.heavy
 def test_a_job_of_the_command_finds_its_recipe_from_anywhere(installed, place):
     done = run_there(place, installed / "verl-vip", "train", "no_such_recipe")
     assert "there is no recipe 'no_such_recipe'" in done.stderr

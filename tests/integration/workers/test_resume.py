@@ -110,6 +110,7 @@ def compare(tmp_path, settings):
         assert told(folder) == whole
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("kills", "seed"), [(30, 1), pytest.param(100, 0, marks=pytest.mark.slow)])
 def test_kills_at_any_moment_lose_nothing_before_the_last_checkpoint(tmp_path, kills, seed):
     done = subprocess.run(

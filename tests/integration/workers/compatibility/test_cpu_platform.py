@@ -67,6 +67,7 @@ def probes() -> dict[str, dict]:
     return dict(zip(PLACES, found, strict=True))
 
 
+@pytest.mark.heavy
 def test_inactive_it_changes_nothing_that_verl_or_vllm_see(probes):
     inactive = probes["inactive"]
     assert inactive == probes["without plugin"]
@@ -77,6 +78,7 @@ def test_inactive_it_changes_nothing_that_verl_or_vllm_see(probes):
     assert inactive["timeout"] is None
 
 
+@pytest.mark.heavy
 def test_active_it_registers_the_platform_and_answers_for_vllm(probes):
     active = probes["active"]
     assert "cpu" in active["platforms"]
@@ -86,6 +88,7 @@ def test_active_it_registers_the_platform_and_answers_for_vllm(probes):
     assert active["timeout"] == 30_000
 
 
+@pytest.mark.heavy
 def test_active_verl_and_vllm_keep_the_contract_of_the_platform_and_of_sampling(probes):
     assert probes["active"]["contract"] == [10, []]
 

@@ -110,21 +110,23 @@ def train(config, opened):
     submitted, labels, counts = batches(opened), {}, {}
     for step in range(1, STEPS + 1):
         for uids, messages, sources in [next(submitted) for _ in range(settings.batches_ahead + 1 if step == 1 else 1)]:
-            counts |= dict(zip(uids, opened.plan(step=step, uids=uids, messages=messages, labels=sources), strict=True))
+            rows = [{"data_source": source} for source in sources]
+            planned = opened.plan(step=step, uids=uids, messages=messages, labels=sources, tasks=rows)
+            counts |= dict(zip(uids, planned, strict=True))
             labels |= dict(zip(uids, sources, strict=True))
         taken = opened.training_step(step)
-        rows: dict[str, list[float]] = {uid: [] for uid in taken.uids}
-        wanted = {uid: counts[uid] for uid in rows}
+        rewards_of: dict[str, list[float]] = {uid: [] for uid in taken.uids}
+        wanted = {uid: counts[uid] for uid in rewards_of}
         while wanted:
             found = sampled(opened, wanted, labels, generator)
             for uid, reward in zip(found.uids, found.rewards, strict=True):
-                rows[uid].append(reward)
+                rewards_of[uid].append(reward)
             wanted = taken.receive(found)
         kept = taken.select()
         if kept is not None:
-            rows = {uid: [rows[uid][place] for place in places] for uid, places in kept.items()}
-        uids = [uid for uid, rewards in rows.items() for _ in rewards]
-        found = advantages_of(config, uids, [reward for rewards in rows.values() for reward in rewards])
+            rewards_of = {uid: [rewards_of[uid][place] for place in places] for uid, places in kept.items()}
+        uids = [uid for uid, rewards in rewards_of.items() for _ in rewards]
+        found = advantages_of(config, uids, [reward for rewards in rewards_of.values() for reward in rewards])
         assert found.isfinite().all(), f"advantages of step {step} are not finite"
         taken.observe()
     opened.save(settings.checkpoint_dir / f"global_step_{STEPS}", STEPS)
