@@ -34,6 +34,14 @@ def one_thread():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def nothing_is_synced_to_disk():
+    """What a test writes need not survive a power failure, and waiting for the disk takes half of some tests' time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def quick_starts(request):
     """The processes of heavy tests start sooner: a fifth of importing verl or vLLM is the collection of garbage."""
     if not any(item.get_closest_marker("heavy") for item in request.session.items):
