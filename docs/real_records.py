@@ -65,14 +65,14 @@ def real_run_section(result: Any) -> str:
         "best settings were chosen on another placement of the same run, which favours "
         f"them: {best}. `drifting_gp` has its defaults.\n"
     )
-    left = [[title, *(estimated(eras[era][name]["variance_left_rloo"]) for era in _ERAS)] for name, title in _rows()]
+    left = [[title, *(estimated(eras[era][name]["variance_left_rloo"]) for era in (*_ERAS, _LATE))] for name, title in _rows()]
     share = [
         [_TITLES[name], *(estimated(eras[era][name]["share_rloo"], 0) for era in (*_ERAS, _LATE))]
         for name in ("drifting_gp", "beta_table", "beta_table, best setting")
     ]
     return (
         text
-        + table(["variance left", *_ERAS.values()], left)
+        + table(["variance left", *_ERAS.values(), "steps 20-500"], left)
         + table(["share of the attainable", *_ERAS.values(), "steps 20-500"], share)
         + _late_scores(eras[_LATE])
         + _served(result["served"])
