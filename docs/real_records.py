@@ -65,7 +65,10 @@ def real_run_section(result: Any) -> str:
         "best settings were chosen on another placement of the same run, which favours "
         f"them: {best}. `drifting_gp` has its defaults.\n"
     )
-    left = [[title, *(estimated(eras[era][name]["variance_left_rloo"]) for era in (*_ERAS, _LATE))] for name, title in _rows()]
+    left = [
+        [title, *(estimated(eras[era][name]["variance_left_rloo"]) for era in (*_ERAS, _LATE))]
+        for name, title in _rows()
+    ]
     share = [
         [_TITLES[name], *(estimated(eras[era][name]["share_rloo"], 0) for era in (*_ERAS, _LATE))]
         for name in ("drifting_gp", "beta_table", "beta_table, best setting")
