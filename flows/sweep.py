@@ -28,6 +28,7 @@ from verl_vip.flows.training_run import TrainingRun
 
 STATE_FILE = "sweep.json"
 _LOOK_S = 0.5
+_STOP_S = 60.0
 
 
 def stop_trials(flow: "Flow[Any, Any]", flow_run: FlowRun, state: State) -> None:
@@ -166,7 +167,7 @@ class _Drive:
     state: SweepState
     measured: dict[Trial, Measurement] = field(default_factory=dict)
     failed: dict[Trial, str] = field(default_factory=dict)
-    running: dict[Trial, "PrefectFuture[None]"] = field(default_factory=dict)
+    running: dict[Trial, "PrefectFuture[None] | None"] = field(default_factory=dict)  # None before it is submitted
     bar: UUID | None = None
 
     def run(self) -> None:
@@ -174,18 +175,27 @@ class _Drive:
         while True:
             while len(self.running) < self.plan.concurrency and (trial := self._next()) is not None:
                 task = attempt_training.with_options(retries=self.base.retries)
+                self.running[trial] = None  # a stop that comes meanwhile must know of it
                 self.running[trial] = task.submit(trial.run(self.base), shown=False)
             if not self.running:
                 return
             time.sleep(_LOOK_S)
-            for trial in [trial for trial, future in self.running.items() if future.state.is_final()]:
-                self._finish(trial, self.running.pop(trial).state)
+            for trial, future in list(self.running.items()):
+                if future is not None and future.state.is_final():
+                    del self.running[trial]
+                    self._finish(trial, future.state)
 
     def stop(self) -> None:
-        """Stop the jobs of all trials that are running."""
+        """Stop the jobs of all trials that are running, and of those whose jobs are about to start."""
         executor = self.base.executor()
-        for trial in self.running:
-            executor.stop(trial.run(self.base).job())
+        deadline = time.monotonic() + _STOP_S
+        while self.running and time.monotonic() < deadline:
+            for trial in self.running:
+                executor.stop(trial.run(self.base).job())
+            time.sleep(_LOOK_S)
+            self.running = {
+                trial: future for trial, future in self.running.items() if future is None or not future.state.is_final()
+            }
 
     def _next(self) -> Trial | None:
         known = self.measured.keys() | self.failed.keys() | self.running.keys()
