@@ -19,6 +19,7 @@ from verl_vip.flows.training_run import TrainingRun
 
 _TERMINATED = 128 + signal.SIGTERM
 
+
 def run_flow(name: str, /, **parameters: Any) -> int:
     """Call the flow of this name, print its result, and return an exit status.
 

@@ -207,9 +207,7 @@ def _models_of(spec: str, steps: Sequence[int] | None, warn: Callable[..., None]
     )
 
 
-def _from_run(
-    name: str | None, run: Path, steps: Sequence[int] | None, warn: Callable[..., None]
-) -> list[ModelSource]:
+def _from_run(name: str | None, run: Path, steps: Sequence[int] | None, warn: Callable[..., None]) -> list[ModelSource]:
     found = find_checkpoints(run, name)
     if not found.models:
         why = found.describe_unusable() or f"verl has not written {_MARK}"

@@ -250,14 +250,14 @@ def test_a_missing_data_file_leads_to_where_it_comes_from(composed_here, tmp_pat
 
 
 def test_what_the_job_is_given_is_what_is_checked(tmp_path, demo_dir):
-    overrides = [demo_dir, "data.seed=${oc.decode:${oc.env:MY_SEED}}"]
-    run = make(root=str(tmp_path), overrides=overrides, environment={"MY_SEED": "5"})
+    overrides = [demo_dir, "trainer.experiment_name=${oc.env:MY_NAME}"]
+    run = make(root=str(tmp_path), overrides=overrides, environment={"MY_NAME": "5"})
     assert run.check() == ""
     unset = make(root=str(tmp_path), overrides=overrides)
-    with pytest.raises(ConfigError, match="MY_SEED"):
+    with pytest.raises(ConfigError, match="MY_NAME"):
         unset.check()
     # A cluster has variables of its own.
-    assert "MY_SEED" in make(root=str(tmp_path), overrides=unset.overrides, cluster="http://head:8265").check()
+    assert "MY_NAME" in make(root=str(tmp_path), overrides=unset.overrides, cluster="http://head:8265").check()
 
 
 def test_without_an_interpreter_that_has_verl_it_says_so(tmp_path):

@@ -1,6 +1,6 @@
 import contextlib
-from pathlib import Path
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
