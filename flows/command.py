@@ -4,7 +4,7 @@ import importlib
 import logging
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -19,14 +19,6 @@ from verl_vip.flows.training_run import TrainingRun
 
 _TERMINATED = 128 + signal.SIGTERM
 
-#: The dataclasses that each flow builds from its parameters first.
-_MADE: Mapping[str, tuple[type, ...]] = {
-    "train": (TrainingRun,),
-    "evaluate": (EvaluationRun,),
-    "pipeline": (TrainingRun, EvaluationRun),
-    "sweep": (TrainingRun, SweepPlan),
-}
-
 
 def run_flow(name: str, /, **parameters: Any) -> int:
     """Call the flow of this name, print its result, and return an exit status.
@@ -38,10 +30,7 @@ def run_flow(name: str, /, **parameters: Any) -> int:
         VerlVipError: If the flow fails, with one sentence that says why. Wrong parameters are refused before any
             server is started.
     """
-    made: list[object] = [from_parameters(kind, parameters) for kind in _MADE[name]]
-    for one in made:  # composing a config takes seconds, so it comes last
-        if isinstance(one, TrainingRun):
-            one.check()
+    _CHECKS[name](parameters)
     for part in ("flow_runs", "task_runs"):
         logging.getLogger(f"prefect.{part}").addFilter(_in_a_sentence)
     signal.signal(signal.SIGTERM, _raise)
@@ -53,6 +42,33 @@ def run_flow(name: str, /, **parameters: Any) -> int:
     except TerminationSignal:
         return _TERMINATED
     return 0
+
+
+def _check_training(parameters: Mapping[str, Any]) -> None:
+    from_parameters(TrainingRun, parameters).check()
+
+
+def _check_evaluation(parameters: Mapping[str, Any]) -> None:
+    from_parameters(EvaluationRun, parameters).check()
+
+
+def _check_pipeline(parameters: Mapping[str, Any]) -> None:
+    from_parameters(EvaluationRun, parameters)  # first, because composing a config takes seconds
+    _check_training(parameters)
+
+
+def _check_sweep(parameters: Mapping[str, Any]) -> None:
+    base = from_parameters(TrainingRun, parameters)
+    from_parameters(SweepPlan, parameters).check(base)
+
+
+#: What each flow checks before a server is started.
+_CHECKS: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
+    "train": _check_training,
+    "evaluate": _check_evaluation,
+    "pipeline": _check_pipeline,
+    "sweep": _check_sweep,
+}
 
 
 def _in_a_sentence(record: logging.LogRecord) -> bool:

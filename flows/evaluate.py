@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger
 
-from verl_vip.errors import ConfigError, JobError, VerlVipError
+from verl_vip.errors import JobError, VerlVipError
 from verl_vip.evaluation.summary import read_summary
 from verl_vip.flows.artifacts import show_picture, show_table, slug
 from verl_vip.flows.evaluation_run import EvaluationRun
@@ -77,8 +77,7 @@ def evaluate(
         python=python,
     )
     logger = get_run_logger()
-    if not follow and not run.run_folder.is_dir():
-        raise ConfigError(f"there is no run {name} in {root}; correct the name or the root.")
+    run.check()
     failed: dict[int, str] = {}
     last_seen = time.monotonic()
     while True:

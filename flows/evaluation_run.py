@@ -14,7 +14,7 @@ from verl_vip.evaluation.benchmarks import benchmark_name, require_different
 from verl_vip.evaluation.models import Checkpoints, find_checkpoints
 from verl_vip.execution import Executor, Job, fingerprint, is_complete
 from verl_vip.execution.ray_variables import refuse_secrets
-from verl_vip.flows.parameters import FollowingParameters
+from verl_vip.flows.parameters import FollowingParameters, require_address
 from verl_vip.flows.training_run import connect
 from verl_vip.names import require_name
 
@@ -36,6 +36,7 @@ class EvaluationRun(FollowingParameters):
         if not self.benchmarks:
             raise ConfigError("name at least one benchmark, such as aime24.")
         if self.cluster is not None:
+            require_address(self.cluster)
             refuse_secrets(self.environment, self.cluster)
         require_name(self.name, "a run")
         require_different([benchmark_name(spec) for spec in self.benchmarks])
@@ -50,6 +51,15 @@ class EvaluationRun(FollowingParameters):
     def output(self) -> Path:
         """The folder of the results."""
         return self.run_folder / "evaluation"
+
+    def check(self) -> None:
+        """Refuse a run without a folder, unless its training may still begin.
+
+        Raises:
+            ConfigError: If there is no such run.
+        """
+        if not self.follow and not self.run_folder.is_dir():
+            raise ConfigError(f"there is no run {self.name} in {self.root}; correct the name or the root.")
 
     def checkpoints(self) -> Checkpoints:
         """Return the run's complete checkpoints; none if its folder does not exist yet."""

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from urllib.parse import urlsplit
 
 from verl_vip.annotations import PathText, Range, description
 from verl_vip.errors import ConfigError
@@ -82,6 +83,21 @@ class SweepParameters:
     ] = "grid"
     designs: Annotated[_Number | None, "how many designs botorch tries; without a number, all"] = None
     concurrency: Annotated[_Number, "trials that run at the same time"] = 1
+
+
+def require_address(cluster: str) -> None:
+    """Refuse what cannot be the address of a Ray dashboard, without connecting to it.
+
+    Raises:
+        ConfigError: If it is not an HTTP address.
+    """
+    try:
+        parts = urlsplit(cluster)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise ConfigError(f"a cluster is named by its dashboard's address, such as http://head:8265; got {cluster!r}.")
 
 
 def from_parameters(kind: type[Made], parameters: Mapping[str, Any]) -> Made:

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
@@ -25,6 +24,7 @@ from verl_vip.errors import ConfigError, JobError, UnreachableError
 from verl_vip.execution.job import Job, JobState, JobStatus, environment_of
 from verl_vip.execution.ray_variables import refuse_secrets
 from verl_vip.flows import loopback
+from verl_vip.flows.parameters import require_address
 
 _REQUEST_S = 60.0
 _STOP_S = 120.0
@@ -58,7 +58,7 @@ class RayExecutor:
     """
 
     def __init__(self, address: str) -> None:
-        _check_address(address)
+        require_address(address)
         self._address = address
         self.where = f"the Ray cluster at {address}"
         with self._answering():
@@ -158,16 +158,6 @@ class RayExecutor:
             raise UnreachableError(
                 f"{self.where} does not answer; check that the cluster is up and that the address is its dashboard's."
             ) from error
-
-
-def _check_address(address: str) -> None:
-    try:
-        parts = urlsplit(address)
-        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_one = False
-    if not is_one:
-        raise ConfigError(f"a cluster is named by its dashboard's address, such as http://head:8265; got {address!r}.")
 
 
 def _status(job: Job, details: JobDetails) -> JobStatus:

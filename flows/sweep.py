@@ -90,7 +90,7 @@ def sweep(
         retries=retries,
     )
     plan = SweepPlan(strategies, budgets, seeds, search, designs, concurrency, overrides or ())
-    if unchecked := base.check():
+    if unchecked := plan.check(base):
         get_run_logger().info("%s", unchecked)
     with exclusive(base.folder / ".sweep.lock", f"the sweep in {base.folder}"):
         drive = _Drive(base, plan, SweepState.read(base))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from verl_vip.annotations import check_fields
 from verl_vip.errors import ConfigError, InvalidInputError
-from verl_vip.execution import fingerprint
+from verl_vip.execution import fingerprint, is_complete
 from verl_vip.flows.parameters import SweepParameters
 from verl_vip.flows.training_run import TrainingRun
 from verl_vip.recipes.overrides import override
@@ -88,6 +88,23 @@ class SweepPlan(SweepParameters):
     def grid(self) -> list[Design]:
         """All designs: each strategy with each budget."""
         return [Design(strategy, budget) for strategy in self.strategies for budget in self.budgets]
+
+    def check(self, base: TrainingRun) -> str:
+        """Compose and check the config of every design, unless its first trial is finished; see `TrainingRun.check`.
+
+        The settings of `base` alone are those of no trial, and need not be possible.
+
+        Returns:
+            The reason if the configs cannot be checked here; otherwise an empty text.
+
+        Raises:
+            VerlVipError: If a trial would be refused.
+        """
+        for design in self.grid:
+            run = Trial(design, 1).run(base)
+            if not is_complete(run.folder, run.job().fingerprint) and (unchecked := run.check()):
+                return unchecked
+        return ""
 
     @property
     def wanted(self) -> int:

@@ -13,7 +13,7 @@ from verl_vip.annotations import check_fields
 from verl_vip.errors import ConfigError
 from verl_vip.execution import Executor, Job, LocalExecutor, is_complete
 from verl_vip.execution.ray_variables import refuse_secrets
-from verl_vip.flows.parameters import TrainingParameters
+from verl_vip.flows.parameters import TrainingParameters, require_address
 from verl_vip.names import require_name
 from verl_vip.recipes.run import RecipeRun
 from verl_vip.records.settings import require_unfinished_or_same
@@ -46,6 +46,7 @@ class TrainingRun(TrainingParameters):
             if override.lstrip("+").startswith(f"{_OWN}="):
                 raise ConfigError(f"{_OWN} follows from the run's root and name ({self.folder}); leave {override} out.")
         if self.cluster is not None:
+            require_address(self.cluster)
             refuse_secrets(self.environment, self.cluster)
         require_name(self.name, "a run")
         self.job()
@@ -76,7 +77,7 @@ class TrainingRun(TrainingParameters):
             raise ConfigError(f"{_OWN} follows from the run's root and name ({self.folder}); leave it as it is.")
         require_unfinished_or_same(self.folder, composed.config)
         if self.cluster is None and not is_complete(self.folder, self.job().fingerprint):
-            _require_files(composed.config)
+            _require_files(composed.config, self.recipe)
         return ""
 
     def _python_here(self) -> str:
@@ -111,8 +112,12 @@ def connect(cluster: str | None) -> Executor:
     return RayExecutor(cluster)
 
 
-def _require_files(config: Mapping[str, Any]) -> None:
+def _require_files(config: Mapping[str, Any], recipe: str) -> None:
     """Check the files that a job of this machine reads first; the job would need a minute to find one missing.
+
+    Args:
+        config: verl's config, resolved.
+        recipe: The recipe that it was composed from, whose comment says where its data comes from.
 
     Raises:
         ConfigError: If a file is missing.
@@ -125,10 +130,9 @@ def _require_files(config: Mapping[str, Any]) -> None:
     for key, value in named:
         for path in value if isinstance(value, list) else [value]:
             if isinstance(path, str) and _is_local(key, path) and not os.path.exists(os.path.expanduser(path)):
-                raise ConfigError(
-                    f"{key} names {path}, which does not exist; correct it, or create it first (`make demo` creates "
-                    "what the recipe demo reads, in demo_dir)."
-                )
+                source = files("verl_vip.recipes") / f"{recipe}.yaml"
+                how = "`make demo` does, in demo_dir" if recipe == "demo" else f"the comment in {source} says how"
+                raise ConfigError(f"{key} names {path}, which does not exist; correct it, or create it first ({how}).")
 
 
 def _is_local(key: str, path: str) -> bool:

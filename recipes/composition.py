@@ -1,23 +1,12 @@
-"""Composes a recipe's config as verl's command does, within a second, because verl is not imported.
-
-    python -m verl_vip.recipes.composition < REQUEST
-
-It runs with the interpreter and the environment variables of the future job, because its verl is the one that counts.
-The request is a JSON object with the arguments of `compose_recipe`. The answer has one of three keys: `config`, the
-composed config; `refused`, a sentence that says what is wrong; `unchecked`, the reason why it cannot be checked.
-"""
+"""Composes a recipe's config as verl's command does, within a second, because verl is not imported."""
 
 import importlib.util
-import json
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from verl_vip.by_name import is_place
-from verl_vip.config import VipConfig
-from verl_vip.errors import ConfigError, VerlVipError
+from verl_vip.errors import ConfigError
 from verl_vip.recipes.overrides import override
 
 _VERLS = "pkg://verl.trainer.config"
@@ -41,7 +30,7 @@ def compose_recipe(recipe: str, overrides: Sequence[str], elsewhere: bool = Fals
             known here.
 
     Raises:
-        VerlVipError: If Hydra or verl-vip refuses an override.
+        ConfigError: If Hydra refuses an override, or a group of settings is none.
         UncheckedError: If verl or Hydra is not installed here, or a value depends on the other machines.
     """
     try:
@@ -71,7 +60,6 @@ def compose_recipe(recipe: str, overrides: Sequence[str], elsewhere: bool = Fals
     for group in _GROUPS:
         if not isinstance(plain.get(group), dict):
             raise ConfigError(f"{group} is a group of settings, and the overrides make it {plain.get(group)!r}.")
-    _require_vip(plain["vip"], plain["algorithm"].get("adv_estimator"))
     return plain
 
 
@@ -87,20 +75,6 @@ def _without_import(search_path: Any) -> list[str]:
     return [f"file://{folders[0]}" if entry == _VERLS else entry for entry in search_path]
 
 
-def _require_vip(settings: dict[str, Any], estimator: Any) -> None:
-    from verl_vip.advantages.compute import find_estimator
-    from verl_vip.prediction.registry import build_predictor
-    from verl_vip.strategies.registry import build_strategy
-
-    vip = VipConfig.from_mapping(settings)
-    if isinstance(estimator, str):  # verl's own names are not known here
-        if estimator.startswith("vip_") or is_place(estimator):
-            find_estimator(estimator)
-        vip = vip.following(estimator)
-    build_strategy(vip.strategy, vip.minimised, **vip.strategy_settings)
-    build_predictor(vip.predictor, **vip.predictor_settings)
-
-
 def _unparsed(text: str) -> str:
     key, equals, value = text.partition("=")
     if not equals or not key.strip("+~") or key.startswith("-"):
@@ -114,19 +88,3 @@ def _sentence(error: Exception) -> str:
     text = str(error).partition("Config search path:")[0]
     lines = [line.strip().rstrip(".;:") for line in text.splitlines()]
     return "; ".join(line for line in lines if line and not line.startswith(_NOISE)) + "."
-
-
-def main() -> None:
-    """Answer one request."""
-    request = json.load(sys.stdin)
-    try:
-        answer: dict[str, Any] = {"config": compose_recipe(**request)}
-    except VerlVipError as error:
-        answer = {"refused": str(error)}
-    except UncheckedError as error:
-        answer = {"unchecked": str(error)}
-    sys.stdout.write(json.dumps(answer, default=str) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -80,19 +80,19 @@ class RecipeRun:
         )
 
     def compose(self, python: str | None = None) -> Composition:
-        """Compose the config of the job within a second, without importing verl.
+        """Compose and check the config of the job within seconds, with the job's interpreter.
 
         Args:
             python: An interpreter of this machine, if the job runs on other machines.
 
         Raises:
-            ConfigError: If an override is wrong.
+            ConfigError: If an override is wrong, or the job would refuse the config.
         """
         request = {"recipe": self.recipe, "overrides": self._all_overrides(), "elsewhere": python is not None}
         program = python or self.python
         try:
             done = subprocess.run(
-                [program, "-m", "verl_vip.recipes.composition"],
+                [program, "-m", "verl_vip.workers.settings.preflight"],
                 input=json.dumps(request),
                 capture_output=True,
                 text=True,

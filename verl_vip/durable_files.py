@@ -9,6 +9,7 @@ import stat
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any, BinaryIO
 
 from verl_vip.errors import StateError
@@ -142,6 +143,21 @@ def make_folder(folder: Path) -> None:
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
+
+
+def folder_obstacle(folder: Path) -> str:
+    """Return why a folder cannot be written to, or be created if it is missing; empty if it can."""
+    for place in (folder, *folder.parents):
+        try:
+            is_folder = stat.S_ISDIR(os.stat(place).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            return error.strerror or str(error)
+        if not is_folder or not os.access(place, os.W_OK | os.X_OK):
+            return f"{shortened(str(place))} {'cannot be written to' if is_folder else 'is not a folder'}"
+        break
+    return ""
 
 
 def sync_folder(folder: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 from verl_vip.annotations import require_paths
 from verl_vip.durable_files import replace_json
 from verl_vip.errors import ConfigError, StateError
-from verl_vip.evaluation.benchmarks import INSTRUCTION, load_benchmark
+from verl_vip.evaluation.benchmarks import INSTRUCTION, load_benchmark, require_benchmark
 from verl_vip.evaluation.grading import make_grader
-from verl_vip.evaluation.models import ModelSource, find_models
+from verl_vip.evaluation.models import ModelSource, find_models, require_models
 from verl_vip.evaluation.result_files import summary_json
 from verl_vip.evaluation.run import Evaluator, GradedBenchmark
 from verl_vip.evaluation.sampling import Sampler, SamplingSettings
@@ -56,6 +56,9 @@ def evaluate(
     """
     require_paths(output=output)
     judge = make_grader(grader)
+    for spec in benchmarks:  # a wrong word fails now, and not after something was downloaded
+        require_benchmark(spec)
+    require_models(models, steps)
     tasks = [GradedBenchmark(load_benchmark(spec, instruction), judge) for spec in benchmarks]
     sources = find_models(models, steps)
     output = output.resolve()

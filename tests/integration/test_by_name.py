@@ -14,7 +14,6 @@ from verl.trainer.ppo import core_algos
 
 from verl_vip.errors import ConfigError
 from verl_vip.prediction.registry import build_predictor
-from verl_vip.recipes.composition import compose_recipe
 from verl_vip.recipes.overrides import override
 from verl_vip.strategies import Strategy
 from verl_vip.strategies.registry import build_strategy
@@ -22,6 +21,7 @@ from verl_vip.workers.checkpoint import PredictorCheckpoint
 from verl_vip.workers.session import current
 from verl_vip.workers.session.outcomes import Rollouts
 from verl_vip.workers.session.session import Session
+from verl_vip.workers.settings.preflight import check_recipe
 from verl_vip.workers.settings.run_settings import RunSettings
 
 
@@ -250,7 +250,7 @@ def test_what_is_wrong_with_an_advantage_estimator_is_said_before_anything_start
 
 def test_the_recipes_check_knows_an_advantage_estimator_by_its_place(importable):
     place = override("algorithm.adv_estimator", "my_rollouts.lenient:lenient")
-    assert compose_recipe("demo", [place])["algorithm"]["adv_estimator"] == "my_rollouts.lenient:lenient"
+    assert check_recipe("demo", [place])["algorithm"]["adv_estimator"] == "my_rollouts.lenient:lenient"
     for wrong in ("my_rollouts.lenient:strict", "vip_rlo"):
         with pytest.raises(ConfigError, match=r"algorithm\.adv_estimator"):
-            compose_recipe("demo", [override("algorithm.adv_estimator", wrong)])
+            check_recipe("demo", [override("algorithm.adv_estimator", wrong)])

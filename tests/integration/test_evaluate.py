@@ -204,3 +204,23 @@ def test_an_output_that_can_be_no_path_is_refused_before_anything_is_sampled(inp
     with pytest.raises(ConfigError, match=r"^output must be text that can be a path; got "):
         run_all(inputs, Path("/out\0put"), sampler)
     assert not sampler.asked
+
+
+@pytest.mark.parametrize(
+    ("models", "benchmarks", "message"),
+    [
+        (["nomodel"], ["aime24"], "there is no model nomodel"),
+        (["OWNER/NAME", "nomodel"], ["aime24"], "there is no model nomodel"),
+        (["OWNER/NAME"], ["aime24", "aime99"], "there is no benchmark 'aime99'"),
+    ],
+)
+def test_every_word_is_read_before_anything_is_downloaded(tmp_path, monkeypatch, recite, models, benchmarks, message):
+    def download(*_):
+        pytest.fail("asked the Hub")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("verl_vip.evaluation.models._from_hub", download)
+    monkeypatch.setattr("verl_vip.evaluation.benchmarks._download", download)
+    with pytest.raises(ConfigError, match=message):
+        evaluate(models, benchmarks, tmp_path / "out", SamplingSettings(n=4), recite(answer), lambda *_: None)
+    assert not (tmp_path / "out").exists()

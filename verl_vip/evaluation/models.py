@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -114,7 +114,12 @@ def find_models(specs: Sequence[str], steps: Sequence[int] | None = None) -> lis
         ConfigError: If a word names no model, a step is missing or incomplete, or two models would have the same name.
         InvalidInputError: If a name cannot name a folder.
     """
-    models = [model for spec in specs for model in _models_of(spec, steps)]
+    models = [model for spec in specs for model in _models_of(spec, steps, _LOG.warning)]
+    _require_different(models)
+    return models
+
+
+def _require_different(models: Sequence[ModelSource]) -> None:
     seen: dict[str, ModelSource] = {}
     for model in models:
         other = seen.setdefault(model.label, model)
@@ -122,7 +127,17 @@ def find_models(specs: Sequence[str], steps: Sequence[int] | None = None) -> lis
             raise ConfigError(
                 f"{other.path} and {model.path} would both be called {model.label!r}; name one of them: NAME=PATH."
             )
-    return models
+
+
+def require_models(specs: Sequence[str], steps: Sequence[int] | None = None) -> None:
+    """Refuse words that name no model, as `find_models` does, without asking the Hub.
+
+    Raises:
+        ConfigError: If a word is neither a model here nor the form of one on the Hub.
+        InvalidInputError: If a name cannot name a folder.
+    """
+    here = [spec for spec in specs if not _is_on_hub(_name_and_place(spec)[1])]
+    _require_different([model for spec in here for model in _models_of(spec, steps, lambda *_: None)])
 
 
 def find_checkpoints(run: Path, name: str | None = None) -> Checkpoints:
@@ -159,13 +174,22 @@ def _marked_step(run: Path) -> int | None:
         return None
 
 
-def _models_of(spec: str, steps: Sequence[int] | None) -> list[ModelSource]:
+def _name_and_place(spec: str) -> tuple[str | None, str]:
     name, place = split_named(spec)
     if name is not None:
         require_name(name, "a model", _RESERVED)
+    return name, place
+
+
+def _is_on_hub(place: str) -> bool:
+    return not os.path.exists(place) and _HUB_ID.fullmatch(place) is not None
+
+
+def _models_of(spec: str, steps: Sequence[int] | None, warn: Callable[..., None]) -> list[ModelSource]:
+    name, place = _name_and_place(spec)
+    if _is_on_hub(place):
+        return [_from_hub(name, place)]
     if not os.path.exists(place):
-        if _HUB_ID.fullmatch(place):
-            return [_from_hub(name, place)]
         raise ConfigError(f"there is no model {place}; give a folder, or OWNER/NAME for one on the Hub.")
     path = Path(place).resolve()
     if (path / "config.json").is_file() and _has_weights(path):
@@ -176,14 +200,14 @@ def _models_of(spec: str, steps: Sequence[int] | None) -> list[ModelSource]:
     if _STEP.fullmatch(path.name) and not (path / "actor").is_dir():
         raise ConfigError(f"{path} has no model: {_REMOVED}.")
     if path.is_dir() and any(_STEP.fullmatch(child.name) for child in path.iterdir()):
-        return _from_run(name, path, steps)
+        return _from_run(name, path, steps, warn)
     raise ConfigError(
         f"{path} holds neither a Hugging Face model (config.json and weights), nor verl's FSDP shards "
         "(actor/fsdp_config.json), nor global_step_N folders; give a folder that does."
     )
 
 
-def _from_run(name: str | None, run: Path, steps: Sequence[int] | None) -> list[ModelSource]:
+def _from_run(name: str | None, run: Path, steps: Sequence[int] | None, warn: Callable[..., None]) -> list[ModelSource]:
     found = find_checkpoints(run, name)
     if not found.models:
         why = found.describe_unusable() or f"verl has not written {_MARK}"
@@ -194,7 +218,7 @@ def _from_run(name: str | None, run: Path, steps: Sequence[int] | None) -> list[
             f"{run} has no complete checkpoint of step {missing[0]}{why}; it has {_listed(found.models)}."
         )
     if steps is None and found.unusable:
-        _LOG.warning("%s: skipped %s.", run, found.describe_unusable())
+        warn("%s: skipped %s.", run, found.describe_unusable())
     return [found.models[step] for step in (found.models if steps is None else steps)]
 
 

@@ -8,6 +8,7 @@ from verl_vip.forecast.forecast import make_forecast
 from verl_vip.forecast.lines import forecast_lines
 from verl_vip.records.outcome_sources import ReadSettings, read_outcomes
 from verl_vip.reporting.forecast_page import write_forecasts
+from verl_vip.reporting.page import require_page
 from verl_vip.text import readable
 
 
@@ -29,10 +30,11 @@ def forecast_records(
         settings: How to read the records.
 
     Raises:
-        ConfigError: If a path or a column is not valid.
+        ConfigError: If a path or a column is not valid, or the output cannot be a file.
         InvalidInputError: If nothing can be read, or `rollouts` is below 2.
         StateError: If the page cannot be written.
     """
+    require_page(output)
     found = read_outcomes(paths, replace(settings or ReadSettings(), with_texts=True))
     forecasts = [make_forecast(source, rollouts) for source in found.sources]
     texts = []

@@ -1,6 +1,8 @@
 """A page: one self-contained HTML file with its pictures, which are also written as PNG files."""
 
+import errno
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -9,8 +11,9 @@ from string import Template
 
 from matplotlib.figure import Figure
 
-from verl_vip.durable_files import replace_file
-from verl_vip.errors import StateError
+from verl_vip.annotations import require_paths
+from verl_vip.durable_files import folder_obstacle, replace_file
+from verl_vip.errors import ConfigError, StateError
 from verl_vip.reporting.markup import html_text
 from verl_vip.reporting.style import save_png, svg_text
 from verl_vip.text import code
@@ -42,6 +45,21 @@ def gallery(pictures: Sequence[Picture]) -> str:
     return f'<div class="pictures">{shown}</div>' if shown else ""
 
 
+def require_page(output: Path) -> None:
+    """Refuse a path that cannot be the file of a page, before what is on it is computed.
+
+    Raises:
+        ConfigError: If the path is a folder, a device, or in a folder that cannot be written to.
+    """
+    require_paths(output=output)
+    if os.path.isdir(output):
+        raise ConfigError(f"{output} is a folder; give a file for the page, such as {output / 'report.html'}.")
+    if os.path.exists(output) and not os.path.isfile(output):
+        raise ConfigError(f"{output} is not a regular file; give a file for the page, such as report.html.")
+    if obstacle := folder_obstacle(Path(os.path.abspath(output)).parent):
+        raise ConfigError(f"{output} cannot be used: {obstacle}. Choose another place for the page.")
+
+
 def write_page(output: Path, title: str, subtitle: str, body: str, pictures: Sequence[Picture]) -> Path:
     """Write a page and its pictures.
 
@@ -56,8 +74,10 @@ def write_page(output: Path, title: str, subtitle: str, body: str, pictures: Seq
         The path of the HTML file.
 
     Raises:
+        ConfigError: If the path cannot be that of a file; see `require_page`.
         StateError: If a file cannot be written, for example on a full disk. Earlier files are kept.
     """
+    require_page(output)
     resources = files("verl_vip.reporting")
     page = Template((resources / "template.html").read_text(encoding="utf-8")).substitute(
         title=html_text(title),
@@ -66,13 +86,15 @@ def write_page(output: Path, title: str, subtitle: str, body: str, pictures: Seq
         body=body,
     )
     folder = output.with_name(f"{output.stem}_pictures")
+    place = output
     try:
         replace_file(output, page.encode())
+        place = folder
         missing = [save_png(picture.figure, folder / f"{picture.name}.png", picture.title) for picture in pictures]
     except OSError as error:
+        remedy = "Free some space or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose"
         raise StateError(
-            f"{error.filename or output} cannot be used: {error.strerror}. Free some space or choose another place "
-            "for the report, and run the command again."
+            f"{place} cannot be used: {error.strerror}. {remedy} another place for the page, and run the command again."
         ) from error
     if characters := "".join(sorted(set().union(*missing))):
         _logger.warning(

@@ -5,14 +5,13 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from verl_vip.annotations import require_paths
 from verl_vip.evaluation.summary import make_summary
 from verl_vip.records.records import RunRecords
 from verl_vip.reporting.comparison_page import comparison_page
 from verl_vip.reporting.evaluation_page import evaluation_part, evaluation_title, left_out_section
 from verl_vip.reporting.grouping import group_runs, strategy_of
 from verl_vip.reporting.markup import part
-from verl_vip.reporting.page import Picture, write_page
+from verl_vip.reporting.page import Picture, require_page, write_page
 from verl_vip.reporting.paired import BASELINE
 from verl_vip.reporting.pareto import outcomes
 from verl_vip.reporting.pictures import comparison_pictures, run_pictures
@@ -36,11 +35,11 @@ def write_report(paths: Sequence[Path], output: Path) -> Path:
         The path of the HTML file.
 
     Raises:
-        ConfigError: If a path is not valid.
+        ConfigError: If a path is not valid, or the output cannot be a file.
         InvalidInputError: If no path is given, one is given twice, or nothing can be read.
         StateError: If the report cannot be written; an earlier one is kept.
     """
-    require_paths(output=output)
+    require_page(output)
     sources = find_sources(paths)
     reasons = sources.left_out
     title, subtitle, body, pictures = _runs_part(sources.runs)

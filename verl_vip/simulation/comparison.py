@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.prediction.registry import build_predictor
 from verl_vip.simulation.recorded_world import RecordedWorld
-from verl_vip.simulation.run import Arm, SimulationSettings, simulate
+from verl_vip.simulation.run import Arm, RunResult, SimulationSettings, simulate
 from verl_vip.simulation.summary import ArmSummary, summarize
 from verl_vip.strategies.registry import build_strategy
 
@@ -54,9 +54,12 @@ def compare(
     for arm in arms:  # a wrong arm fails now, and not after the others have run for minutes
         build_strategy(arm.strategy, settings.objective, **arm.strategy_settings)
         build_predictor(arm.predictor, **arm.predictor_settings)
-    runs = {}
+    runs: dict[str, list[RunResult]] = {}
+    logger.info("simulating %s, with %d seeds each", ", ".join(names), num_seeds)
     for arm in arms:
-        runs[arm.name] = [simulate(arm, settings, seed, record) for seed in range(num_seeds)]
-        logger.info("simulated %s with %d seeds", arm.name, num_seeds)
+        runs[arm.name] = []
+        for seed in range(num_seeds):
+            runs[arm.name].append(simulate(arm, settings, seed, record))
+            logger.info("simulated %s, seed %d of %d", arm.name, seed + 1, num_seeds)
     uniform = next((runs[arm.name] for arm in arms if arm.strategy == "uniform"), None)
     return [summarize(arm, runs[arm.name], settings, uniform) for arm in arms]

@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from omegaconf import DictConfig
 from verl_vip.allocation.validation import MOST_ROLLOUTS
 from verl_vip.annotations import Range
 from verl_vip.config import VipConfig
+from verl_vip.durable_files import folder_obstacle
 from verl_vip.errors import ConfigError
 from verl_vip.records.records import RECORDS_FILE
 from verl_vip.records.settings import as_json
@@ -85,8 +85,13 @@ class RunSettings:
         return self.checkpoint_dir / RECORDS_FILE
 
     @classmethod
-    def from_verl(cls, config: DictConfig) -> "RunSettings":
+    def from_verl(cls, config: DictConfig, *, in_job: bool = True) -> "RunSettings":
         """Read and check verl's whole config.
+
+        Args:
+            config: verl's whole config.
+            in_job: Whether this is the process of the job. In another one, before the job, neither the names of verl's
+                own estimators nor the checkpoint to resume from are known, and these are not checked.
 
         Raises:
             ConfigError: If the `vip` group is missing or wrong, or a setting of verl does not work with verl-vip.
@@ -97,7 +102,7 @@ class RunSettings:
             raise ConfigError(
                 "the config has no `vip` group; add hydra.searchpath=[pkg://verl_vip.recipes] +vip=rloo to the command."
             )
-        estimator = advantage_estimator(verl)
+        estimator = advantage_estimator(verl, ask_verl=in_job)
         vip = VipConfig.from_mapping(group).following(estimator)
         _refuse_unsupported(verl, vip)
         _require_data(verl)
@@ -119,7 +124,7 @@ class RunSettings:
             last_step=verl.whole_if_any("trainer.total_training_steps", Range(least=0)),
             estimator=estimator,
             weighs_rows=weighs_rows(estimator),
-            resume_dir=_resume_dir(verl, checkpoint_dir),
+            resume_dir=_resume_dir(verl, checkpoint_dir) if in_job else None,
             plain=_plain(verl, vip),
             config=verl.plain,
         )
@@ -192,17 +197,8 @@ def usable_folder(key: str, path: str | Path) -> Path:
         ConfigError: If it cannot.
     """
     folder = Path(os.path.abspath(path))
-    for place in (folder, *folder.parents):
-        try:
-            is_folder = stat.S_ISDIR(os.stat(place).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise ConfigError(f"{key}={shortened(str(path))} cannot be used: {error.strerror}.") from error
-        if not is_folder or not os.access(place, os.W_OK | os.X_OK):
-            reason = "cannot be written to" if is_folder else "is not a folder"
-            raise ConfigError(f"{key}={shortened(str(path))} cannot be used: {shortened(str(place))} {reason}.")
-        break
+    if obstacle := folder_obstacle(folder):
+        raise ConfigError(f"{key}={shortened(str(path))} cannot be used: {obstacle}.")
     return folder
 
 

@@ -31,8 +31,9 @@ from verl_vip.config import EstimatorName, VipConfig
 from verl_vip.errors import ConfigError
 from verl_vip.workers.settings.verl_config import VerlConfig
 
+_PREFIX = "vip_"
 #: The advantage estimators of `workers.advantage`, by the objective with their variance.
-ESTIMATORS: Mapping[EstimatorName, str] = {name: f"vip_{name}" for name in get_args(EstimatorName)}
+ESTIMATORS: Mapping[EstimatorName, str] = {name: f"{_PREFIX}{name}" for name in get_args(EstimatorName)}
 #: verl's loss aggregation modes.
 LOSS_MODES = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm")
 #: verl's policy losses that aggregate in one mode, whatever `actor.loss_agg_mode` says.
@@ -57,30 +58,34 @@ def weighs_rows(estimator: str) -> bool:
 
 def is_of_another_package(estimator: str) -> bool:
     """Whether an advantage estimator is one that another package brings for this one; names of verl's win."""
-    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+    if is_place(estimator):
+        return True
+    if estimator in VERL_NAMES or estimator not in registered_names(ESTIMATOR_SETTING):
+        return False
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY  # takes seconds to import
 
     known = ADV_ESTIMATOR_REGISTRY.get(estimator)
-    if known is not None and known.__module__ != "verl_vip.workers.advantage":
-        return False
-    return estimator not in VERL_NAMES and (is_place(estimator) or estimator in registered_names(ESTIMATOR_SETTING))
+    return known is None or known.__module__ == "verl_vip.workers.advantage"
 
 
-def advantage_estimator(config: VerlConfig) -> str:
+def advantage_estimator(config: VerlConfig, *, ask_verl: bool = True) -> str:
     """Return `algorithm.adv_estimator`.
+
+    Args:
+        config: verl's whole config.
+        ask_verl: Whether verl's own estimators are known, including those that the user's modules have registered.
 
     Raises:
         ConfigError: If verl would find no such estimator, or not give it what it needs, when it is first asked.
     """
-    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
-
     estimator = config.text(ESTIMATOR_SETTING)
     if is_of_another_package(estimator):
         find_estimator(estimator)
         return estimator
-    known = VERL_NAMES.keys() | ADV_ESTIMATOR_REGISTRY.keys()
-    if estimator not in known:
-        hint = nearest(estimator, known | registered_names(ESTIMATOR_SETTING))
-        raise ConfigError(f"there is no algorithm.adv_estimator={shortened(estimator)}; {hint}")
+    if ask_verl:
+        _require_known(estimator)
+    elif estimator.startswith(_PREFIX):
+        find_estimator(estimator)
     if estimator in _UNUSABLE:
         raise ConfigError(f"algorithm.adv_estimator={estimator} {_UNUSABLE[estimator]}; choose another estimator.")
     if estimator == "gae" and not config.flag("critic.enable", absent=True):
@@ -88,6 +93,15 @@ def advantage_estimator(config: VerlConfig) -> str:
             "algorithm.adv_estimator=gae needs a critic's values; set critic.enable=True, or another estimator."
         )
     return estimator
+
+
+def _require_known(estimator: str) -> None:
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+
+    known = VERL_NAMES.keys() | ADV_ESTIMATOR_REGISTRY.keys()
+    if estimator not in known:
+        hint = nearest(estimator, known | registered_names(ESTIMATOR_SETTING))
+        raise ConfigError(f"there is no algorithm.adv_estimator={shortened(estimator)}; {hint}")
 
 
 def loss_mode(config: VerlConfig) -> str:

@@ -74,6 +74,18 @@ def test_a_command_is_described_without_its_dependencies():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("output", [".", "/", "..", "{}"])
+@pytest.mark.parametrize("command", ["report", "forecast"])
+def test_a_folder_instead_of_a_file_is_refused_at_once(tmp_path, capsys, monkeypatch, command, output):
+    monkeypatch.chdir(tmp_path)
+    place = output.format(tmp_path)
+    assert main([command, "nothing-here", "--output", place]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"verl-vip: {place} is a folder; give a file for the page, such as ")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("command", ["report", "simulate"])
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path, capsys, command):
     (tmp_path / "file").touch()

@@ -52,7 +52,7 @@ def pretend_python(tmp_path_factory) -> str:
     script.write_text(
         f"""#!/bin/sh
         case "$*" in
-        *verl_vip.recipes.composition*) echo '{{"unchecked": "its verl is a pretended one"}}'; exit;;
+        *verl_vip.workers.settings.preflight*) echo '{{"unchecked": "its verl is a pretended one"}}'; exit;;
         *verl_vip.cli*) what=evaluate;;
         *) what=trainer;;
         esac

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from verl_vip.errors import ConfigError
+from verl_vip.execution import mark_complete
 from verl_vip.flows.sweep_space import Design, Measurement, Point, SweepPlan, Trial, points
 from verl_vip.flows.training_run import TrainingRun
+from verl_vip.recipes.overrides import override
 from verl_vip.strategies.registry import STRATEGIES
 
 BASE = TrainingRun(recipe="demo", name="sweep-1", root="/runs", overrides=["trainer.total_training_steps=4"])
@@ -88,3 +90,26 @@ def test_trials_of_a_design_are_gathered():
     }
     assert points(measured) == [Point(Design("uniform", 4), (0.4,), 10), Point(Design("vip", 4), (0.5, 0.6), 10)]
     assert points(measured)[1].accuracy == pytest.approx(0.55)
+
+
+def test_every_design_is_checked_and_not_the_settings_that_no_trial_has(composed_here, tmp_path):
+    plan = SweepPlan(["uniform", "vip"], [4, 8])
+    folder = tmp_path / "input"
+    (folder / "data").mkdir(parents=True)
+    (folder / "model").mkdir()
+    for name in ("train", "validation"):
+        (folder / "data" / f"{name}.parquet").touch()
+    base = replace(BASE, root=str(tmp_path), overrides=[override("demo_dir", str(folder)), "vip.upper=4"])
+    with pytest.raises(ConfigError, match=r"vip\.lower and vip\.upper cannot hold the budget"):
+        plan.check(base)
+    small = SweepPlan(["uniform", "vip"], [3, 4])
+    with pytest.raises(ConfigError, match="cannot hold the budget"):
+        base.check()  # the recipe's own 8 rollouts
+    assert small.check(base) == ""
+    done = Trial(Design("uniform", 3), 1).run(base)
+    mark_complete(done.folder, done.job().fingerprint)
+    for file in (folder / "data").iterdir():
+        file.unlink()
+    with pytest.raises(ConfigError, match=r"data\.train_files names"):
+        small.check(base)
+    assert SweepPlan(["uniform"], [3]).check(base) == ""  # a finished trial needs its files no longer

@@ -1,10 +1,14 @@
 """From a flow's parameters to a job."""
 
+import contextlib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from verl_vip.errors import ConfigError, InvalidInputError, VerlVipError
 from verl_vip.execution import mark_complete
@@ -13,6 +17,7 @@ from verl_vip.flows.evaluation_run import EvaluationRun
 from verl_vip.flows.parameters import from_parameters
 from verl_vip.flows.training_run import TrainingRun, recipes
 from verl_vip.recipes.overrides import override
+from verl_vip.workers.settings.preflight import check_recipe
 
 
 def make(**changes) -> TrainingRun:
@@ -175,15 +180,84 @@ def test_a_wrong_override_is_refused(composed_here, tmp_path, override, message)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["vip.budget=100"], "vip.budget=100 is not a multiple of the 256 rollouts of an optimiser step"),
+        (["vip.upper=4"], "vip.lower and vip.upper cannot hold the budget"),
+        (["vip.lower=9"], "vip.lower and vip.upper cannot hold the budget"),
+        (["vip.strategy=uniform", "algorithm.adv_estimator=grpo", "vip.upper=4"], "cannot hold the budget"),
+        (["vip.strategy=prioritized"], "set data.train_batch_size="),
+        (["trainer.use_v1=False"], "set trainer.use_v1=True"),
+        (["trainer.v1.trainer_mode=separate_async"], "set trainer.v1.trainer_mode=colocate_async"),
+        (["algorithm.adv_estimator=gae"], "needs a critic's values"),
+        (["algorithm.adv_estimator=vip_rlo"], "did you mean 'vip_rloo'"),
+        (["data.train_batch_size=0"], "data.train_batch_size must be"),
+    ],
+)
+@pytest.mark.parametrize("place", [{}, {"cluster": "http://head:8265"}], ids=["here", "cluster"])
+def test_what_a_session_would_refuse_is_refused_before_a_job_is_started(
+    composed_here, tmp_path, demo_dir, overrides, message, place
+):
+    run = make(root=str(tmp_path / "runs"), overrides=[demo_dir, *overrides], **place)
+    with pytest.raises(VerlVipError, match=re.escape(message)) as refused:
+        run.check()
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "runs").exists()
+
+
+@settings(max_examples=15)
+@given(
+    lower=st.integers(1, 12),
+    upper=st.integers(1, 40),
+    budget=st.none() | st.integers(1, 4).map(lambda steps: 256 * steps) | st.integers(1, 1200),
+)
+def test_a_budget_is_refused_exactly_if_it_is_impossible(lower, upper, budget):
+    overrides = [f"vip.lower={lower}", f"vip.upper={upper}", *([] if budget is None else [f"vip.budget={budget}"])]
+    total = 256 if budget is None else budget  # the demo's 32 prompts with 8 rollouts each, in one optimiser step
+    possible = lower <= upper and total % 256 == 0 and 32 * lower <= total <= 32 * upper
+    with contextlib.nullcontext() if possible else pytest.raises(VerlVipError, match=r"vip\.(lower|budget)"):
+        check_recipe("demo", overrides)
+
+
+def test_verls_own_names_are_left_to_the_job(composed_here, tmp_path, demo_dir):
+    """Modules that the job loads may register more of them."""
+    overrides = [demo_dir, "vip.strategy=uniform", "algorithm.adv_estimator=registered_by_the_job"]
+    assert make(root=str(tmp_path), overrides=overrides).check() == ""
+
+
+@pytest.mark.parametrize("address", ["foo", "head:8265", "ftp://head", "http://", "http://[", "http://head:0", ""])
+@pytest.mark.parametrize("kind", [TrainingRun, EvaluationRun])
+def test_what_can_be_no_address_of_a_cluster_is_refused(kind, address):
+    given = {"recipe": "demo", "name": "a", "root": "/runs", "benchmarks": ["offline"], "cluster": address}
+    with pytest.raises(ConfigError, match="a cluster is named by its dashboard's address"):
+        from_parameters(kind, given)
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_a_missing_data_file_leads_to_where_it_comes_from(composed_here, tmp_path, recipe):
+    missing = ["data.train_files=/no/such.parquet"]
+    with pytest.raises(ConfigError, match=r"data\.train_files names /no/such\.parquet") as refused:
+        make(root=str(tmp_path), recipe=recipe, overrides=missing).check()
+    if recipe == "demo":
+        assert "make demo" in str(refused.value)
+        return
+    place = re.search(r"the comment in (.*\.yaml) says how", str(refused.value))
+    text = Path(place[1]).read_text()
+    comment = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
+    assert "BytedTsinghua-SIA/DAPO-Math-17k" in comment
+    assert "BytedTsinghua-SIA/AIME-2024" in comment
+
+
 def test_what_the_job_is_given_is_what_is_checked(tmp_path, demo_dir):
-    overrides = [demo_dir, "data.seed=${oc.env:MY_SEED}"]
-    run = make(root=str(tmp_path), overrides=overrides, environment={"MY_SEED": "5"})
+    overrides = [demo_dir, "trainer.experiment_name=${oc.env:MY_NAME}"]
+    run = make(root=str(tmp_path), overrides=overrides, environment={"MY_NAME": "5"})
     assert run.check() == ""
     unset = make(root=str(tmp_path), overrides=overrides)
-    with pytest.raises(ConfigError, match="MY_SEED"):
+    with pytest.raises(ConfigError, match="MY_NAME"):
         unset.check()
     # A cluster has variables of its own.
-    assert "MY_SEED" in make(root=str(tmp_path), overrides=unset.overrides, cluster="http://head:8265").check()
+    assert "MY_NAME" in make(root=str(tmp_path), overrides=unset.overrides, cluster="http://head:8265").check()
 
 
 def test_without_an_interpreter_that_has_verl_it_says_so(tmp_path):
@@ -207,7 +281,7 @@ def test_for_a_cluster_the_verl_that_is_here_stands_in(tmp_path):
 
 def test_verl_is_not_imported_to_check():
     code = (
-        "import sys; from verl_vip.recipes.composition import compose_recipe; compose_recipe('demo', []);"
+        "import sys; from verl_vip.workers.settings.preflight import check_recipe; check_recipe('demo', []);"
         "print([name for name in ('verl', 'ray', 'vllm') if name in sys.modules]);"
         "import time; print(time.process_time())"
     )

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from verl_vip.errors import ConfigError, InvalidInputError
-from verl_vip.evaluation.models import ModelSource, find_checkpoints, find_models
+from verl_vip.evaluation.models import ModelSource, find_checkpoints, find_models, require_models
 
 
 def make_hf(folder):
@@ -261,3 +261,23 @@ def test_models_of_the_hub_come_from_its_cache_and_a_missing_one_is_named(tmp_pa
     found, refused = done.stdout.splitlines()
     assert found == f"tiny someone/tiny@{commit}"
     assert refused.startswith("someone/absent is not a folder here, and it could not be downloaded from the Hub")
+
+
+@pytest.mark.parametrize("word", ["nomodel", "{}/empty", "../up=OWNER/NAME", "{}/nowhere", "a/b/c", "OWNER/NAME@"])
+def test_what_names_no_model_is_refused_without_the_hub(tmp_path, monkeypatch, word):
+    monkeypatch.setattr("verl_vip.evaluation.models._from_hub", lambda *_: pytest.fail("asked the Hub"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises((ConfigError, InvalidInputError), match=r"there is no model|holds neither|cannot name a model"):
+        require_models(["OWNER/NAME", word.format(tmp_path)])
+
+
+def test_two_folders_of_one_name_are_refused_without_the_hub(tmp_path):
+    for parent in ("a", "b"):
+        folder = tmp_path / parent / "model"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_text("")
+    words = [str(tmp_path / parent / "model") for parent in ("a", "b")]
+    require_models([words[0], "OWNER/NAME"])
+    with pytest.raises(ConfigError, match="would both be called 'model'"):
+        require_models(words)

@@ -1,10 +1,11 @@
 import contextlib
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
-from verl_vip.errors import StateError
-from verl_vip.reporting.page import Picture, gallery, write_page
+from verl_vip.errors import ConfigError, StateError, VerlVipError
+from verl_vip.reporting.page import Picture, gallery, require_page, write_page
 from verl_vip.reporting.style import draw
 from verl_vip.text import file_stem
 
@@ -46,6 +47,39 @@ def test_a_full_disk_is_named_and_costs_no_earlier_page(picture, small_disk):
     assert {path for path in small_disk.rglob("*") if path.is_file()} == {*before, small_disk / "ballast"}
     (small_disk / "ballast").unlink()
     assert "second" in write_page(output, "second", "", gallery([picture]), [picture]).read_text()
+
+
+@pytest.mark.parametrize("output", [".", "/", "", "..", "{}", "{}/", "{}/x/.."])
+def test_a_folder_is_no_page(tmp_path, monkeypatch, output):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").mkdir()
+    output = Path(output.format(tmp_path))
+    for refuse in (require_page, lambda place: write_page(place, "", "", "", [])):
+        with pytest.raises(ConfigError, match=f"^{output} is a folder; give a file for the page"):
+            refuse(output)
+    assert list(tmp_path.iterdir()) == [tmp_path / "x"]
+
+
+def test_a_device_is_not_replaced_by_a_page():
+    with pytest.raises(ConfigError, match="/dev/null is not a regular file; give a file"):
+        write_page(Path("/dev/null"), "", "", "", [])
+
+
+@pytest.mark.parametrize("name", ["file/page.html", "file/new/page.html", f"{'x' * 300}.html", f"{'x' * 300}/p.html"])
+def test_a_place_that_can_hold_no_page_is_named_as_it_was_given(tmp_path, name):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(VerlVipError) as refused:
+        write_page(tmp_path / name, "", "", "", [])
+    assert str(refused.value).startswith(f"{tmp_path / name} cannot be used: ")
+    assert "space" not in str(refused.value)
+    assert "another place" in str(refused.value)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_file_where_the_pictures_go_is_named(picture, tmp_path):
+    (tmp_path / "page_pictures").touch()
+    with pytest.raises(StateError, match=r"page_pictures cannot be used: .*\. Choose another place"):
+        write_page(tmp_path / "page.html", "", "", "", [picture])
 
 
 def test_a_page_holds_any_text_and_its_pictures_any_name(tmp_path):

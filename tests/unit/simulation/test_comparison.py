@@ -29,3 +29,15 @@ def test_impossible_comparisons_are_refused(small):
         compare([Arm("vip", "ridge")], small, 0)
     with pytest.raises(InvalidInputError, match="different names"):
         compare([Arm("vip", "ridge"), Arm("vip", "beta_table")], small, 1)
+
+
+def test_progress_is_logged_at_the_start_and_after_each_seed(small, caplog):
+    caplog.set_level("INFO", "verl_vip")
+    compare(named_arms(["uniform", "oracle"], "beta_table"), small, 2)
+    assert caplog.messages == [
+        "simulating uniform, oracle, with 2 seeds each",
+        "simulated uniform, seed 1 of 2",
+        "simulated uniform, seed 2 of 2",
+        "simulated oracle, seed 1 of 2",
+        "simulated oracle, seed 2 of 2",
+    ]
