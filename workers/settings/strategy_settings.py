@@ -64,29 +64,20 @@ def _served(settings: RunSettings, strategy: Strategy) -> int | None:
     return served
 
 
-def pool_overrides(budget: Budget, strategy: Strategy) -> dict[str, int]:
-    """Return overrides that give a strategy a pool of its `pool_ratio`, for a step of about the same rollouts.
+def _pool_advice(budget: Budget, strategy: Strategy) -> str:
+    """Return what to set for a pool of a strategy's `pool_ratio`, with about the same rollouts in a step.
 
     verl's batch is the pool. An optimiser step in verl has `ppo_mini_batch_size * rollout.n` rollouts, which is the
     budget here: one step per batch, as the variance analysis assumes. Both numbers of prompts are multiples of the
-    prompts served, so that devices that divide one of them divide the other.
-
-    Args:
-        budget: The rollouts of a step, and their bounds.
-        strategy: A strategy that chooses from a pool.
+    prompts served, so that a number of devices that divides these divides all.
     """
     served, size = affordable_groups(budget, strategy.group_size, budget.total)
-    return {
-        "data.train_batch_size": served * math.ceil(strategy.pool_ratio),
-        "vip.budget": served * size,
-        "actor_rollout_ref.actor.ppo_mini_batch_size": served,
-        "actor_rollout_ref.rollout.n": size,
-    }
-
-
-def _pool_advice(budget: Budget, strategy: Strategy) -> str:
-    *most, last = (f"{key}={value}" for key, value in pool_overrides(budget, strategy).items())
-    return f"set {', '.join(most)} and {last} for a pool of {math.ceil(strategy.pool_ratio)} times what is served"
+    ratio = math.ceil(strategy.pool_ratio)
+    return (
+        f"set data.train_batch_size={ratio * served}, vip.budget={served * size}, "
+        f"actor_rollout_ref.actor.ppo_mini_batch_size={served} and actor_rollout_ref.rollout.n={size} for a pool of "
+        f"{ratio} times what is served"
+    )
 
 
 def pool_warnings(settings: RunSettings, strategy: Strategy) -> list[str]:

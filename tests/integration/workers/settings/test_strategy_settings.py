@@ -7,7 +7,9 @@ import re
 import pytest
 import torch
 from fixtures.sessions import ahead, demo_config, started
-from hypothesis import given, settings as options, strategies as st
+from hypothesis import given
+from hypothesis import settings as options
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import validate_config
