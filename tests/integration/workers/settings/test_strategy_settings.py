@@ -53,7 +53,7 @@ def first_counts(settings, strategy):
     return next(strategy.rounds(prompts, prediction, settings.budget))
 
 
-@options(max_examples=40, deadline=None)
+@options(max_examples=25, deadline=None)
 @given(
     st.sampled_from(CHOOSING), st.integers(1, 24), st.sampled_from([1, 2, 3, 5, 8]), st.integers(1, 4), st.booleans()
 )
