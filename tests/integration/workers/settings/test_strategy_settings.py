@@ -78,7 +78,8 @@ def test_who_follows_the_advice_on_pools_gets_a_run_that_chooses(name, batch, n,
     except ConfigError as error:
         found = [str(error)]
     if not found:
-        assert batch >= 1.5 * int((first_counts(settings, strategy) > 0).sum())
+        # The first round of Pilot-Commit is of pilots, before any prompt is chosen.
+        assert name == "pilot_commit" or batch >= 1.5 * int((first_counts(settings, strategy) > 0).sum())
         return
     advised = dict(re.findall(r"([\w.]+)=(\d+)", found[0].partition("; set ")[2]))
     assert len(advised) == 4
