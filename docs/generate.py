@@ -45,6 +45,10 @@ from verl_vip.strategies.registry import FIXED, STRATEGIES
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "benchmarks" / "results"
+#: What a training run refuses.
+_ONLY_SIMULATED = {
+    "oracle": " It needs the true success probabilities: only `verl-vip simulate` takes it, and training refuses it."
+}
 _NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
 
 
@@ -53,7 +57,11 @@ def settings_page() -> str:
     texts = _attribute_texts(verl_vip.config, "VipConfig")
     parts = [
         "# Settings\n\nEach is a key of the `vip` group: `vip.upper=64` on the command line overrides it. "
-        "Unknown keys and wrong values are refused before anything is started.\n"
+        "Unknown keys and wrong values are refused before anything is started.\n\n"
+        "The keys below are all in the presets and take no `+`. Hydra wants a `+` before a new entry of a mapping: "
+        "`'+vip.reward_range_by_source={openai/gsm8k:[0,1]}'`, or `+vip.strategy_settings.exponent=2` unless the "
+        "preset sets it (`++` does for both cases). If Hydra answers a typo such as `vip.uper=64` with the advice to "
+        "use `+vip.uper=64`, correct the name instead.\n"
     ]
     for entry in fields(VipConfig):
         value = getattr(VipConfig(), entry.name)
@@ -177,7 +185,7 @@ def _summary(kind: str, name: str, registry: Mapping[str, str]) -> str:
     if kind == "strategy" and (fixed := FIXED.get(name)):
         (other,) = (one for one, place in registry.items() if place == registry[name] and one not in FIXED)
         settings = " and ".join(f"`{key}={value!r}`" for key, value in fixed.items())
-        return f"The same as [`{other}`](#{other}), always with {settings}."
+        return f"The same as [`{other}`](#{other}), always with {settings}.{_ONLY_SIMULATED.get(name, '')}"
     return _first_line(locate(kind, name, registry))
 
 

@@ -57,6 +57,8 @@ def compose_recipe(recipe: str, overrides: Sequence[str], elsewhere: bool = Fals
         if elsewhere and (search_paths or isinstance(error, InterpolationResolutionError)):
             raise UncheckedError(_sentence(error)) from error
         raise ConfigError(f"recipe {recipe} does not take the overrides: {_sentence(error)}") from error
+    if isinstance(plain.get("vip"), str):
+        VipConfig.from_mapping(plain["vip"])  # refuses it, and says what is missing
     for group in _GROUPS:
         if not isinstance(plain.get(group), dict):
             raise ConfigError(f"{group} is a group of settings, and the overrides make it {plain.get(group)!r}.")

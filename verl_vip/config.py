@@ -68,7 +68,9 @@ class VipConfig:
     budget: Annotated[int, Range(least=1, most=10**12)] | None = None
     """Rollouts of one step; null for `data.train_batch_size * rollout.n`. Strategies that choose from a pool of
     prompts need it: `data.train_batch_size` is then the size of the pool, and the budget covers only a part of it. It
-    must be a multiple of `actor.ppo_mini_batch_size * rollout.n`, the rollouts of one optimiser step in verl."""
+    must be a multiple of `actor.ppo_mini_batch_size * rollout.n`, the rollouts of one optimiser step in verl. With one
+    rollout of each prompt, set both `vip.budget` and `actor.ppo_mini_batch_size` to the number of prompts to serve,
+    `rollout.n` to 1, and `data.train_batch_size` to several times as many."""
     predictor: str = "drifting_gp"
     """The predictor of success probabilities: the name of a predictor ("gaussian_process" is the paper's), of an entry
     point of the group `verl_vip.predictors`, or `package.module:Class`."""
@@ -129,6 +131,11 @@ class VipConfig:
         if len(set(self.covariates)) < len(self.covariates):
             twice = next(name for name in self.covariates if self.covariates.count(name) > 1)
             raise ConfigError(f"vip.covariates names {twice} twice; name it once.")
+        if self.strategy == "oracle":
+            raise ConfigError(
+                "vip.strategy=oracle needs the true success probabilities, which are known only in a simulation; "
+                "set vip.strategy=vip."
+            )
         if self.predictor == "oracle":
             raise ConfigError(
                 "vip.predictor=oracle needs the true success probabilities, which are known only in a simulation; "
@@ -185,15 +192,22 @@ class VipConfig:
         return Path(os.path.expanduser(self.cache_dir))  # unlike pathlib, it accepts unknown users' homes
 
     @classmethod
-    def from_mapping(cls, settings: Mapping[str, Any]) -> "VipConfig":
+    def from_mapping(cls, settings: Mapping[str, Any] | str) -> "VipConfig":
         """Check a plain mapping and build the config.
 
         Args:
-            settings: The `vip` group, already resolved to plain Python values.
+            settings: The `vip` group, already resolved to plain Python values. Hydra passes on the name of a preset
+                that it did not find.
 
         Raises:
-            ConfigError: If a key is unknown (the message gives the nearest valid name), or a value has the wrong type.
+            ConfigError: If a key is unknown (the message gives the nearest valid name), a value has the wrong type, or
+                the group is the name of a preset.
         """
+        if isinstance(settings, str):
+            raise ConfigError(
+                f"vip={shortened(settings)} was not found among the presets, so `vip` is text and not a group of "
+                "settings; add 'hydra.searchpath=[pkg://verl_vip.recipes]' to the command."
+            )
         known = [entry.name for entry in fields(cls)]
         values = check("vip", settings, Mapping[str, Any])
         for key in values:

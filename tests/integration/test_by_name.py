@@ -143,7 +143,10 @@ def train(session, step, counts, earned):
         ("string:digits", "is not a class that can be built"),
         ("os:_exit", "needs the setting 'status'"),
         ("collections:OrderedDict", "is not a class that can be built"),
-        ("fractions:Fraction", "lacks pool_ratio, decides_beforehand, weighs, rounds, state_dict, load_state_dict"),
+        (
+            "fractions:Fraction",
+            "lacks pool_ratio, group_size, decides_beforehand, weighs, rounds, state_dict, load_state_dict",
+        ),
         ("vip:", "there is no strategy 'vip:'; did you mean 'vip'"),
         (":Vip", "there is no strategy"),
         ("..json:Decoder", "there is no strategy"),

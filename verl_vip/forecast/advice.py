@@ -99,11 +99,11 @@ def _by_label(forecast: Forecast, labels: LabelEffect, usual: Gain) -> Advice | 
     """Return what labels do nearly as well as prediction; None if they do not."""
     enough = max(_NEARLY * usual.top_signal.value, _FILTERED_SIGNAL)
     if labels.even_signal >= enough:
-        strategy, groups = ("balanced_clusters", "clusters") if forecast.clustered else ("balanced", "labels")
+        clusters = " vip.strategy=balanced_clusters" if forecast.clustered else ""
+        groups = "clusters" if forecast.clustered else "labels"
         return Advice(
             Verdict.BALANCE,
-            f"+vip=balanced vip.strategy={strategy} '~vip.strategy_settings', which needs no prediction: a draw even "
-            f"over the {groups} does nearly as well.",
+            f"+vip=balanced{clusters}, which needs no prediction: a draw even over the {groups} does nearly as well.",
         )
     if labels.top_signal >= enough and not forecast.clustered:
         worst = min(labels.rows, key=lambda row: row.signal)

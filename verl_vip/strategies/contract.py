@@ -73,6 +73,8 @@ class Strategy(Protocol):
     Attributes:
         pool_ratio: Candidate prompts a step should offer, for each prompt of the nominal batch. It is 1 for strategies
             that take the batch as it is; above 1, some candidates get no rollout.
+        group_size: Rollouts that each chosen candidate costs, if `pool_ratio` is above 1. With the bounds of the
+            budget it tells how many candidates a step can serve.
         decides_beforehand: Whether the decision consists of the counts alone: one round that samples every prompt and
             spends the budget exactly. The strategy then learns nothing from the rewards, and every rollout is used.
         weighs: The fields that its selections may set beside `keep`, so that an update that cannot apply them is
@@ -82,6 +84,11 @@ class Strategy(Protocol):
     @property
     def pool_ratio(self) -> float:
         """Candidate prompts for each prompt of the nominal batch."""
+        ...
+
+    @property
+    def group_size(self) -> int:
+        """Rollouts of a candidate that is chosen from a pool."""
         ...
 
     @property
@@ -119,6 +126,7 @@ class Stateless:
     """Base class of strategies that remember nothing and take the batch as it is."""
 
     pool_ratio: float = 1.0
+    group_size: int = 1
     decides_beforehand: bool = False
     weighs: frozenset[Weighing] = frozenset()
 

@@ -40,7 +40,7 @@ STRATEGIES: Mapping[str, str] = {
 FIXED: Mapping[str, Mapping[str, Any]] = {
     "balanced": {"exponent": 0.0, "even_share": 0.0, "balance": "labels"},
     "balanced_clusters": {"exponent": 0.0, "even_share": 0.0, "balance": "clusters"},
-    # VIP with the true probabilities, which predictor "oracle" gives without uncertainty.
+    # VIP with the true probabilities, which predictor "oracle" gives without uncertainty. Only simulations know them.
     "oracle": {"uncertainty": "plug_in"},
     "vip_paper": {"rounding": "paper", "uncertainty": "plug_in"},
 }

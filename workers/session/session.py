@@ -24,7 +24,7 @@ from verl_vip.workers.session.training_step import TrainingStep
 from verl_vip.workers.session.update_terms import UpdateTerms
 from verl_vip.workers.session.validation import ValidationTally
 from verl_vip.workers.settings.run_settings import RunSettings, usable_folder
-from verl_vip.workers.settings.strategy_settings import require_usable_strategy, strategy_notes
+from verl_vip.workers.settings.strategy_settings import pool_warnings, require_usable_strategy, strategy_notes
 
 logger = logging.getLogger("verl_vip")
 
@@ -145,6 +145,8 @@ class Session:
         self._last_step = last_step
         for note in (*settings.notes, *strategy_notes(settings.vip, self.state.strategy)):
             logger.info("%s", note)
+        for warning in pool_warnings(settings, self.state.strategy):
+            logger.warning("%s", warning)
         if sampler is not None:
             self.sample_further = sampler
         if settings.resume_step is None:

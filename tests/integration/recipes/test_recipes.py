@@ -10,6 +10,7 @@ import verl_vip.recipes
 from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError, InfeasibleBudgetError
 from verl_vip.strategies.contract import Budget
+from verl_vip.strategies.registry import build_strategy
 from verl_vip.workers.session.session import Session
 from verl_vip.workers.settings.run_settings import RunSettings
 
@@ -74,14 +75,31 @@ def test_prompts_are_drawn_from_a_pool_one_rollout_each_by_one_group():
     assert {name for name, value in VipConfig().to_mapping().items() if config.vip[name] != value} == changed
 
 
-def test_a_pool_is_balanced_by_one_group_and_the_prediction_goes_by_two_overrides():
+def test_a_pool_is_balanced_without_prediction_by_one_group_and_with_it_by_another_and_an_override():
     pool = ["data.train_batch_size=96", "actor_rollout_ref.actor.ppo_mini_batch_size=16", "vip.budget=16"]
-    overrides = ["+vip=balanced", "actor_rollout_ref.rollout.n=1", "vip.balance_by=extra_info.level", *pool]
-    vip = RunSettings.from_verl(added_to_verl(*overrides)).vip
-    assert vip.strategy_settings == {"exponent": 2.0, "even_share": 0.25, "balance": "labels"}
-    assert vip.label_field == "extra_info.level"
-    unaided = added_to_verl(*overrides, "vip.strategy=balanced", "~vip.strategy_settings")
-    assert RunSettings.from_verl(unaided).vip.strategy_settings == {}
+    pool += ["actor_rollout_ref.rollout.n=1", "vip.balance_by=extra_info.level"]
+    config = added_to_verl("+vip=balanced", *pool)
+    even = RunSettings.from_verl(config).vip
+    assert (even.strategy, even.strategy_settings, even.predictor) == ("balanced", {}, "beta_table")
+    assert even.label_field == "extra_info.level"
+    assert config.algorithm.adv_estimator == "vip_reinforce"
+    predicted = added_to_verl("+vip=prioritized", "vip.strategy_settings.balance=labels", *pool)
+    vip = RunSettings.from_verl(predicted).vip
+    assert vip.strategy_settings == {"exponent": 2.0, "even_share": 0.25, "pool_ratio": 6.0, "balance": "labels"}
+    assert (vip.label_field, vip.predictor) == ("extra_info.level", "drifting_gp")
+    clustered = RunSettings.from_verl(added_to_verl("+vip=balanced", "vip.strategy=balanced_clusters", *pool)).vip
+    assert build_strategy(clustered.strategy, "rloo", **clustered.strategy_settings).pool_ratio > 1
+
+
+def test_a_preset_that_hydra_did_not_find_is_refused_with_the_search_path():
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose("ppo_trainer", overrides=["+vip=rloo"])
+    assert config.vip == "rloo"
+    with pytest.raises(ConfigError, match=r"vip='rloo' was not found among the presets.*hydra\.searchpath"):
+        RunSettings.from_verl(config)
+
+
+def test_labels_are_not_needed_without_a_balanced_draw():
     assert RunSettings.from_verl(added_to_verl("+vip=rloo", "actor_rollout_ref.rollout.n=8")).vip.label_field is None
 
 
@@ -174,6 +192,7 @@ def test_uniform_is_one_override_away():
         (["algorithm.adv_estimator=gae"], ConfigError, "set critic.enable=True"),
         (["algorithm.adv_estimator=null"], ConfigError, "algorithm.adv_estimator must be text; got None"),
         (["vip.predictor=oracle"], ConfigError, "set vip.predictor=drifting_gp"),
+        (["vip.strategy=oracle"], ConfigError, "set vip.strategy=vip"),
         (["vip.poll_seconds=nan"], ConfigError, "vip.poll_seconds must be a finite number"),
         (["data.train_batch_size=null"], ConfigError, "data.train_batch_size must be a whole number from 1"),
         (["trainer.save_freq=often"], ConfigError, "trainer.save_freq must be a whole number; got 'often'"),

@@ -36,14 +36,14 @@ class Cero(Stateless):
 
     @checked_settings
     def __init__(self, group_size: Count = 8, steps: Count = 500, saturation: Count = 64) -> None:
-        self._group_size, self._saturation = group_size, saturation
+        self.group_size, self._saturation = group_size, saturation
         self._step_size = 1 / math.sqrt(steps)
         self._price = 0.0
         self._spent: dict[str, int] = {}
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
         """Yield one round: a group for each prompt that is worth the price."""
-        groups, size = affordable_groups(budget, self._group_size, len(prompts))
+        groups, size = affordable_groups(budget, self.group_size, len(prompts))
         spent = torch.tensor([self._spent.get(name, 0) for name in prompts.ids], dtype=torch.float64)
         rate = 4 * prediction.reward_variance.to(torch.float64) / self._saturation
         worth = torch.exp(-rate * spent) * torch.expm1(-rate * size) / math.expm1(-size / self._saturation)

@@ -40,7 +40,7 @@ class Greso(Stateless):
     def __init__(
         self, group_size: Count = 8, easy_share: Share = 0.25 / 3, hard_share: Share = 0.5 / 3, seed: int = 0
     ) -> None:
-        self._group_size = group_size
+        self.group_size = group_size
         self._shares = {"easy": easy_share, "hard": hard_share}
         self._visit = {"easy": 0.5, "hard": 0.5}
         self._runs: dict[str, int] = {}  # positive: all-correct groups in a row; negative: all-wrong
@@ -48,7 +48,7 @@ class Greso(Stateless):
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:  # noqa: ARG002
         """Yield one round for the candidates that are not skipped, then drop groups."""
-        groups, size = affordable_groups(budget, self._group_size, len(prompts))
+        groups, size = affordable_groups(budget, self.group_size, len(prompts))
         draws = torch.rand(len(prompts), generator=self._generator, dtype=torch.float64).tolist()
         visited = [row for row, name in enumerate(prompts.ids) if draws[row] < self._visit_probability(name)]
         visited = visited[:groups]

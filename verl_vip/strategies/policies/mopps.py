@@ -30,12 +30,12 @@ class Mopps(Stateless):
 
     @checked_settings
     def __init__(self, group_size: Count = 8, target: Share = 0.5, seed: int = 0) -> None:
-        self._group_size, self._target = group_size, target
+        self.group_size, self._target = group_size, target
         self._generator = seeded_generator(seed)
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
         """Yield the counts of the chosen candidates in one round."""
-        groups, _ = affordable_groups(budget, self._group_size, len(prompts))
+        groups, _ = affordable_groups(budget, self.group_size, len(prompts))
         distance = (draw_success(prediction, self._generator) - self._target).abs()
         chosen = torch.argsort(distance, stable=True)[:groups].tolist()
         total = min(budget.total, groups * budget.upper)

@@ -52,6 +52,7 @@ class PilotCommit(Stateless):
                 f"settings must satisfy lowest <= highest <= exclude_from; got {lowest}, {highest} and {exclude_from}."
             )
         self._pilot, self._commit = pilot, commit
+        self.group_size = pilot + commit
         self._lowest, self._highest, self._exclude_from = lowest, highest, exclude_from
         self._excluded: set[str] = set()
 

@@ -69,13 +69,13 @@ class Prioritized:
     ) -> None:
         self.pool_ratio = pool_ratio
         self.weighs: frozenset[Weighing] = frozenset({"prompt_weight"} if correction > 0 else ())
-        self._exponent, self._correction, self._group_size = exponent, correction, group_size
+        self._exponent, self._correction, self.group_size = exponent, correction, group_size
         self._even_share, self._balance, self._clusters = even_share, balance, clusters
         self._generator = seeded_generator(seed)
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
         """Yield the counts in one round; a remainder smaller than a group is not spent."""
-        groups, size = affordable_groups(budget, self._group_size, len(prompts))
+        groups, size = affordable_groups(budget, self.group_size, len(prompts))
         variance = prediction.rescale(prediction.reward_variance.to(torch.float64).clamp_min(1e-6))
         priority = priorities(variance, self._exponent, self._even_share)
         membership = self._membership(prompts)

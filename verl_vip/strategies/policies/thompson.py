@@ -44,12 +44,12 @@ class Thompson(Stateless):
         self, pool_ratio: Annotated[float, Range(least=1, most=1e6)] = 12.0, group_size: Count = 1, seed: int = 0
     ) -> None:
         self.pool_ratio = pool_ratio
-        self._group_size = group_size
+        self.group_size = group_size
         self._generator = seeded_generator(seed)
 
     def rounds(self, prompts: Prompts, prediction: Prediction, budget: Budget) -> Rounds:
         """Yield the counts in one round; a remainder smaller than a group is not spent."""
-        groups, size = affordable_groups(budget, self._group_size, len(prompts))
+        groups, size = affordable_groups(budget, self.group_size, len(prompts))
         variance = self._drawn_variance(prediction)
         if prediction.variance_ratio is not None:
             variance = variance * prediction.variance_ratio

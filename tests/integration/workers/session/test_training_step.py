@@ -235,7 +235,8 @@ def test_a_pool_is_chosen_from_within_the_budget(settings):
 
 def test_rounds_follow_the_rewards_and_only_what_is_kept_is_trained_on(settings):
     pilots = {"pilot": 2, "commit": 6, "lowest": 0.1}
-    session = started(settings, strategy="pilot_commit", strategy_settings=pilots, budget=32)
+    settings = dataclasses.replace(settings, budget=dataclasses.replace(settings.budget, total=24))
+    session = started(settings, strategy="pilot_commit", strategy_settings=pilots, budget=24)
     pilot = plan(session)
     assert pilot == [2, 2, 2, 2]
     taken = session.training_step(1)
@@ -309,8 +310,8 @@ def test_a_step_takes_its_calls_in_order_and_refuses_any_other_by_name(two_round
 def two_rounds(tmp_path_factory):
     settings = demo_settings(tmp_path_factory.mktemp("two_rounds"))
     pilots = {"pilot": 2, "commit": 6, "lowest": 0.1}
-    vip = dataclasses.replace(settings.vip, strategy="pilot_commit", strategy_settings=pilots, budget=32)
-    return dataclasses.replace(settings, vip=vip)
+    vip = dataclasses.replace(settings.vip, strategy="pilot_commit", strategy_settings=pilots, budget=24)
+    return dataclasses.replace(settings, vip=vip, budget=dataclasses.replace(settings.budget, total=24))
 
 
 def half_solved(counts):
