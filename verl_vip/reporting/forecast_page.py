@@ -65,7 +65,7 @@ def _body(forecast: Forecast, pictures: Sequence[Picture]) -> str:
     return "".join(
         [
             cards(_headlines(forecast)),
-            section("In ten lines", sentences(lines)),
+            section("In short", sentences(lines)),
             section("How to read it", gallery(pictures), note=_READING),
             section("Gains", _gains_table(forecast)),
             section("Clusters of the texts" if forecast.clustered else "Labels", _labels_table(forecast)),
@@ -79,7 +79,7 @@ def _headlines(forecast: Forecast) -> list[str]:
     known, usual = forecast.gain(None), forecast.gain(2)
     teaches = forecast.teaches
     found = [
-        card("Verdict", advice.verdict.value, advice.text, _TONES.get(advice.verdict, "")),
+        card("Verdict", advice.verdict.value, advice.text, _TONES.get(advice.verdict, ""), wide=True),
         card(
             "Prompts that can teach",
             percent(teaches.value, 0),
@@ -140,7 +140,13 @@ def _pictures(forecast: Forecast, prefix: str) -> list[Picture]:
 def _gains_table(forecast: Forecast) -> str:
     if not forecast.gains:
         return ""
-    head = ["known of each prompt", "variance left by counts", "95% interval", "signal of the best quarter", "95% interval"]
+    head = [
+        "known of each prompt",
+        "variance left by counts",
+        "95% interval",
+        "signal of the best quarter",
+        "95% interval",
+    ]
     names = {None: "p itself", 0: "nothing", 1: "one group"}
     rows = []
     for visits in VISITS:

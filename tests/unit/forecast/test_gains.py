@@ -57,7 +57,10 @@ def test_groups_of_the_least_size_cannot_be_moved():
     assert known.variance_left.value == 1
 
 
-POPULATIONS = {"U-shaped": lambda rng, size: rng.beta(0.3, 0.3, size), "single peak": lambda rng, size: rng.beta(3, 3, size)}
+POPULATIONS = {
+    "U-shaped": lambda rng, size: rng.beta(0.3, 0.3, size),
+    "single peak": lambda rng, size: rng.beta(3, 3, size),
+}
 
 
 @pytest.mark.parametrize("rollouts", [2, 8])
