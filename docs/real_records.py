@@ -128,7 +128,7 @@ def forecast_section(result: Any) -> str:
         "`verl-vip forecast` says of the first two visits to each prompt of the run, 16 rollouts, and what the later "
         "visits show. A prompt can teach if its success probability lies between 5 % and 95 %; the share later is "
         "estimated from the 64 rollouts of visits 3 to 10. The other rows predict each visit from the two before it "
-        "alone. Intervals of the forecast's gains are the range that the counts leave possible.\n"
+        "alone. Intervals of the forecast are 95 % profile likelihood intervals.\n"
         + table(["", "forecast", "visits 3 to 10", "all later visits"], rows)
         + f"\nOf the {few['prompts']:,} prompts of the second record, "
         f"{estimated(few['all'], 0)} can teach by all their 128 rollouts, {estimated(few['8'], 0)} by 8 of them, and "

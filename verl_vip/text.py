@@ -8,6 +8,7 @@ surrogates that cannot be written to a file, marks that change the direction of 
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _STEM = 80
 #: Invisible characters that some scripts and emoji need.
@@ -27,6 +28,23 @@ def code(character: str) -> str:
     r"""Return the code that replaces a character that is not shown, such as `\x07` or `\u202e`."""
     number = ord(character)
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 prompt`, `1,200 prompts`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def few(sentences: Sequence[str], most: int = 3, more: str = "") -> str:
+    """Return the first sentences on one line, and how many there are besides.
+
+    Args:
+        sentences: Complete sentences.
+        most: How many to show.
+        more: What to add to the number of the others.
+    """
+    rest = len(sentences) - most
+    return " ".join([*sentences[:most], *([f"And {rest:,} more{more}."] if rest > 0 else [])])
 
 
 def file_stem(name: str) -> str:

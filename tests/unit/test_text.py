@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_vip.text import file_stem, readable
+from verl_vip.text import counted, few, file_stem, readable
 
 #: Any code points, lone surrogates and control characters among them.
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -51,3 +51,10 @@ def test_different_texts_have_different_file_names_that_stay_in_their_folder(tex
 
 def test_plain_names_stay_as_they_are():
     assert file_stem("pass_at_k_aime-2025.v1") == "pass_at_k_aime-2025.v1"
+
+
+def test_numbers_have_their_noun_and_long_lists_their_length():
+    assert [counted(number, "prompt") for number in (0, 1, 1200)] == ["0 prompts", "1 prompt", "1,200 prompts"]
+    assert few([]) == ""
+    assert few(["A."] * 3) == "A. A. A."
+    assert few(["A."] * 1300, 2) == "A. A. And 1,298 more."

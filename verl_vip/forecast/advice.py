@@ -19,6 +19,16 @@ _WORTH_CHOOSING = 1.5
 _FILTERED_SIGNAL = 1.25
 #: Labels say nearly as much as prediction if a choice by label has this much of the signal of a choice by prediction.
 _NEARLY = 0.8
+#: With fewer prompts than this there is no verdict, and this many are usually enough for one.
+_LEAST_PROMPTS, _ENOUGH_PROMPTS = 50, 200
+#: More rollouts of each prompt help more than prompts do, below so many.
+_ENOUGH_ROLLOUTS = 8
+#: No more prompts than this times those of the record are asked for; then the gain is near its limit, and small.
+_MOST_TIMES = 20
+#: The budget of the example, and the candidates for each of its rollouts.
+_BUDGET, _POOL, _SHARP_POOL = 64, 6, 12
+_STEP = f"a budget of {_BUDGET} rollouts in a step"
+_RECIPES = "'hydra.searchpath=[pkg://verl_vip.recipes]'"
 #: Visits below which prediction has not begun to tell.
 _ONE_PASS = 1.5
 
@@ -44,6 +54,25 @@ class Advice:
     text: str
 
 
+@dataclass(frozen=True)
+class _Question:
+    """Whether a gain is worth it: `prompts` more settle it, 0 if it is settled; None if no number would."""
+
+    yes: bool
+    no: bool
+    prompts: int | None
+
+
+def _ask(gain: Estimate, limit: float, prompts: int, *, below: bool) -> _Question:
+    """Return whether a gain lies below, or else above, a limit. An interval is shorter by the root of its prompts."""
+    yes, no = (gain.high <= limit, gain.low > limit) if below else (gain.low >= limit, gain.high < limit)
+    if yes or no:
+        return _Question(yes, no, 0)
+    far = gain.high - gain.value if gain.value <= limit else gain.value - gain.low
+    times = (far / max(abs(gain.value - limit), 1e-9)) ** 2
+    return _Question(False, False, round((times - 1) * prompts) if 1 < times <= _MOST_TIMES else None)
+
+
 def is_filtered(teaches: Estimate, known: Gain) -> bool:
     """Return whether nearly all prompts can teach alike, so that even known probabilities gain next to nothing.
 
@@ -56,8 +85,12 @@ def is_filtered(teaches: Estimate, known: Gain) -> bool:
 
 
 def advise(forecast: Forecast) -> Advice:
-    """Return what to set."""
+    """Return what to set; with too little recorded, what to record."""
     known, usual = forecast.gain(None), forecast.gain(2)
+    if forecast.prompts < _LEAST_PROMPTS:
+        more = _ENOUGH_PROMPTS - forecast.prompts
+        each = "" if forecast.several else ", with two or more rollouts of each"
+        return Advice(Verdict.UNKNOWN, f"Too few prompts: record about {more} more{each}, then ask again.")
     if forecast.has_no_signal:
         return _no_signal(forecast)
     if known is None or usual is None:
@@ -73,10 +106,12 @@ def _where_prompts_differ(forecast: Forecast, known: Gain, usual: Gain) -> Advic
         return Advice(
             Verdict.FILTERED, "Nothing: filtered data. Nearly all prompts can teach alike, so expect no gain."
         )
-    moving = usual.variance_left.value <= _WORTH_MOVING
-    choosing = usual.top_signal.value >= _WORTH_CHOOSING
-    if not (moving or choosing):
+    moving = _ask(usual.variance_left, _WORTH_MOVING, forecast.prompts, below=True)
+    choosing = _ask(usual.top_signal, _WORTH_CHOOSING, forecast.prompts, below=False)
+    if moving.no and choosing.no:
         return Advice(Verdict.LITTLE, "Nothing: prompts differ too little for prediction to gain much.")
+    if not (moving.yes or choosing.yes):
+        return Advice(Verdict.UNKNOWN, _what_to_record(forecast, moving, choosing))
     if forecast.labels is not None and (by_label := _by_label(forecast, forecast.labels, usual)) is not None:
         return by_label
     if forecast.is_training and forecast.visits < _ONE_PASS:
@@ -84,7 +119,21 @@ def _where_prompts_differ(forecast: Forecast, known: Gain, usual: Gain) -> Advic
             Verdict.ONE_PASS,
             "Nothing, unless training comes back to its prompts: prediction says next to nothing of a new prompt.",
         )
-    return Advice(Verdict.WORTH_IT, _presets(forecast, moving, choosing))
+    return Advice(Verdict.WORTH_IT, _presets(forecast, moving.yes, choosing.yes))
+
+
+def _what_to_record(forecast: Forecast, *questions: _Question) -> str:
+    """Return what would settle the open questions."""
+    begin = "The intervals leave open whether it is worth it: record"
+    if forecast.rollouts < _ENOUGH_ROLLOUTS * forecast.prompts:
+        return f"{begin} {_ENOUGH_ROLLOUTS} or more rollouts of each prompt, then ask again."
+    counts = [question.prompts for question in questions if question.prompts]
+    if counts:
+        return f"{begin} about {min(counts):,} more prompts, then ask again."
+    return (
+        "The gain is near the limit of what is worth it, so that more prompts would hardly settle it. Expect little, "
+        "and compare with vip.strategy=uniform."
+    )
 
 
 def _no_signal(forecast: Forecast) -> Advice:
@@ -103,7 +152,8 @@ def _by_label(forecast: Forecast, labels: LabelEffect, usual: Gain) -> Advice | 
         groups = "clusters" if forecast.clustered else "labels"
         return Advice(
             Verdict.BALANCE,
-            f"+vip=balanced{clusters}, which needs no prediction: a draw even over the {groups} does nearly as well.",
+            f"{_RECIPES} +vip=balanced{clusters} {pool_overrides()} for {_STEP}. It needs no prediction: a draw even "
+            f"over the {groups} does nearly as well.",
         )
     if labels.top_signal >= enough and not forecast.clustered:
         worst = min(labels.rows, key=lambda row: row.signal)
@@ -116,13 +166,25 @@ def _by_label(forecast: Forecast, labels: LabelEffect, usual: Gain) -> Advice | 
 
 
 def _presets(forecast: Forecast, moving: bool, choosing: bool) -> str:
-    options = ["+vip=rloo for counts by prediction"] if moving else []
+    options = [f"{_RECIPES} +vip=rloo for counts by prediction"] if moving else []
     if forecast.teaches.value <= _FEW:
         options.append(
-            "+vip=prioritized vip.strategy_settings.exponent=4, with a pool of 12 times vip.budget, to choose the few "
-            "prompts that can teach"
+            f"{_RECIPES} +vip=prioritized vip.strategy_settings.exponent=4 {pool_overrides(_SHARP_POOL)} to choose the "
+            f"few prompts that can teach, for {_STEP}"
         )
     elif choosing:
-        options.append("+vip=prioritized, with a pool of 6 times vip.budget, to choose prompts")
+        options.append(f"{_RECIPES} +vip=prioritized {pool_overrides(_POOL)} to choose prompts, for {_STEP}")
     text = ", or ".join(options)
     return f"{text}. Compare with vip.strategy=uniform; a smaller variance is not yet accuracy."
+
+
+def pool_overrides(times: int = _POOL) -> str:
+    """Return the overrides with which verl's batch is a pool.
+
+    Args:
+        times: Candidates for each rollout.
+    """
+    return (
+        f"data.train_batch_size={times * _BUDGET} vip.budget={_BUDGET} "
+        f"actor_rollout_ref.actor.ppo_mini_batch_size={_BUDGET} actor_rollout_ref.rollout.n=1"
+    )

@@ -21,10 +21,12 @@ from verl_vip.records.outcomes import OutcomeSource, SourceKind
 from verl_vip.statistics.intervals import Estimate
 from verl_vip.statistics.success_distribution import GRID, SuccessDistribution
 
-#: With a smaller share of prompts that can teach, no choice of counts or prompts helps: at most, and as estimated.
-_HARDLY_ANY, _NONE = 0.02, 0.002
+#: With a smaller share of prompts that can teach, no choice of counts or prompts helps: at most; or as estimated, and
+#: at most then.
+_HARDLY_ANY, _NONE, _FEW = 0.02, 0.002, 0.1
 #: Rollouts of a prompt in training if the record is no training run: verl's examples of GRPO have 5 to 16.
 _USUAL_ROLLOUTS = 8
+_MOST_ROLLOUTS = 4096
 #: Numbers of earlier groups of a prompt for which gains are estimated; None stands for a known probability.
 VISITS = (0, 1, 2, 4, 8, None)
 _WINDOWS = 4
@@ -52,7 +54,10 @@ class Forecast:
         hopeless, solved: The shares of prompts below and above the limits of `TEACHES`.
         gains: The gains for `VISITS`; empty if the record cannot tell, having one rollout of most prompts, or if hardly
             any prompt can teach.
+        several: Whether most prompts have two or more rollouts, without which a record cannot show how prompts differ.
         labels: The effect of labels, or of clusters of the texts if there are no labels; None without either.
+        label_names: The different labels.
+        has_texts: Whether the texts of prompts are recorded.
         clustered: Whether `labels` are clusters.
         visits: Mean number of groups of a prompt.
         seen_once: The share of prompts with a single group.
@@ -78,7 +83,10 @@ class Forecast:
     hopeless: float
     solved: float
     gains: tuple[Gain, ...]
+    several: bool
     labels: LabelEffect | None
+    label_names: tuple[str, ...]
+    has_texts: bool
     clustered: bool
     visits: float
     seen_once: float
@@ -101,7 +109,7 @@ class Forecast:
 
 
 def _hardly_any(teaches: Estimate) -> bool:
-    return teaches.high < _HARDLY_ANY or teaches.value < _NONE
+    return teaches.high < _HARDLY_ANY or (teaches.value < _NONE and teaches.high < _FEW)
 
 
 def make_forecast(source: OutcomeSource, rollouts: int | None = None) -> Forecast:
@@ -109,25 +117,30 @@ def make_forecast(source: OutcomeSource, rollouts: int | None = None) -> Forecas
 
     Args:
         source: The record.
-        rollouts: Rollouts of a prompt in training; None for those of the record, if it is one of training, or 8.
+        rollouts: Rollouts of a prompt in training; None for those of the record, if it is one of training and its
+            groups have two or more, or 8.
 
     Raises:
-        InvalidInputError: If `rollouts` is below 2.
+        InvalidInputError: If `rollouts` is below 2 or above 4096.
     """
     if rollouts is not None and rollouts < 2:
         raise InvalidInputError(f"a prompt group needs at least 2 rollouts; got {rollouts}.")
+    if rollouts is not None and rollouts > _MOST_ROLLOUTS:
+        raise InvalidInputError(f"a prompt group has at most {_MOST_ROLLOUTS} rollouts here; got {rollouts}.")
     found = source.outcomes
     latest = recent(found)
     successes, trials = latest.totals()
     steps = int(found.step.min()), int(found.step.max())
     size = float(found.trials.mean())
-    own = max(2, round(size)) if steps[0] < steps[1] else _USUAL_ROLLOUTS
+    is_usual = steps[0] == steps[1] or round(size) < 2  # counts of single rollouts cannot be moved
+    own = _USUAL_ROLLOUTS if is_usual else min(round(size), _MOST_ROLLOUTS)
     group = Group(own if rollouts is None else rollouts)
     pool = estimate_pool(found)
     wrong, right, alike = without_signal(found)
     low, high = TEACHES
     teaches = pool.share(low, high)
-    can_tell = np.median(trials) > 1 and not _hardly_any(teaches)
+    several = bool(np.median(trials) > 1)
+    can_tell = several and not _hardly_any(teaches)
     labels = label_effect(latest.labels, successes, trials)
     clustered = labels is None and bool(latest.texts) and bool(clusters := cluster_texts(latest.texts))
     if clustered:
@@ -151,7 +164,10 @@ def make_forecast(source: OutcomeSource, rollouts: int | None = None) -> Forecas
         hopeless=float(pool.weight[low >= GRID].sum()),
         solved=float(pool.weight[high <= GRID].sum()),
         gains=estimate_gains(pool, group, VISITS) if can_tell else (),
+        several=several,
         labels=labels,
+        label_names=tuple(sorted({label for label in latest.labels if label})),
+        has_texts=any(latest.texts),
         clustered=clustered,
         visits=len(found.prompt) / len(found.keys),
         seen_once=float(np.mean(found.visits == 1)),

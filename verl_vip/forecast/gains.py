@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from verl_vip.allocation import allocate
 from verl_vip.config import VipConfig
 from verl_vip.forecast.pool import TEACHES
 from verl_vip.statistics.intervals import Estimate
-from verl_vip.statistics.success_distribution import SuccessDistribution
+from verl_vip.statistics.success_distribution import GRID, SuccessDistribution
 
 FloatArray = NDArray[np.float64]
 
@@ -26,11 +27,17 @@ SERVED = 0.25
 _PRIOR = 0.5
 #: With less variance of a reward than this on average, there is nothing to gain anywhere.
 _NOTHING = 1e-6
+_SIGNAL: FloatArray = GRID * (1 - GRID)
+#: Linear steps towards an extreme gain, and the earlier groups for which they are made, besides a known p.
+_STEPS, _USUAL_VISITS = 2, 2
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What a state of knowledge is worth. The limits are those of the distributions that the counts leave possible.
+    """What a state of knowledge is worth.
+
+    The limits are the least and the largest value over the distributions that the counts leave possible, which are
+    95 % profile likelihood intervals, as that of the share of prompts that can teach.
 
     Attributes:
         visits: Earlier groups of each prompt; None if its success probability is known.
@@ -61,8 +68,71 @@ def estimate_gains(pool: SuccessDistribution, group: Group, visits: Sequence[int
         visits: Numbers of earlier groups of each prompt; None for known probabilities.
     """
     share = pool.share(*TEACHES)
-    pools = [pool, *(pool.with_share(*TEACHES, limit) for limit in share.limits)]
+    pools = [pool, *(pool.with_share(*TEACHES, limit) for limit in share.limits), *_extremes(pool, group, visits)]
     return tuple(_gain(pools, group, count) for count in visits)
+
+
+def _extremes(pool: SuccessDistribution, group: Group, visits: Sequence[int | None]) -> list[SuccessDistribution]:
+    """Return the distributions that make the gains extreme among those that the counts leave possible.
+
+    Gains are not linear in the distribution, so that each step makes a linear approximation of one extreme.
+    """
+    found = []
+    for known in (count for count in (_USUAL_VISITS, None) if count in visits):
+        cells, expected = _knowledge(known, group)
+        for slope in (_slope_of_variance, _slope_of_signal):
+            for sign in (1.0, -1.0):
+                now = pool
+                for _ in range(_STEPS):
+                    if now.mean_of(_SIGNAL) < _NOTHING:
+                        break
+                    found.append(now := pool.with_largest(sign * slope(now, cells, expected)))
+    return found
+
+
+def _knowledge(visits: int | None, group: Group) -> tuple[FloatArray, FloatArray]:
+    """Return the probability of each number of earlier successes at each p of `GRID`, and p(1-p) as expected from it.
+
+    If p is known, p itself stands in for the number.
+    """
+    if visits is None:
+        return np.eye(len(GRID)), _SIGNAL
+    total = visits * group.rollouts
+    right = np.arange(total + 1)
+    cells: FloatArray = binom.pmf(right[:, None], total, GRID)
+    return cells, _expected(right, total)
+
+
+def _expected(right: NDArray[np.int64], total: int) -> FloatArray:
+    """Return the mean of p(1-p) after so many successes in `total` rollouts."""
+    won, all_ = right + _PRIOR, total + 2 * _PRIOR
+    expected: FloatArray = won * (all_ - won) / (all_ * (all_ + 1))
+    return expected
+
+
+def _slope_of_variance(pool: SuccessDistribution, cells: FloatArray, expected: FloatArray) -> FloatArray:
+    """Return the slope of the log of E[s / e^(1/2)] E[e^(1/2)] / E[s], which counts without bounds leave.
+
+    Here s = p(1-p), and e is the expectation of s.
+    """
+    root = np.sqrt(np.maximum(expected, _NOTHING))
+    over, under = _SIGNAL * (cells.T @ (1 / root)), cells.T @ root
+    slope: FloatArray = over / pool.mean_of(over) + under / pool.mean_of(under) - _SIGNAL / pool.mean_of(_SIGNAL)
+    return slope
+
+
+def _slope_of_signal(pool: SuccessDistribution, cells: FloatArray, expected: FloatArray) -> FloatArray:
+    """Return the slope of the log of the best quarter's mean of s over that of all prompts."""
+    order = np.argsort(-expected, kind="stable")
+    cells = cells[order]
+    mass = cells @ pool.weight
+    chosen = np.clip((SERVED - np.cumsum(mass) + mass) / np.maximum(mass, 1e-12), 0, 1)
+    last = int(np.searchsorted(np.cumsum(mass), SERVED).clip(0, len(mass) - 1))
+    # More prompts in the best cells displace some of the last cell that is chosen.
+    worth = pool.mean_of(_SIGNAL * cells[last]) / max(float(mass[last]), 1e-12)
+    best = chosen @ cells
+    slope: FloatArray = (_SIGNAL - worth) * best / pool.mean_of(_SIGNAL * best) - _SIGNAL / pool.mean_of(_SIGNAL)
+    return slope
 
 
 def _gain(pools: Sequence[SuccessDistribution], group: Group, visits: int | None) -> Gain:
@@ -88,9 +158,7 @@ def _draw(
     size, n = len(probability), group.rollouts
     expected = signal
     if visits is not None:
-        right = generator.binomial(visits * n, probability) + _PRIOR
-        total = visits * n + 2 * _PRIOR
-        expected = right * (total - right) / (total * (total + 1))
+        expected = _expected(generator.binomial(visits * n, probability), visits * n)
     lower, upper = min(group.lower, n), max(group.upper, n)
     counts = allocate(None, n * size, lower=lower, upper=upper, weight=expected).numpy()
     left = float((signal / (counts - 1)).sum() / (signal / (n - 1)).sum())

@@ -12,7 +12,7 @@ FloatArray = NDArray[np.float64]
 
 _RESAMPLES = 400
 #: A label with fewer prompts is counted to the others that are as small.
-_LEAST_PROMPTS = 20
+LEAST_PROMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def label_effect(labels: tuple[str, ...], successes: FloatArray, trials: NDArray
     if not len(names):
         return None
     sizes = np.bincount(member)
-    small = sizes < _LEAST_PROMPTS
+    small = sizes < LEAST_PROMPTS
     if small.any() and not small.all():
         kept = np.flatnonzero(~small)
         place = np.full(len(names), len(kept))

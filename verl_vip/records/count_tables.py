@@ -9,6 +9,7 @@ from typing import Any
 from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.prediction.identity import fields_of, label_of, prompt_id, prompt_text
 from verl_vip.records.outcomes import KeyKind, OutcomeBuilder, OutcomeSource, SourceKind
+from verl_vip.text import counted
 
 #: Columns that are recognised without being named: those of successes, of rollouts, and of rewards.
 _SUCCESSES = ("successes", "num_correct", "correct")
@@ -139,11 +140,23 @@ def _read_rows(
         found.total += total
         found.trials += trials
         found.rewards.update(rewards)
+    _refuse_rates(path, columns, totals)
     for key, one in totals.items():
         varied = len(one.rewards) > 1 if one.rewards else 0 < one.total < one.trials
         builder.add(key, 0, one.total, one.trials, varied, one.label, one.text)
-    left_out = (f"{path} has {empty} prompts without a count; they are left out.",) if empty else ()
+    left_out = (f"{path} has {counted(empty, 'prompt')} without a count; left out.",) if empty else ()
     return builder.source(path, SourceKind.COUNTS, left_out)
+
+
+def _refuse_rates(path: Path, columns: _Columns, totals: Mapping[str, _Total]) -> None:
+    """Refuse fractions where counts are meant: a rate of 0.5 would be read as half a success in all the rollouts."""
+    counts = [one for one in totals.values() if not one.rewards]
+    fractions = any(not one.total.is_integer() for one in counts)
+    if fractions and all(one.total <= 1 for one in counts) and any(one.trials > 1 for one in counts):
+        raise InvalidInputError(
+            f"{path}: all successes in {columns.successes} lie between 0 and 1, and some are fractions; are they "
+            "rates? Multiply them by the number of rollouts, or give a list of each prompt's rewards."
+        )
 
 
 def _counts(row: Mapping[str, Any], columns: _Columns) -> tuple[float, int, list[float]]:
@@ -172,6 +185,8 @@ def _counts(row: Mapping[str, Any], columns: _Columns) -> tuple[float, int, list
 
 
 def _number(name: str, value: Any) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > _LARGEST:
+    if not isinstance(value, int | float) or not math.isfinite(value):
         raise InvalidInputError(f"{name} must hold finite numbers; got {value!r}.")
+    if abs(value) > _LARGEST:
+        raise InvalidInputError(f"{name} must hold numbers up to {_LARGEST:,}; got {value!r}.")
     return float(value)

@@ -5,12 +5,12 @@
 - folders of `trainer.rollout_data_dir` or `trainer.validation_data_dir` of stock verl, or single files of them,
 - run folders or record files of verl-vip,
 - evaluations of `verl-vip evaluate`, and
-- Parquet files with counts.
+- Parquet files with counts, by their own path or in a folder.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from verl_vip.annotations import require_paths
@@ -21,6 +21,7 @@ from verl_vip.records.folders import folders_below
 from verl_vip.records.outcomes import KeyKind, OutcomeBuilder, OutcomeSource, SourceKind
 from verl_vip.records.records import RECORDS_FILE, RunRecords, read_run
 from verl_vip.records.rollout_dumps import dump_steps, read_dumps
+from verl_vip.text import few
 
 __all__ = [
     "CountColumns",
@@ -32,6 +33,10 @@ __all__ = [
     "outcomes_of",
     "read_outcomes",
 ]
+
+
+#: Names of unknown files in one sentence.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -81,13 +86,9 @@ def read_outcomes(paths: Sequence[Path], settings: ReadSettings | None = None) -
 
     Raises:
         ConfigError: If a path is not valid, or a named column does not exist.
-        InvalidInputError: If no path is given, one is given twice, or nothing can be read.
+        InvalidInputError: If no path is given, one is given twice or does not exist, or nothing can be read.
     """
-    if not paths:
-        raise InvalidInputError("no record was given; give a folder of rollout dumps, a run, or a Parquet file.")
-    require_paths(**{f"path {number}": path for number, path in enumerate(paths, start=1)})
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise InvalidInputError("a path was given twice; give each record once.")
+    _require_different(paths)
     settings = settings or ReadSettings()
     sources: list[OutcomeSource] = []
     left_out: list[str] = []
@@ -95,7 +96,8 @@ def read_outcomes(paths: Sequence[Path], settings: ReadSettings | None = None) -
         places = list(_look_below(path, left_out))
         for place in places:
             try:
-                sources.append(_read(place, settings))
+                source = _read(place, settings)
+                sources.append(replace(source, left_out=(*source.left_out, *_without_effect(source, settings))))
             except VerlVipError as error:
                 left_out.append(str(error))
             except OSError as error:
@@ -103,8 +105,19 @@ def read_outcomes(paths: Sequence[Path], settings: ReadSettings | None = None) -
         if not places:
             left_out.append(_nothing_at(path))
     if not sources:
-        raise InvalidInputError(" ".join(left_out))
+        raise InvalidInputError(few(left_out))
     return FoundOutcomes(tuple(sources), tuple(left_out))
+
+
+def _require_different(paths: Sequence[Path]) -> None:
+    if not paths:
+        raise InvalidInputError("no record was given; give a folder of rollout dumps, a run, or a Parquet file.")
+    require_paths(**{f"path {number}": path for number, path in enumerate(paths, start=1)})
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InvalidInputError("a path was given twice; give each record once.")
+    for path in paths:
+        if not path.exists():
+            raise InvalidInputError(f"{path} does not exist.")
 
 
 @dataclass(frozen=True)
@@ -124,8 +137,26 @@ def _look_below(path: Path, left_out: list[str]) -> Iterator[_Place]:
             yield _Place(folder, SourceKind.RUN)
         if names >= EVALUATION_FILES:
             yield _Place(folder, SourceKind.EVALUATION)
-        if steps := dump_steps(names):
-            yield _Place(folder, SourceKind.DUMPS, tuple(steps.values()))
+        steps = tuple(dump_steps(names).values())
+        if steps:
+            yield _Place(folder, SourceKind.DUMPS, steps)
+        for name in sorted(names):
+            if name.endswith(".parquet"):
+                yield _Place(folder / name, SourceKind.COUNTS)
+        if not names >= EVALUATION_FILES:
+            left_out.extend(_unknown(folder, names.difference(steps, {RECORDS_FILE})))
+
+
+def _unknown(folder: Path, names: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence on the files in a folder that are named like records and are none."""
+    unknown = sorted(name for name in names if name.endswith(".jsonl"))
+    if unknown:
+        rest = len(unknown) - _NAMED
+        more = f" and {rest:,} more" if rest > 0 else ""
+        yield (
+            f"{folder} has files that are neither dumps (STEP.jsonl) nor records ({RECORDS_FILE}): "
+            f"{', '.join(unknown[:_NAMED])}{more}."
+        )
 
 
 def _of_file(path: Path) -> Iterator[_Place]:
@@ -138,8 +169,6 @@ def _of_file(path: Path) -> Iterator[_Place]:
 
 
 def _nothing_at(path: Path) -> str:
-    if not path.exists():
-        return f"{path} does not exist."
     return (
         f"{path} holds no outcomes: neither verl's dumps (STEP.jsonl of trainer.rollout_data_dir), nor the records of "
         f"a run ({RECORDS_FILE}), nor a finished evaluation, and it is not a Parquet file with counts."
@@ -157,6 +186,20 @@ def _read(place: _Place, settings: ReadSettings) -> OutcomeSource:
             return outcomes_of(read_run(place.path))
         case SourceKind.EVALUATION:
             return _read_evaluation(place.path)
+
+
+def _without_effect(source: OutcomeSource, settings: ReadSettings) -> Iterator[str]:
+    """Yield a sentence on each setting that does not apply to a record, so that none is ignored silently."""
+    kind, columns, label = source.kind, settings.columns or CountColumns(), settings.label_field
+    finished = kind in (SourceKind.RUN, SourceKind.EVALUATION)
+    if kind is not SourceKind.COUNTS and columns != CountColumns():
+        yield f"{source.path} is no Parquet file; the columns of successes and rollouts do not apply to it."
+    if settings.reward_range is not None and finished:
+        yield f"{source.path} holds successes already; the reward range does not apply to it."
+    if label != ReadSettings.label_field and finished:
+        yield f"{source.path} has its own labels; the field {label!r} does not apply to it."
+    elif label != ReadSettings.label_field and not any(source.outcomes.labels):
+        yield f"{source.path} has no labels in the field {label!r}."
 
 
 def outcomes_of(run: RunRecords) -> OutcomeSource:

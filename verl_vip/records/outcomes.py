@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verl_vip.errors import InvalidInputError
+from verl_vip.text import few
 
 #: Relative size below which two rewards are the same. verl sums rewards in single precision.
 _ROUNDING = 1e-6
@@ -210,7 +211,7 @@ class OutcomeBuilder:
             InvalidInputError: If there is no group, or a reward lies outside the given range.
         """
         if not len(self):
-            raise InvalidInputError(" ".join([f"{path} holds no rollout with a reward.", *left_out]))
+            raise InvalidInputError(f"{path} holds no rollout with a reward. {few(left_out)}".rstrip())
         ranges = self._ranges(path)
         prompt, trials = np.array(self._prompt, dtype=np.int64), np.array(self._trials, dtype=np.int64)
         successes = np.array(self._total, dtype=np.float64)

@@ -18,6 +18,7 @@ from verl_vip.json_lines import parse_json_lines, valid_text
 from verl_vip.prediction.identity import label_of, prompt_id
 from verl_vip.records.outcomes import KeyKind, OutcomeBuilder, OutcomeSource, SourceKind
 from verl_vip.regular_files import open_regular
+from verl_vip.text import counted
 
 _NAME = re.compile(r"([0-9]{1,12})\.jsonl")
 _PART = re.compile(r"(.+_[0-9]+)_([0-9]+)")
@@ -63,6 +64,8 @@ def read_dumps(
         except OSError as error:
             left_out.append(f"{path} cannot be read: {error.strerror}. The step is left out.")
             continue
+        if not groups and not path.stat().st_size:
+            left_out.append(f"{path} is empty.")
         for text, group in groups.items():
             for score in group.scores:
                 builder.see(group.label, score)
@@ -95,7 +98,8 @@ def _read_step(path: Path, label_field: str, left_out: list[str]) -> dict[str, _
         else:
             unscored += 1
     if unscored:
-        left_out.append(f"{path} has {unscored} rollouts whose score is not a finite number; they are left out.")
+        rollouts = counted(unscored, "rollout")
+        left_out.append(f"{path} has {rollouts} whose score is not a finite number; left out.")
     return groups
 
 

@@ -26,9 +26,10 @@ from verl_vip.reporting.style import draw
 _TONES: dict[Verdict, Tone] = {Verdict.WORTH_IT: "good", Verdict.NO_SIGNAL: "bad"}
 _READING = (
     f"A prompt can teach if its success probability p lies between {TEACHES[0]:.0%} and {TEACHES[1]:.0%}. The share is "
-    "estimated from the distribution of p that explains the counts, not from raw rates. Its interval holds every share "
-    "that the counts leave possible, so that few rollouts of each prompt give a wide one. The ranges of variance and "
-    "signal are those of these distributions. All gains assume that prompts do not drift between their visits."
+    "estimated from the distribution of p that explains the counts, not from raw rates. All intervals are 95% "
+    "intervals. Those of shares, variance and signal hold the values of all distributions of p that the counts leave "
+    "possible (profile likelihood), so that few rollouts of each prompt give wide ones; that of labels is a bootstrap "
+    "over prompts. All gains assume that prompts do not drift between their visits."
 )
 
 
@@ -64,7 +65,7 @@ def _body(forecast: Forecast, pictures: Sequence[Picture]) -> str:
     return "".join(
         [
             cards(_headlines(forecast)),
-            section("In ten lines", sentences(lines)),
+            section("In short", sentences(lines)),
             section("How to read it", gallery(pictures), note=_READING),
             section("Gains", _gains_table(forecast)),
             section("Clusters of the texts" if forecast.clustered else "Labels", _labels_table(forecast)),
@@ -78,7 +79,7 @@ def _headlines(forecast: Forecast) -> list[str]:
     known, usual = forecast.gain(None), forecast.gain(2)
     teaches = forecast.teaches
     found = [
-        card("Verdict", advice.verdict.value, advice.text, _TONES.get(advice.verdict, "")),
+        card("Verdict", advice.verdict.value, advice.text, _TONES.get(advice.verdict, ""), wide=True),
         card(
             "Prompts that can teach",
             percent(teaches.value, 0),
@@ -120,7 +121,7 @@ def _pictures(forecast: Forecast, prefix: str) -> list[Picture]:
             Picture(
                 f"{prefix}gains",
                 "What would counts by prediction leave?",
-                "Gradient variance relative to equal counts; the band is the range that the counts leave possible.",
+                "Gradient variance relative to equal counts; with 95% intervals.",
                 draw(plot_gains, forecast),
             )
         )
@@ -139,7 +140,13 @@ def _pictures(forecast: Forecast, prefix: str) -> list[Picture]:
 def _gains_table(forecast: Forecast) -> str:
     if not forecast.gains:
         return ""
-    head = ["known of each prompt", "variance left by counts", "range", "signal of the best quarter", "range"]
+    head = [
+        "known of each prompt",
+        "variance left by counts",
+        "95% interval",
+        "signal of the best quarter",
+        "95% interval",
+    ]
     names = {None: "p itself", 0: "nothing", 1: "one group"}
     rows = []
     for visits in VISITS:

@@ -9,7 +9,7 @@ from verl_vip.forecast.lines import forecast_lines
 from verl_vip.records.outcome_sources import ReadSettings, read_outcomes
 from verl_vip.reporting.forecast_page import write_forecasts
 from verl_vip.reporting.page import require_page
-from verl_vip.text import readable
+from verl_vip.text import few, readable
 
 
 def forecast_records(
@@ -42,6 +42,7 @@ def forecast_records(
         lines = forecast_lines(forecast)
         width = max(len(name) for name, _ in lines)
         texts.append("\n".join([str(forecast.path), *(f"  {name:{width}}  {text}" for name, text in lines)]))
-    texts.extend(f"left out: {sentence}" for sentence in found.left_out)
+    if found.left_out:
+        texts.append(f"left out: {few(found.left_out, more=' (all are on the page)')}")
     texts.append(str(write_forecasts(forecasts, output, found.left_out)))
     return readable("\n".join(texts))

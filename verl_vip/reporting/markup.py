@@ -23,10 +23,11 @@ def html_text(text: str) -> str:
     return escape(readable(text))
 
 
-def card(title: str, value: str, detail: str = "", tone: Tone = "") -> str:
-    """Return a card with one headline figure."""
+def card(title: str, value: str, detail: str = "", tone: Tone = "", *, wide: bool = False) -> str:
+    """Return a card with one headline figure; a wide one takes the width of the page."""
+    kind = " ".join(["card", *(["wide"] if wide else []), tone])
     return (
-        f'<div class="card {tone}"><p class="name">{html_text(title)}</p><p class="value">{html_text(value)}</p>'
+        f'<div class="{kind}"><p class="name">{html_text(title)}</p><p class="value">{html_text(value)}</p>'
         f'<p class="detail">{html_text(detail)}</p></div>'
     )
 

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
+from scipy.optimize import linprog, nnls
 from scipy.stats import chi2
 
 from verl_vip.errors import InvalidInputError
@@ -38,6 +38,8 @@ _PRECISION = 1e-3
 #: The smooth estimate stops this far below the largest log likelihood.
 _SLACK = 0.5
 _EM_STEPS, _NEWTON_STEPS, _TOLERANCE = 2000, 50, 1e-6
+#: Cutting planes for an extreme distribution, and how far its mean may stay behind the bound, relative to the range.
+_CUTS, _GAP = 40, 1e-2
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,49 @@ class SuccessDistribution:
         inside = _between(low, high)
         _, weight = self._profile(inside.astype(np.int64), np.array([1 - share, share]))
         return replace(self, weight=weight)
+
+    def with_largest(self, values: FloatArray) -> "SuccessDistribution":
+        """Return the distribution with the largest mean of a function of p among those that the counts leave possible.
+
+        These are the distributions that explain the counts to within 1.92 of the largest log likelihood. Their set is
+        convex, and supporting planes enclose it (Veinott, Operations Research 1967).
+
+        Args:
+            values: The function at `GRID`.
+        """
+        least = self.most_likely - _DROP
+        found = self.weight
+        planes: list[FloatArray] = []
+        span = float(np.ptp(values)) or 1.0
+        for _ in range(_CUTS):
+            # The slope of the log likelihood at a distribution, times this distribution, is the number of prompts.
+            slope, level = self._slope(found)
+            planes.append(np.append(-slope / self.prompts, (level - least) / self.prompts - 1))
+            rows = np.stack(planes)
+            outer = linprog(-values, rows[:, :-1], rows[:, -1], np.ones((1, len(GRID))), [1.0], method="highs")
+            if outer.x is None:
+                break
+            found = self._towards(outer.x, least)
+            if (outer.x - found) @ values <= _GAP * span:
+                break
+        return replace(self, weight=found)
+
+    def _slope(self, weight: FloatArray) -> tuple[FloatArray, float]:
+        """Return the gradient of the log likelihood, and its value."""
+        mixed = np.maximum(self.likelihood @ weight, 1e-300)
+        gradient: FloatArray = (self.frequency / mixed) @ self.likelihood
+        return gradient, float(self.frequency @ np.log(mixed))
+
+    def _towards(self, far: FloatArray, least: float) -> FloatArray:
+        """Return the last mixture of the estimate and another distribution whose log likelihood is at least `least`."""
+        near, own, other = self.weight, self.likelihood @ self.weight, self.likelihood @ far
+        low, high = 0.0, 2.0  # the first middle is the other distribution itself
+        for _ in range(30):
+            middle = (low + high) / 2
+            value = self.frequency @ np.log(np.maximum(own + middle * (other - own), 1e-300))
+            low, high = (middle, min(high, 1.0)) if value >= least else (low, middle)
+        mixed: FloatArray = near + low * (far - near)
+        return mixed
 
     def mean_of(self, values: FloatArray) -> float:
         """Return the mean over prompts of a function of p, given by its values at `GRID`."""

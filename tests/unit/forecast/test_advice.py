@@ -1,6 +1,7 @@
 """Every kind of pool gets its verdict, and always ten lines."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verl_vip.errors import InvalidInputError
-from verl_vip.forecast.advice import Verdict, advise
+from verl_vip.forecast.advice import Verdict, advise, pool_overrides
 from verl_vip.forecast.forecast import make_forecast
 from verl_vip.forecast.lines import forecast_lines
 from verl_vip.records.outcomes import KeyKind, OutcomeBuilder, SourceKind
@@ -53,13 +54,57 @@ def test_each_kind_of_pool_has_its_verdict(verdict):
     advice = advise(forecast)
     assert advice.verdict is verdict
     lines = forecast_lines(forecast)
-    assert len(lines) == 10
+    assert len(lines) == (6 if verdict is Verdict.UNKNOWN else 10)
     assert lines[-1] == ("set", advice.text)
     if verdict in (Verdict.FILTERED, Verdict.NO_SIGNAL, Verdict.LITTLE, Verdict.ONE_PASS):
         assert advice.text.startswith("Nothing")
     if verdict is Verdict.WORTH_IT:
         assert "+vip=rloo" in advice.text
         assert "+vip=prioritized" in advice.text
+
+
+def test_too_few_prompts_have_no_verdict_but_a_number_to_record():
+    for prompts in (1, 49):
+        advice = advise(make_forecast(source_of(MIXED[:prompts], visits=1, rollouts=2)))
+        assert advice.verdict is Verdict.UNKNOWN
+        assert f"record about {200 - prompts} more" in advice.text
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "told"), [(2, "8 or more rollouts of each prompt"), (8, r"about [\d,]+ more prompts")]
+)
+def test_an_interval_around_the_limit_gives_no_verdict(rollouts, told):
+    """Prompts that are spread evenly are near the limit, and 100 of them do not tell on which side."""
+    advice = advise(make_forecast(source_of(np.linspace(0.05, 0.95, 100), visits=1, rollouts=rollouts)))
+    assert advice.verdict is Verdict.UNKNOWN
+    assert re.search(told, advice.text)
+
+
+def test_the_overrides_of_a_pool_are_those_of_the_guide():
+    guide = (Path(__file__).parents[3] / "docs" / "verl.md").read_text(encoding="utf-8").replace(" \\\n    ", " ")
+    assert pool_overrides() in guide
+    assert "data.train_batch_size=768 vip.budget=64 " in pool_overrides(12)
+    for verdict in (Verdict.WORTH_IT, Verdict.BALANCE):
+        assert pool_overrides() in advise(make_forecast(SOURCES[verdict])).text
+
+
+def test_lines_that_say_nothing_of_single_rollouts_are_left_out():
+    lines = dict(forecast_lines(make_forecast(source_of(MIXED, visits=2, rollouts=1))))
+    assert "groups without signal" not in lines
+    assert lines["during the record"] == "too few rollouts of a prompt to show how that moved"
+    assert "with 1 rollout each" in lines["record"]
+
+
+def test_why_labels_say_nothing_is_told():
+    def told(labels, texts=False):
+        source = source_of(MIXED[:60], labels=labels)
+        if texts:
+            source = replace(source, outcomes=replace(source.outcomes, texts=("same words",) * 60))
+        return dict(forecast_lines(make_forecast(source)))["labels"]
+
+    assert told(None) == "no labels are recorded, and no texts of prompts are recorded"
+    assert told(["a"] * 60, texts=True) == "all labels are 'a', and the texts do not cluster"
+    assert told([str(row) for row in range(60)]).startswith("60 labels, of which fewer than two have 20 prompts")
 
 
 def test_groups_of_training_are_smaller_than_those_of_a_measurement():
@@ -79,9 +124,12 @@ def test_few_useful_prompts_need_a_sharper_choice():
 def test_rollouts_of_training_are_those_of_the_record_or_given():
     assert make_forecast(source_of(MIXED, visits=2, rollouts=5)).group.rollouts == 5
     assert make_forecast(source_of(MIXED, visits=1, rollouts=64)).group.rollouts == 8  # one state: no training
+    assert make_forecast(source_of(MIXED, visits=2, rollouts=1)).group.rollouts == 8  # which cannot be moved
     assert make_forecast(source_of(MIXED, visits=2, rollouts=5), rollouts=16).group.rollouts == 16
     with pytest.raises(InvalidInputError, match="at least 2 rollouts; got 1"):
         make_forecast(source_of(MIXED), rollouts=1)
+    with pytest.raises(InvalidInputError, match="at most 4096 rollouts"):
+        make_forecast(source_of(MIXED), rollouts=10**8)
 
 
 @settings(max_examples=15, deadline=None)

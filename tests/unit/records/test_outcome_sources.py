@@ -193,7 +193,7 @@ class TestCounts:
         source = read_one(path)
         assert (groups(source), source.key_kind) == ([("1", 0, 2.5, 3), ("2", 0, 0.0, 2)], KeyKind.ROW)
         assert source.outcomes.varied.tolist() == [True, False]
-        assert "1 prompts without a count" in source.left_out[0]
+        assert "1 prompt without a count" in source.left_out[0]
         path = write_table(tmp_path / "u.parquet", extra_info=[{"won": [3, 5]}, {"won": [8]}])
         source = read_one(path, columns=CountColumns("extra_info.won", 8))
         assert groups(source) == [("1", 0, 8.0, 16), ("2", 0, 8.0, 8)]
@@ -207,6 +207,8 @@ class TestCounts:
             ({"successes": [1.0], "trials": [1.5]}, None, "trials must be a number of rollouts; got 1.5"),
             ({"successes": ["x"], "trials": [4]}, None, "successes must hold finite numbers; got 'x'"),
             ({"successes": [math.nan], "trials": [4]}, None, "finite numbers"),
+            ({"successes": [10**10], "trials": [10**10]}, None, "numbers up to 1,000,000,000; got 10000000000"),
+            ({"successes": [0.5, 1.0], "trials": [8, 8]}, None, "between 0 and 1.*are they rates?"),
             ({"a": [1]}, CountColumns("b", 8), "has no column 'b'; its columns are a"),
             ({"successes": [None, None], "trials": [4, 4]}, None, "holds no rollout with a reward.*2 prompts without"),
         ],
@@ -231,17 +233,51 @@ def test_mixed_inputs_are_all_found_and_the_rest_is_told(tmp_path, write_run, wr
     write_dump(tmp_path / "all" / ".hidden", 1, {"a": [1.0]})
     (tmp_path / "empty").mkdir()
     table = write_table(tmp_path / "t.parquet", successes=[1], trials=[4])
-    found = read_outcomes([tmp_path / "all", table, tmp_path / "empty", tmp_path / "nowhere"])
+    found = read_outcomes([tmp_path / "all", table, tmp_path / "empty"])
     kinds = [source.kind for source in found.sources]
     assert sorted(kind.name for kind in kinds) == ["COUNTS", "DUMPS", "EVALUATION", "RUN"]
-    for words, sentence in zip(["bad", "empty holds no", "not exist"], found.left_out, strict=True):
+    for words, sentence in zip(["sums.jsonl", "bad", "empty holds no"], found.left_out, strict=True):
         assert words in sentence
+    with pytest.raises(InvalidInputError, match="nowhere does not exist"):
+        read_outcomes([table, tmp_path / "nowhere"])
     with pytest.raises(InvalidInputError, match="no record was given"):
         read_outcomes([])
     with pytest.raises(InvalidInputError, match="given twice"):
         read_outcomes([table, table])
     with pytest.raises(ConfigError):
         read_outcomes([tmp_path / "a\0b"])
+
+
+def test_every_file_of_a_folder_is_read_or_named(tmp_path):
+    write_dump(tmp_path, 1, {"a": [1.0, 0.0]})
+    (tmp_path / "2.jsonl").touch()
+    write_table(tmp_path / "counts.parquet", successes=[1], trials=[4])
+    write_table(tmp_path / "data.parquet", prompt=["a"])
+    for name in "abcde":
+        (tmp_path / f"{name}.jsonl").write_text("{}\n")
+    found = read_outcomes([tmp_path])
+    assert [source.kind for source in found.sources] == [SourceKind.DUMPS, SourceKind.COUNTS]
+    assert found.sources[0].left_out == (f"{tmp_path / '2.jsonl'} is empty.",)
+    unknown, no_counts = sorted(found.left_out, key=lambda sentence: "data.parquet has no column" in sentence)
+    assert unknown.endswith("a.jsonl, b.jsonl, c.jsonl and 2 more.")
+    assert "data.parquet has no column" in no_counts
+
+
+def test_many_faults_are_told_in_few_words(tmp_path):
+    for step in range(300):
+        (tmp_path / f"{step}.jsonl").write_text("x\n")
+    with pytest.raises(InvalidInputError, match=r"And 297 more\.$") as caught:
+        read_outcomes([tmp_path])
+    assert str(caught.value).count("The step is left out.") == 3
+
+
+def test_a_setting_that_does_not_apply_is_said(tmp_path, write_run):
+    columns, dumps = CountColumns("won", 8), write_dump(tmp_path / "dumps", 1, {"a": [1.0, 0.0]})
+    assert "no Parquet file; the columns" in read_one(dumps, columns=columns).left_out[0]
+    assert read_one(dumps, label_field="nope").left_out == (f"{dumps} has no labels in the field 'nope'.",)
+    run = write_run(tmp_path / "run", steps=2)
+    left_out = read_one(run, label_field="nope", reward_range=(0.0, 1.0)).left_out
+    assert ["reward range" in left_out[0], "its own labels" in left_out[1]] == [True, True]
 
 
 @given(

@@ -79,6 +79,33 @@ def test_no_distribution_explains_the_counts_better(groups):
         assert value(held.weight) >= best - 1.93
 
 
+@settings(max_examples=10, deadline=None)
+@given(
+    probability=st.lists(st.floats(0, 1), min_size=1, max_size=6),
+    rollouts=st.integers(1, 16),
+    values=st.lists(st.floats(-1, 1), min_size=4, max_size=4),
+)
+def test_the_largest_mean_is_that_of_a_possible_distribution(probability, rollouts, values):
+    found = fit(np.random.default_rng(0), np.repeat(probability, 30), rollouts)
+    curve = np.polynomial.Polynomial(values)(GRID)
+    extreme = found.with_largest(curve)
+    assert extreme.weight.min() >= -1e-9
+    assert extreme.weight.sum() == pytest.approx(1)
+    assert found.frequency @ np.log(found.likelihood @ extreme.weight) >= found.most_likely - 1.93
+    assert extreme.mean_of(curve) >= found.mean_of(curve) - 1e-9
+
+
+@pytest.mark.parametrize("rollouts", [2, 8])
+@pytest.mark.parametrize("name", POPULATIONS)
+def test_the_extremes_of_a_share_are_its_limits(name, rollouts):
+    """Planes and the profile likelihood find the same limits, two ways that share no code."""
+    rng = np.random.default_rng(0)
+    found = fit(rng, POPULATIONS[name][0](rng, 300), rollouts)
+    inside = ((LOW < GRID) & (HIGH > GRID)).astype(float)
+    low, high = (found.with_largest(sign * inside).mean_of(inside) for sign in (-1, 1))
+    assert (low, high) == pytest.approx(found.share(LOW, HIGH).limits, abs=0.02)
+
+
 def test_the_marginal_fits_what_was_seen():
     """Of the groups, as many are expected at each count as there are, where the model is right."""
     rng = np.random.default_rng(1)
