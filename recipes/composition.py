@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from verl_vip.config import VipConfig
 from verl_vip.errors import ConfigError
 from verl_vip.recipes.overrides import override
 
