@@ -35,7 +35,7 @@ from verl_vip.advantages.selection import Selection
 from verl_vip.allocation import allocate
 from verl_vip.prediction.contract import Prediction, Predictor
 from verl_vip.prediction.drifting_gp.filter import KalmanFilter, Residuals
-from verl_vip.prediction.drifting_gp.logistic_normal import probability_moments
+from verl_vip.prediction.logistic_normal import probability_moments
 from verl_vip.prediction.registry import PREDICTORS, build_predictor
 from verl_vip.simulation.learner import Learner
 from verl_vip.simulation.measures import variance_of_counts

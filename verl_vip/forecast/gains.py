@@ -36,8 +36,9 @@ _STEPS, _USUAL_VISITS = 2, 2
 class Gain:
     """What a state of knowledge is worth.
 
-    The limits are the least and the largest value over the distributions that the counts leave possible, which are
-    95 % profile likelihood intervals, as that of the share of prompts that can teach.
+    The limits are the least and the largest value found among the distributions that the counts leave possible: a 95 %
+    profile likelihood interval, as that of the share of prompts that can teach. Since gains are not linear in the
+    distribution, the search may stop a little short of the extremes.
 
     Attributes:
         visits: Earlier groups of each prompt; None if its success probability is known.

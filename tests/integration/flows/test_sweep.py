@@ -1,13 +1,21 @@
 """Each trial once, whatever happens to the sweep."""
 
+import contextlib
 import json
+import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 from prefect.artifacts import Artifact
 
 from verl_vip.errors import ConfigError, JobError, StateError
 from verl_vip.execution.files import is_locked, read_entry
-from verl_vip.flows.sweep import STATE_FILE, sweep
+from verl_vip.flows.parameters import from_parameters
+from verl_vip.flows.supervision import supervise
+from verl_vip.flows.sweep import STATE_FILE, SweepState, _Drive, sweep
+from verl_vip.flows.sweep_space import Design, SweepPlan, Trial
+from verl_vip.flows.training_run import TrainingRun
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -67,6 +75,27 @@ def test_a_damaged_state_is_named(settings, tmp_path):
     (tmp_path / "damaged" / STATE_FILE).write_text("{}")
     with pytest.raises(StateError, match=r"sweep\.json is damaged .*; remove it"):
         sweep(**settings("damaged"))
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.2, 0.7, 1.9])
+def test_a_stop_reaches_trials_whose_jobs_start_after_it(parameters, delay):
+    base = from_parameters(TrainingRun, parameters("steps=2", "hold=2", name=f"late-{delay}"))
+    trial = Trial(Design("vip", 1), 1)
+    run = trial.run(base)
+
+    def attempt():
+        time.sleep(delay)
+        with contextlib.suppress(JobError):  # it was stopped
+            supervise(run.executor(), run.job(), lambda _: None, poll_s=0.1)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    future = SimpleNamespace(state=SimpleNamespace(is_final=lambda: not thread.is_alive()))
+    drive = _Drive(base, SweepPlan(["vip"], [1]), SweepState(base), running={trial: future})
+    thread.start()
+    drive.stop()
+    assert not thread.is_alive()
+    assert not is_locked(run.folder)
+    assert not drive.running
 
 
 @pytest.mark.heavy

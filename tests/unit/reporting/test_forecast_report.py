@@ -1,13 +1,12 @@
 """The page of a forecast, and the part of it in the report of a run."""
 
 import json
-import re
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
 from fixtures.outcomes import source_of
+from fixtures.pages import laid_out
 
 from verl_vip.errors import InvalidInputError
 from verl_vip.forecast.forecast import make_forecast
@@ -68,16 +67,7 @@ def test_long_and_hostile_labels_stay_within_the_page(tmp_path, width):
     labels = [names[row % 3] for row in range(300)]
     forecast = make_forecast(source_of([0.1, 0.5, 0.9] * 100, 4, labels=labels))
     page = write_forecasts([forecast, forecast], tmp_path / "page.html", ["y" * 500]).read_text(encoding="utf-8")
-    measured = (
-        "<script>document.title = JSON.stringify([innerWidth, document.documentElement.scrollWidth,"
-        "document.querySelectorAll('script').length])</script></body>"
-    )
-    (tmp_path / "measured.html").write_text(page.replace("</body>", measured), encoding="utf-8")
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", profile, "--dump-dom"]
-    command = ["chromium", *flags, (tmp_path / "measured.html").as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout
-    inner, scrolled, scripts = json.loads(re.search(r"<title>(\[.*?\])</title>", dom)[1])
+    inner, scrolled, scripts = laid_out(page, tmp_path, width)
     assert (inner, scripts) == (width, 1)
     assert scrolled <= inner
 

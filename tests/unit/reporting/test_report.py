@@ -1,11 +1,9 @@
-import json
-import re
 import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from fixtures.pages import laid_out
 from matplotlib.image import imread
 
 from verl_vip.errors import ConfigError, InvalidInputError
@@ -164,7 +162,6 @@ def test_report_refuses_no_run_and_a_run_twice(run_folder, tmp_path):
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [500, 1280])
 def test_long_and_hostile_text_stays_within_the_page(write_run, write_evaluations, tmp_path, width):
-    """Chromium lays the page out; nothing but a table in its own scrolled box may be wider than the window."""
     names = ["x" * 400, "price_$5_to_$10", "_x", "数学 题目" * 40, "</td><script>alert(1)</script>", "\u202e\x00"]
     for k, name in enumerate(names):
         write_run(tmp_path / "runs" / f"{k}-{'w' * 200}", name, steps=2, seed=k)
@@ -174,16 +171,7 @@ def test_long_and_hostile_text_stays_within_the_page(write_run, write_evaluation
     (tmp_path / "runs" / ("lost" * 50)).mkdir()
     (tmp_path / "runs" / ("lost" * 50) / RECORDS_FILE).write_text("damaged\n")
     page = write_report([tmp_path / "runs", evaluations], tmp_path / "report.html").read_text(encoding="utf-8")
-    measured = (
-        "<script>document.title = JSON.stringify([innerWidth, document.documentElement.scrollWidth,"
-        "document.querySelectorAll('script').length])</script></body>"
-    )
-    (tmp_path / "measured.html").write_text(page.replace("</body>", measured), encoding="utf-8")
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", profile, "--dump-dom"]
-    command = ["chromium", *flags, (tmp_path / "measured.html").as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    inner, scrolled, scripts = json.loads(re.search(r"<title>(\[.*?\])</title>", dom)[1])
+    inner, scrolled, scripts = laid_out(page, tmp_path, width)
     assert inner == width
     assert scrolled <= inner
     assert scripts == 1

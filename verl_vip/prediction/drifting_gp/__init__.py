@@ -4,7 +4,6 @@ kernel            the kernel of two prompts' embeddings
 clusters          clusters of prompts at several scales, a part of the kernel
 features          finite features that approximate the kernel (Nyström)
 filter            the Kalman filter of the features' weights
-logistic_normal   probabilities with Gaussian logits, and binomial observations of them
 fit               hyper-parameters by marginal likelihood
 panel             the prompts whose outcomes are kept for the fit
 variance_ratio    the variance of partial rewards

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from verl_vip.prediction.contract import Prompts
-from verl_vip.prediction.drifting_gp.logistic_normal import match_binomial
+from verl_vip.prediction.logistic_normal import match_binomial
 from verl_vip.prediction.state import copied, require
 
 #: Least conditional standard deviation of a weight, given the others, in a saved state. Below it, rounding destroys the

@@ -18,9 +18,9 @@ from verl_vip.prediction.drifting_gp.features import NystromFeatures
 from verl_vip.prediction.drifting_gp.filter import BatchPrior, KalmanFilter, Residuals
 from verl_vip.prediction.drifting_gp.fit import LEVEL_VARIANCE, Hyperparameters, fit
 from verl_vip.prediction.drifting_gp.kernel import Kernel
-from verl_vip.prediction.drifting_gp.logistic_normal import probability_moments
 from verl_vip.prediction.drifting_gp.panel import Panel
 from verl_vip.prediction.drifting_gp.variance_ratio import VarianceRatio
+from verl_vip.prediction.logistic_normal import probability_moments
 from verl_vip.prediction.observations import Observations, pool
 from verl_vip.prediction.state import pack, require, unpack
 from verl_vip.prediction.table import PromptTable

@@ -9,7 +9,7 @@ from torch import Tensor
 from verl_vip.advantages.selection import Selection
 from verl_vip.annotations import Count, Range, checked_settings
 from verl_vip.prediction.contract import Prediction, Prompts
-from verl_vip.prediction.drifting_gp.logistic_normal import probability_moments
+from verl_vip.prediction.logistic_normal import probability_moments
 from verl_vip.strategies.contract import Budget, Rounds, Stateless
 from verl_vip.strategies.groups import affordable_groups, same_counts
 from verl_vip.strategies.policies.beta_draws import draw_success

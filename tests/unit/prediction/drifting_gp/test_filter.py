@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from verl_vip.prediction.drifting_gp.filter import KalmanFilter, Residuals
-from verl_vip.prediction.drifting_gp.logistic_normal import match_binomial
+from verl_vip.prediction.logistic_normal import match_binomial
 
 F64 = {"dtype": torch.float64}
 

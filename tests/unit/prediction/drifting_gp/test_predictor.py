@@ -8,8 +8,8 @@ from verl_vip.errors import ConfigError, InvalidInputError
 from verl_vip.prediction.contract import Prompts
 from verl_vip.prediction.drifting_gp import predictor as drifting_gp
 from verl_vip.prediction.drifting_gp.fit import LEVEL_VARIANCE, Hyperparameters, laplace_mode
-from verl_vip.prediction.drifting_gp.logistic_normal import probability_moments
 from verl_vip.prediction.drifting_gp.predictor import DriftingGaussianProcess
+from verl_vip.prediction.logistic_normal import probability_moments
 from verl_vip.prediction.registry import PREDICTORS, build_predictor
 
 

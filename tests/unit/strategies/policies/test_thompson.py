@@ -3,7 +3,7 @@ import torch
 
 from verl_vip.errors import InvalidInputError
 from verl_vip.prediction.contract import LogitFactors, Prediction, Prompts
-from verl_vip.prediction.drifting_gp.logistic_normal import probability_moments
+from verl_vip.prediction.logistic_normal import probability_moments
 from verl_vip.strategies.contract import Budget
 from verl_vip.strategies.policies.thompson import Thompson
 

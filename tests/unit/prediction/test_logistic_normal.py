@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from scipy.stats import norm
 
-from verl_vip.prediction.drifting_gp.logistic_normal import match_binomial, probability_moments
+from verl_vip.prediction.logistic_normal import match_binomial, probability_moments
 
 
 def f64(*values: float) -> torch.Tensor:
